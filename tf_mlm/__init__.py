@@ -1,0 +1,57 @@
+"""Masked-language modelling in TensorFlow, from text to a served answer.
+
+Public names are resolved on first use, so importing the package does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "BertEncoder": "tf_mlm.model.encoder",
+    "Client": "tf_mlm.serving.client",
+    "ConfigError": "tf_mlm.config",
+    "FillMask": "tf_mlm.model.fill_mask",
+    "MaskedLM": "tf_mlm.model.masked_lm",
+    "MaskedLMHead": "tf_mlm.layers.masked_lm_head",
+    "MaskedLMMaskGenerator": "tf_mlm.text.masking",
+    "ModelConfig": "tf_mlm.config",
+    "ReversibleEmbedding": "tf_mlm.layers.reversible_embedding",
+    "TextPreprocessor": "tf_mlm.text.preprocessor",
+    "TokenizerConfig": "tf_mlm.config",
+    "Vocabulary": "tf_mlm.text.vocabulary",
+    "export_saved_model": "tf_mlm.export.saved_model",
+    "load": "tf_mlm.model.checkpoint",
+    "save": "tf_mlm.model.checkpoint",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
+    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.layers.masked_lm_head import MaskedLMHead
+    from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
+    from tf_mlm.model.checkpoint import load, save
+    from tf_mlm.model.encoder import BertEncoder
+    from tf_mlm.model.fill_mask import FillMask
+    from tf_mlm.model.masked_lm import MaskedLM
+    from tf_mlm.serving.client import Client
+    from tf_mlm.text.masking import MaskedLMMaskGenerator
+    from tf_mlm.text.preprocessor import TextPreprocessor
+    from tf_mlm.text.vocabulary import Vocabulary
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tf_mlm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,224 @@
+"""Settings as frozen dataclasses: checked when they are made, equal to the JSON they came from.
+
+The field names are those of Hugging Face's `config.json` and `tokenizer_config.json`, so a model
+directory needs no translation. Only the standard library is imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+MODEL_TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
+DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
+
+
+class ConfigError(ValueError):
+    """A setting breaks a rule. The message states the rule, the value received and the way out."""
+
+
+def _require(condition: bool, rule: str, **received: Any) -> None:
+    if not condition:
+        values = ", ".join(f"{name}={value!r}" for name, value in received.items())
+        raise ConfigError(f"{rule} Received: {values}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and constants of an encoder with its masked-LM head.
+
+    `extra` keeps the keys of a `config.json` that this package does not use, so that saving
+    a loaded model loses nothing.
+
+    Raises:
+        ConfigError: at construction, for sizes below one, heads that do not divide the hidden
+            size, rates outside [0, 1) or an unknown `model_type`.
+
+    Example:
+        >>> from tf_mlm.config import ModelConfig
+        >>> ModelConfig(vocab_size=100, hidden_size=32, num_attention_heads=4).head_size
+        8
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    embedding_size: int | None = None
+    model_type: str = "bert"
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+        ):
+            value = getattr(self, name)
+            _require(
+                isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+                f"`{name}` must be a whole number of at least 1.",
+                **{name: value},
+            )
+        _require(
+            self.hidden_size % self.num_attention_heads == 0,
+            "`num_attention_heads` must divide `hidden_size`; choose a number of heads that does.",
+            hidden_size=self.hidden_size,
+            num_attention_heads=self.num_attention_heads,
+        )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            rate = getattr(self, name)
+            _require(0 <= rate < 1, f"`{name}` must lie in [0, 1).", **{name: rate})
+        _require(self.layer_norm_eps > 0, "`layer_norm_eps` must be positive.", layer_norm_eps=self.layer_norm_eps)
+        _require(self.type_vocab_size >= 0, "`type_vocab_size` must not be negative.", type_vocab_size=self.type_vocab_size)
+        _require(
+            0 <= self.pad_token_id < self.vocab_size,
+            "`pad_token_id` must be an id of the vocabulary.",
+            pad_token_id=self.pad_token_id,
+            vocab_size=self.vocab_size,
+        )
+        _require(
+            self.embedding_size is None or self.embedding_size >= 1,
+            "`embedding_size` must be at least 1 (or None, for the hidden size).",
+            embedding_size=self.embedding_size,
+        )
+        _require(
+            self.model_type in MODEL_TYPES,
+            f"`model_type` must be one of {', '.join(MODEL_TYPES)}.",
+            model_type=self.model_type,
+        )
+        _require(
+            self.max_length >= 3,
+            "`max_position_embeddings` must leave room for [CLS], one token and [SEP].",
+            max_position_embeddings=self.max_position_embeddings,
+        )
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def token_embedding_size(self) -> int:
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def position_offset(self) -> int:
+        """RoBERTa counts positions from the one behind its padding id."""
+        return self.pad_token_id + 1 if self.model_type in ("roberta", "xlm-roberta") else 0
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens, special ones included, that the position table has rows for."""
+        return self.max_position_embeddings - self.position_offset
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """How text is normalised before WordPiece, and the spelling of the special tokens.
+
+    `strip_accents=None` follows `do_lower_case`, as BERT's own tokenizer does.
+    """
+
+    do_lower_case: bool = True
+    strip_accents: bool | None = None
+    tokenize_chinese_chars: bool = True
+    unk_token: str = "[UNK]"
+    sep_token: str = "[SEP]"
+    pad_token: str = "[PAD]"
+    cls_token: str = "[CLS]"
+    mask_token: str = "[MASK]"
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = self.special_tokens
+        _require(all(names), "Special tokens must not be empty.", special_tokens=names)
+        _require(len(set(names)) == len(names), "Special tokens must differ from each other.", special_tokens=names)
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        return (self.pad_token, self.unk_token, self.cls_token, self.sep_token, self.mask_token)
+
+    @property
+    def strips_accents(self) -> bool:
+        return self.do_lower_case if self.strip_accents is None else self.strip_accents
+
+
+def check_buckets(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Bucket sizes as an ascending tuple of distinct positive integers, or a `ConfigError`."""
+    buckets = tuple(sizes)
+    _require(
+        bool(buckets) and all(isinstance(size, int) and size >= 1 for size in buckets),
+        f"`{name}` buckets must be one or more whole numbers of at least 1.",
+        **{name: buckets},
+    )
+    _require(
+        all(a < b for a, b in zip(buckets, buckets[1:], strict=False)),
+        f"`{name}` buckets must be in strictly ascending order; sort them and drop repeats.",
+        **{name: buckets},
+    )
+    return buckets
+
+
+@dataclasses.dataclass(frozen=True)
+class Buckets:
+    """The shapes XLA may see. Everything else is rounded up to one of them in the graph.
+
+    `batch` and `length` bound the encoder. `masks` bounds the head: it counts the masked
+    positions of a whole request, over all its texts.
+    """
+
+    batch: tuple[int, ...] = (1, 4, 16, 32)
+    length: tuple[int, ...] = (16, 32, 64, 128)
+    masks: tuple[int, ...] = (1, 4, 16, 64)
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "length", "masks"):
+            object.__setattr__(self, name, check_buckets(name, getattr(self, name)))
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A dataclass of this module as a JSON object; `extra` keys are put back where they came from."""
+    values = dataclasses.asdict(config)
+    extra = values.pop("extra", {})
+    return {**extra, **values}
+
+
+Config = TypeVar("Config")
+
+
+def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """The dataclass that `to_json` wrote; keys it does not know are kept in `extra`."""
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = {key: value for key, value in values.items() if key in names and key != "extra"}
+    if "extra" in names:
+        known["extra"] = {key: value for key, value in values.items() if key not in names}
+    return kind(**known)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, or a `ConfigError` that names the file, line and column."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"`{path}` does not exist. Give a directory that holds a {path.name}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` cannot be read: {error}.") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"`{path}` is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}.") from error
+    _require(isinstance(value, dict), f"`{path}` must hold a JSON object.", type=type(value).__name__)
+    return value

@@ -1,0 +1,1 @@
+"""Numeric blocks as plain `tf.Module`s."""

@@ -1,0 +1,1 @@
+"""Encoder, masked language model, fill-mask, and the model directory."""

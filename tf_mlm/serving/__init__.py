@@ -1,0 +1,1 @@
+"""The TF-Serving protocols for any SavedModel, and a client for them."""

@@ -1,0 +1,98 @@
+"""Names, inputs and outputs of the exported signatures: what exporter, server and client agree on.
+
+Only the standard library is imported here, so a client needs no TensorFlow to know them.
+Shapes name their axes; dim 0 is always the batch, so TF-Serving can merge requests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+PORTABLE = "_portable"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """Type and named axes of one input or output."""
+
+    dtype: str
+    shape: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One exported signature: alias to `Tensor`, for its inputs and its outputs."""
+
+    name: str
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+    @property
+    def portable_name(self) -> str:
+        """The name of the twin without XLA."""
+        return self.name + PORTABLE
+
+
+_TEXT = {"text": Tensor("string", ("batch",))}
+
+FILL = Signature(
+    "serving_default",
+    _TEXT,
+    {
+        "tokens": Tensor("string", ("batch", "masks", "k")),
+        "token_ids": Tensor("int32", ("batch", "masks", "k")),
+        "scores": Tensor("float32", ("batch", "masks", "k")),
+        "mask_positions": Tensor("int32", ("batch", "masks")),
+    },
+)
+SCORE_TARGETS = Signature(
+    "score_targets",
+    {**_TEXT, "targets": Tensor("string", ("batch", "candidates"))},
+    {
+        "scores": Tensor("float32", ("batch", "masks", "candidates")),
+        "target_ids": Tensor("int32", ("batch", "candidates")),
+    },
+)
+PSEUDO_LOG_LIKELIHOOD = Signature(
+    "pseudo_log_likelihood",
+    _TEXT,
+    {
+        "score": Tensor("float32", ("batch",)),
+        "token_scores": Tensor("float32", ("batch", "length")),
+        "tokens": Tensor("string", ("batch", "length")),
+        "lengths": Tensor("int32", ("batch",)),
+    },
+)
+ENCODE = Signature("encode", _TEXT, {"embeddings": Tensor("float32", ("batch", "hidden"))})
+TOKENIZE = Signature(
+    "tokenize",
+    _TEXT,
+    {
+        "token_ids": Tensor("int32", ("batch", "length")),
+        "tokens": Tensor("string", ("batch", "length")),
+        "starts": Tensor("int32", ("batch", "length")),
+        "ends": Tensor("int32", ("batch", "length")),
+        "lengths": Tensor("int32", ("batch",)),
+    },
+)
+PREDICT_MASKED = Signature(
+    "predict_masked",
+    {
+        "token_ids": Tensor("int32", ("batch", "length")),
+        "lengths": Tensor("int32", ("batch",)),
+        "segment_ids": Tensor("int32", ("batch", "length")),
+        "mask_positions": Tensor("int32", ("batch", "masks")),
+    },
+    {"logits": Tensor("float32", ("batch", "masks", "vocab"))},
+)
+MASKED_LM_HEAD = Signature(
+    "masked_lm_head",
+    {
+        "hidden_states": Tensor("float32", ("batch", "length", "hidden")),
+        "mask_positions": Tensor("int32", ("batch", "masks")),
+    },
+    {"logits": Tensor("float32", ("batch", "masks", "vocab"))},
+)
+
+SIGNATURES = (FILL, SCORE_TARGETS, PSEUDO_LOG_LIKELIHOOD, ENCODE, TOKENIZE, PREDICT_MASKED, MASKED_LM_HEAD)

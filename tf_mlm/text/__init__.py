@@ -1,0 +1,1 @@
+"""Strings to dense int32 ids in the graph, and back."""

@@ -1,0 +1,1 @@
+"""Loss, optimizer, data, strategy and the training loop."""
