@@ -57,6 +57,7 @@ class ModelConfig:
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
     embedding_size: int | None = None
+    tie_word_embeddings: bool = True
     model_type: str = "bert"
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 

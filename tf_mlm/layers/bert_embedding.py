@@ -1,0 +1,99 @@
+"""The sum of token, position and segment embeddings, normalised, that BERT's encoder starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mlm.config import ModelConfig
+from tf_mlm.layers.dense import Dense
+from tf_mlm.layers.dropout import dropout
+from tf_mlm.layers.layer_norm import LayerNorm
+from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
+
+
+class BertEmbedding(tf.Module):
+    """Ids to vectors (Devlin et al., https://arxiv.org/abs/1810.04805, figure 2).
+
+    Families differ here and only here: DistilBERT has no segments, RoBERTa counts positions from
+    behind its padding id, ELECTRA may project narrow embeddings to the hidden size.
+
+    Shapes:
+        token_ids, segment_ids: int32 [batch, length] → float [batch, length, hidden].
+
+    Example:
+        >>> embedding = BertEmbedding(ModelConfig(vocab_size=9, hidden_size=4, num_attention_heads=2))
+        >>> embedding(tf.constant([[1, 2, 3]])).shape
+        TensorShape([1, 3, 4])
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        initializer: Callable[[], Any] = lambda: "truncated_normal",
+        *,
+        name: str | None = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(name=name)
+        self.precision = Precision.of(dtype)
+        self.config = config
+        size = config.token_embedding_size
+        # Lookups stay in the variables' dtype until their sum, which is then rounded once.
+        stored = self.precision.variable
+        self.token = ReversibleEmbedding(
+            config.vocab_size, size, embeddings_initializer=initializer(), name="token", dtype=self.precision
+        )
+        self.position = ReversibleEmbedding(
+            config.max_position_embeddings,
+            size,
+            embeddings_initializer=initializer(),
+            name="position",
+            dtype=stored,
+        )
+        self.segment = (
+            ReversibleEmbedding(
+                config.type_vocab_size,
+                size,
+                embeddings_initializer=initializer(),
+                name="segment",
+                dtype=stored,
+            )
+            if config.type_vocab_size
+            else None
+        )
+        self.norm = LayerNorm(size, config.layer_norm_eps, name="norm", dtype=self.precision)
+        self.projection = (
+            Dense(
+                size,
+                config.hidden_size,
+                kernel_initializer=initializer(),
+                name="projection",
+                dtype=self.precision,
+            )
+            if size != config.hidden_size
+            else None
+        )
+
+    def __call__(
+        self,
+        token_ids: tf.Tensor,
+        segment_ids: tf.Tensor | None = None,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        length = tf.shape(token_ids)[1]
+        start = self.config.position_offset
+        x = tf.gather(self.token.embeddings, token_ids)  # [batch, length, size]
+        x += self.position.embeddings[start : start + length]
+        if self.segment is not None:
+            if segment_ids is None:
+                x += self.segment.embeddings[0]
+            else:
+                # A product with one-hot rows: the table is tiny, and its gradient needs no scatter.
+                one_hot = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=x.dtype)
+                x += tf.tensordot(one_hot, tf.convert_to_tensor(self.segment.embeddings), 1)
+        x = dropout(self.norm(x), self.config.hidden_dropout_prob, dropout_seed)
+        return x if self.projection is None else self.projection(x)

@@ -1,0 +1,54 @@
+"""A linear map of the last axis, with bias and activation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mlm.layers import activation as activations
+from tf_mlm.layers.precision import Precision
+
+
+class Dense(tf.Module):
+    """`activation(inputs @ kernel + bias)`.
+
+    Shapes:
+        inputs: float [..., input_dim]; kernel: [input_dim, output_dim]; result: [..., output_dim].
+
+    Example:
+        >>> Dense(3, 5)(tf.ones([2, 4, 3])).shape
+        TensorShape([2, 4, 5])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        activation: Any = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(name=name)
+        self.precision = Precision.of(dtype)
+        self.activation = activations.get(activation)
+        self.input_dim, self.output_dim = input_dim, output_dim
+        kernel_initializer = tf.keras.initializers.get(kernel_initializer)
+        bias_initializer = tf.keras.initializers.get(bias_initializer)
+        variable = self.precision.variable
+        self.kernel = tf.Variable(
+            kernel_initializer([input_dim, output_dim], variable), name="kernel", trainable=trainable
+        )
+        self.bias = tf.Variable(bias_initializer([output_dim], variable), name="bias", trainable=trainable)
+
+    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        # Two axes, so that TensorFlow runs one matrix product and not a batch of small ones.
+        rows = tf.reshape(self.precision.cast(inputs), [-1, self.input_dim])
+        rows = tf.matmul(rows, self.precision.cast(self.kernel)) + self.precision.cast(self.bias)
+        outputs = tf.reshape(self.activation(rows), tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))
+        outputs.set_shape(inputs.shape[:-1].concatenate(self.output_dim))
+        return outputs

@@ -1,0 +1,322 @@
+"""The masked-LM head: hidden states at the masked positions to scores over the vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mlm.layers import activation as activations
+from tf_mlm.layers.dense import Dense
+from tf_mlm.layers.layer_norm import LayerNorm
+from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
+
+
+def gather_positions(inputs: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Rows of `inputs` [batch, length, hidden] at `positions` [batch, masks] → [batch, masks, hidden]."""
+    return tf.gather(inputs, positions, batch_dims=1)
+
+
+class MaskedLMHead(tf.Module):
+    """Predicts the tokens at masked positions, as `keras_hub.layers.MaskedLMHead` does.
+
+    Four steps: gather the masked positions, a dense layer with activation, a layer norm, and a
+    projection to the vocabulary (by the transposed token embedding, or a kernel of its own) plus bias
+    (Devlin et al., https://arxiv.org/abs/1810.04805; tying: https://arxiv.org/abs/1608.05859).
+
+    Positions outside [0, length) raise `InvalidArgumentError`, eagerly and in graphs on CPU. XLA
+    has no such check: there, and on TPU, positions are clamped into range.
+
+    Shapes:
+        inputs: float [batch, length, hidden]; mask_positions: int32 or int64 [batch, masks].
+        result: [batch, masks, vocab], float32 under `mixed_bfloat16`, else in `dtype`.
+
+    Args:
+        vocabulary_size: number of scores; may be left out when `token_embedding` is given.
+        token_embedding: a `ReversibleEmbedding` whose table the projection shares. Without it
+            the head has an output kernel [hidden, vocab] of its own.
+        intermediate_activation: activation of the dense layer, by name or as a callable.
+        activation: activation of the result: None for logits, "softmax" for probabilities.
+        layer_norm_epsilon: added to the variance of the layer norm.
+        kernel_initializer: a Keras initializer or its name, for the dense and the output kernel.
+        bias_initializer: the same, for the dense and the output bias.
+        hidden_dim: size of the last axis of `inputs`; given, all variables exist at construction.
+        name: name of the module.
+        trainable: whether the variables are trainable.
+        dtype: `float32`, `bfloat16` or `mixed_bfloat16` (float32 variables, norm and logits).
+
+    Raises:
+        ValueError: when neither or contradictory sizes are given, and at the call for shapes that
+            do not fit.
+
+    Example:
+        >>> embedding = ReversibleEmbedding(100, 16)
+        >>> head = MaskedLMHead(token_embedding=embedding, hidden_dim=16)
+        >>> head(tf.ones([2, 8, 16]), tf.constant([[1, 3], [0, 7]])).shape
+        TensorShape([2, 2, 100])
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int | None = None,
+        token_embedding: ReversibleEmbedding | None = None,
+        intermediate_activation: Any = "relu",
+        activation: Any = None,
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        hidden_dim: int | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(name=name or "masked_lm_head")
+        if vocabulary_size is None and token_embedding is None:
+            raise ValueError(
+                "One of `vocabulary_size` or `token_embedding` must be set. "
+                "Received: `vocabulary_size=None`, `token_embedding=None`."
+            )
+        if token_embedding is not None and not isinstance(token_embedding, ReversibleEmbedding):
+            raise ValueError(
+                "`token_embedding` must be a tf_mlm.ReversibleEmbedding; "
+                "ReversibleEmbedding.from_keras converts Keras's layer. "
+                f"Received: token_embedding={token_embedding!r} of type {type(token_embedding).__name__}."
+            )
+        if token_embedding is not None and vocabulary_size not in (None, token_embedding.input_dim):
+            raise ValueError(
+                "`vocabulary_size` must match the input dimension of `token_embedding`. Received: "
+                f"`vocabulary_size={vocabulary_size}`, "
+                f"`token_embedding.input_dim={token_embedding.input_dim}`."
+            )
+        for size_name, size in (("vocabulary_size", vocabulary_size), ("hidden_dim", hidden_dim)):
+            if size is not None and size < 1:
+                raise ValueError(f"`{size_name}` must be at least 1. Received: {size_name}={size}.")
+        if layer_norm_epsilon <= 0:
+            raise ValueError(
+                f"`layer_norm_epsilon` must be positive. Received: layer_norm_epsilon={layer_norm_epsilon}."
+            )
+        self.vocabulary_size = vocabulary_size if token_embedding is None else token_embedding.input_dim
+        self.token_embedding = token_embedding
+        self.intermediate_activation = activations.get(intermediate_activation)
+        self.activation = activations.get(activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
+        self.bias_initializer = tf.keras.initializers.get(bias_initializer)
+        self.trainable = trainable
+        self.precision = Precision.of(dtype)
+        self.hidden_dim: int | None = None
+        self.intermediate_dense: Dense | None = None
+        self.intermediate_layer_norm: LayerNorm | None = None
+        self.output_kernel: tf.Variable | None = None
+        self.output_bias = tf.Variable(
+            self.bias_initializer([self.vocabulary_size], self.precision.variable),
+            name="output_bias",
+            trainable=trainable,
+        )
+        if hidden_dim is not None:
+            self._build(hidden_dim)
+
+    def _build(self, hidden_dim: int) -> None:
+        feature_dim = hidden_dim if self.token_embedding is None else self.token_embedding.output_dim
+        self.intermediate_dense = Dense(
+            hidden_dim,
+            feature_dim,
+            self.intermediate_activation,
+            self.kernel_initializer,
+            self.bias_initializer,
+            name="intermediate_dense",
+            trainable=self.trainable,
+            dtype=self.precision,
+        )
+        self.intermediate_layer_norm = LayerNorm(
+            feature_dim,
+            self.layer_norm_epsilon,
+            name="intermediate_layer_norm",
+            trainable=self.trainable,
+            dtype=self.precision,
+        )
+        if self.token_embedding is None:
+            self.output_kernel = tf.Variable(
+                self.kernel_initializer([feature_dim, self.vocabulary_size], self.precision.variable),
+                name="output_kernel",
+                trainable=self.trainable,
+            )
+        self.hidden_dim = hidden_dim
+
+    def __call__(self, inputs: Any, mask_positions: Any) -> tf.Tensor:
+        inputs = tf.convert_to_tensor(inputs)
+        mask_positions = tf.convert_to_tensor(mask_positions)
+        self._check(inputs, mask_positions)
+        return self.project(self.transform(gather_positions(inputs, mask_positions)))
+
+    def transform(self, rows: tf.Tensor) -> tf.Tensor:
+        """Dense, activation and norm: [..., hidden] → [..., feature], the input of the projection."""
+        if self.intermediate_dense is None or self.intermediate_layer_norm is None:
+            with tf.init_scope():  # variables are made once, outside any graph that is being traced
+                self._build(int(rows.shape[-1]))
+        assert self.intermediate_dense is not None
+        assert self.intermediate_layer_norm is not None
+        return self.intermediate_layer_norm(self.intermediate_dense(rows))
+
+    def project(self, features: tf.Tensor) -> tf.Tensor:
+        """Features [..., feature] → scores [..., vocab]: projection, bias and final activation."""
+        dtype = self.precision.logits
+        if self.token_embedding is not None:
+            logits = self.token_embedding.project(features, dtype=self.token_embedding.reverse_dtype or dtype)
+        else:
+            rows = tf.reshape(tf.cast(features, dtype), [-1, self.output_kernel.shape[0]])
+            logits = tf.matmul(rows, tf.cast(self.output_kernel, dtype))
+            shape = tf.concat([tf.shape(features)[:-1], [self.vocabulary_size]], 0)
+            logits = tf.ensure_shape(
+                tf.reshape(logits, shape), features.shape[:-1].concatenate(self.vocabulary_size)
+            )
+        return self.activation(tf.cast(logits, dtype) + tf.cast(self.output_bias, dtype))
+
+    @property
+    def output_table(self) -> tf.Tensor:
+        """The table of the projection, [vocab, feature]: the tied embedding, or the transposed kernel."""
+        if self.token_embedding is not None:
+            return self.token_embedding.output_table
+        return tf.transpose(self.output_kernel)
+
+    def _check(self, inputs: tf.Tensor, mask_positions: tf.Tensor) -> None:
+        if not inputs.dtype.is_floating or inputs.shape.rank not in (None, 3):
+            raise ValueError(
+                "`inputs` must be floating point of shape [batch, length, hidden]. "
+                f"Received: dtype={inputs.dtype.name}, shape={inputs.shape}."
+            )
+        if not mask_positions.dtype.is_integer or mask_positions.shape.rank not in (None, 2):
+            raise ValueError(
+                "`mask_positions` must be int32 or int64 of shape [batch, masks]. "
+                f"Received: dtype={mask_positions.dtype.name}, shape={mask_positions.shape}."
+            )
+        hidden = inputs.shape[-1] if inputs.shape.rank else None
+        if hidden is None and self.hidden_dim is None:
+            raise ValueError(
+                "The last axis of `inputs` must be known before the head can make its variables. "
+                f"Received: shape={inputs.shape}. Pass `hidden_dim` to the constructor."
+            )
+        if hidden is not None and self.hidden_dim is not None and hidden != self.hidden_dim:
+            raise ValueError(
+                "The last axis of `inputs` must equal the hidden size that the head was built with. "
+                f"Received: shape={inputs.shape}, hidden_dim={self.hidden_dim}."
+            )
+        if not inputs.shape[:1].is_compatible_with(mask_positions.shape[:1]):
+            raise ValueError(
+                "`inputs` and `mask_positions` must have the same batch size. "
+                f"Received: inputs.shape={inputs.shape}, mask_positions.shape={mask_positions.shape}."
+            )
+        if tf.executing_eagerly():
+            length = inputs.shape[1]
+            outside = tf.boolean_mask(mask_positions, (mask_positions < 0) | (mask_positions >= length))
+            if outside.shape[0]:
+                raise tf.errors.InvalidArgumentError(
+                    None,
+                    None,
+                    f"`mask_positions` must lie in [0, length) with length={length}. "
+                    f"Received: {outside[0].numpy()}. Pad unused slots with 0 and ignore their rows.",
+                )
+
+    def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> tuple[int | None, ...]:
+        """[batch, length, hidden] and [batch, masks] → (batch, masks, vocab)."""
+        return (*tuple(mask_positions_shape), self.vocabulary_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments as JSON values; KerasHub's `from_config` accepts them too.
+
+        `hidden_dim` is not among them, as KerasHub's layer has no such argument; the variables of
+        a head made from a config appear with its first call.
+        """
+        embedding = self.token_embedding
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": self.precision.name,
+            "vocabulary_size": self.vocabulary_size,
+            "token_embedding": embedding
+            and {
+                "module": "keras.layers",
+                "class_name": "ReversibleEmbedding",
+                "config": embedding.get_config(),
+                "registered_name": None,
+            },
+            "intermediate_activation": activations.serialize(self.intermediate_activation),
+            "activation": activations.serialize(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": tf.keras.initializers.serialize(self.bias_initializer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskedLMHead:
+        """The head that `get_config`, here or in KerasHub, described (with a new embedding table)."""
+        config = dict(config)
+        if embedding := config.get("token_embedding"):
+            config["token_embedding"] = ReversibleEmbedding.from_config(embedding["config"])
+        return cls(**config)
+
+    @classmethod
+    def from_keras(cls, layer: Any, token_embedding: ReversibleEmbedding | None = None) -> MaskedLMHead:
+        """A copy of a built `keras_hub.layers.MaskedLMHead`, weights included.
+
+        Args:
+            layer: the built layer.
+            token_embedding: the converted embedding to share, when the encoder's has been converted
+                already; otherwise the layer's own is converted with it.
+
+        Raises:
+            ValueError: when the layer is not built yet.
+        """
+        if not layer.built:
+            raise ValueError(
+                "The Keras layer must be built, so that it has weights to copy. "
+                f"Received: `{layer.name}` with built=False. Call it once, or `layer.build(shape)`."
+            )
+        config = layer.get_config()
+        if layer.token_embedding is not None:
+            config["token_embedding"] = None
+            token_embedding = token_embedding or ReversibleEmbedding.from_keras(layer.token_embedding)
+        dense = layer._intermediate_dense
+        head = cls(**{**config, "token_embedding": token_embedding}, hidden_dim=dense.kernel.shape[0])
+        for ours, theirs in head._pairs(layer):
+            ours.assign(theirs)
+        return head
+
+    def to_keras(self, token_embedding: Any = None) -> Any:
+        """This head as a built `keras_hub.layers.MaskedLMHead`, weights included (needs keras-hub)."""
+        if self.hidden_dim is None:
+            raise ValueError(
+                "The head must have its variables before they can be copied. "
+                "Received: a head without `hidden_dim`. Call it once, or pass `hidden_dim`."
+            )
+        try:
+            import keras_hub
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "`to_keras` needs keras-hub: run `pip install 'tf-mlm[bench]'`."
+            ) from error
+        config = {**self.get_config(), "token_embedding": None}
+        if self.token_embedding is not None:
+            token_embedding = token_embedding or self.token_embedding.to_keras()
+        layer = keras_hub.layers.MaskedLMHead(**{**config, "token_embedding": token_embedding})
+        layer.build((None, None, self.hidden_dim), (None, None))
+        for ours, theirs in self._pairs(layer):
+            theirs.assign(ours)
+        return layer
+
+    def _pairs(self, layer: Any) -> list[tuple[tf.Variable, Any]]:
+        """Our variables beside those of a built KerasHub head; the shared table is not among them."""
+        assert self.intermediate_dense is not None
+        assert self.intermediate_layer_norm is not None
+        pairs = [
+            (self.intermediate_dense.kernel, layer._intermediate_dense.kernel),
+            (self.intermediate_dense.bias, layer._intermediate_dense.bias),
+            (self.intermediate_layer_norm.gamma, layer._intermediate_layer_norm.gamma),
+            (self.intermediate_layer_norm.beta, layer._intermediate_layer_norm.beta),
+            (self.output_bias, layer._bias),
+        ]
+        if self.output_kernel is not None:
+            pairs.append((self.output_kernel, layer._kernel))
+        return pairs

@@ -1,0 +1,126 @@
+"""Encoder and masked-LM head in one compilable call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tf_mlm.config import ModelConfig
+from tf_mlm.layers.masked_lm_head import MaskedLMHead, gather_positions
+from tf_mlm.model.encoder import BertEncoder
+
+if TYPE_CHECKING:
+    from tf_mlm.text.preprocessor import TextPreprocessor
+
+
+class MaskedLM(tf.Module):
+    """Token ids to logits at the masked positions.
+
+    Any callable that takes `(token_ids, lengths, segment_ids)` and returns hidden states
+    [batch, length, hidden] can stand in for the encoder. With a `BertEncoder`, the last block's
+    position-wise half runs only at the masked positions; the numbers are the same.
+
+    Shapes:
+        token_ids, segment_ids: int32 [batch, length]; lengths: int32 [batch];
+        mask_positions: int32 [batch, masks] → logits: float32 [batch, masks, vocab].
+
+    Args:
+        encoder: a `BertEncoder`, or a callable as above.
+        head: the masked-LM head.
+        preprocessor: strings to ids; `FillMask` and the exporter need it, training ids do not.
+
+    Example:
+        >>> config = ModelConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+        >>> model = MaskedLM.from_config(config, seed=0)
+        >>> model([[2, 5, 4, 3]], lengths=[4], segment_ids=[[0, 0, 0, 0]], mask_positions=[[2]]).shape
+        TensorShape([1, 1, 30])
+    """
+
+    def __init__(
+        self,
+        encoder: Callable[..., tf.Tensor],
+        head: MaskedLMHead,
+        *,
+        preprocessor: TextPreprocessor | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name or "masked_lm")
+        self.encoder = encoder
+        self.head = head
+        self.preprocessor = preprocessor
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ModelConfig,
+        *,
+        dtype: Any = "float32",
+        seed: int | None = None,
+        preprocessor: TextPreprocessor | None = None,
+    ) -> MaskedLM:
+        """A new model with random weights (truncated normal, `config.initializer_range`)."""
+        encoder = BertEncoder(config, dtype=dtype, seed=seed)
+        head = MaskedLMHead(
+            config.vocab_size,
+            encoder.embedding.token if config.tie_word_embeddings else None,
+            # ELECTRA's and RoBERTa's heads use GELU whatever the encoder uses.
+            "gelu" if config.model_type in ("electra", "roberta", "xlm-roberta") else config.hidden_act,
+            layer_norm_epsilon=config.layer_norm_eps,
+            kernel_initializer=tf.keras.initializers.TruncatedNormal(
+                stddev=config.initializer_range, seed=None if seed is None else seed - 1
+            ),
+            hidden_dim=config.hidden_size,
+            name="head",
+            dtype=dtype,
+        )
+        return cls(encoder, head, preprocessor=preprocessor)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The encoder's configuration."""
+        return self.encoder.config  # type: ignore[attr-defined]
+
+    def __call__(
+        self,
+        token_ids: Any,
+        lengths: Any,
+        segment_ids: Any,
+        mask_positions: Any,
+        *,
+        dropout_seed: Any = None,
+    ) -> tf.Tensor:
+        features = self.masked_states(
+            token_ids, lengths, segment_ids, mask_positions, dropout_seed=dropout_seed
+        )
+        return tf.cast(self.head.project(features), tf.float32)
+
+    def masked_states(
+        self,
+        token_ids: Any,
+        lengths: Any,
+        segment_ids: Any,
+        mask_positions: Any,
+        *,
+        dropout_seed: Any = None,
+    ) -> tf.Tensor:
+        """What the vocabulary projection gets: float [batch, masks, embedding].
+
+        A loss that never holds all logits starts from here, with `head.output_table` and
+        `head.output_bias`.
+        """
+        if isinstance(self.encoder, BertEncoder):
+            rows = self.encoder(
+                token_ids, lengths, segment_ids, positions=mask_positions, dropout_seed=dropout_seed
+            )
+        else:
+            rows = gather_positions(self.encoder(token_ids, lengths, segment_ids), mask_positions)
+        return self.head.transform(rows)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the model directory; see `tf_mlm.save`."""
+        from tf_mlm.model.checkpoint import save
+
+        save(self, directory)
