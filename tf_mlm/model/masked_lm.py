@@ -111,13 +111,30 @@ class MaskedLM(tf.Module):
         A loss that never holds all logits starts from here, with `head.output_table` and
         `head.output_bias`.
         """
+        states = self.states(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
+        rows = [gather_positions(state, mask_positions) for state in states]
+        return self.features(*rows, dropout_seed=dropout_seed)
+
+    def states(
+        self, token_ids: Any, lengths: Any, segment_ids: Any, *, dropout_seed: Any = None
+    ) -> tuple[tf.Tensor, ...]:
+        """All the work that mixes positions: one or more tensors [batch, length, hidden].
+
+        Gather the positions of interest from each and hand them to `features`.
+        """
         if isinstance(self.encoder, BertEncoder):
-            rows = self.encoder(
-                token_ids, lengths, segment_ids, positions=mask_positions, dropout_seed=dropout_seed
-            )
-        else:
-            rows = gather_positions(self.encoder(token_ids, lengths, segment_ids), mask_positions)
-        return self.head.transform(rows)
+            return self.encoder.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
+        return (self.encoder(token_ids, lengths, segment_ids),)
+
+    def hidden(self, *states: tf.Tensor, dropout_seed: Any = None) -> tf.Tensor:
+        """Final hidden states [..., hidden], from `states` at the same positions."""
+        if isinstance(self.encoder, BertEncoder):
+            return self.encoder.transform(*states, dropout_seed=dropout_seed)
+        return states[0]
+
+    def features(self, *states: tf.Tensor, dropout_seed: Any = None) -> tf.Tensor:
+        """What the vocabulary projection gets, [..., embedding], from `states` at the same positions."""
+        return self.head.transform(self.hidden(*states, dropout_seed=dropout_seed))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the model directory; see `tf_mlm.save`."""
