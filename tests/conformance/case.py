@@ -1,0 +1,69 @@
+"""One case of the contract, and the section that collects cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Callable
+from typing import Any
+
+Check = Callable[[Any], None]
+
+
+class Needs(enum.Enum):
+    """What a case must be given before it can run."""
+
+    SERVER = "a server on the model repository"
+    BATCHING = "a server on the model repository, started with the batching flags"
+    LAUNCHER = "the right to start and stop servers"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A single observable behaviour. `check` raises AssertionError where the server differs.
+
+    A check receives a `Server` (Needs.SERVER and Needs.BATCHING) or a `Launcher` (Needs.LAUNCHER).
+    """
+
+    section: str
+    title: str
+    needs: Needs
+    check: Check
+
+    @property
+    def name(self) -> str:
+        """A name that pytest and `--section` can select by."""
+        words = re.sub(r"[^a-z0-9]+", "_", self.title.lower()).strip("_")
+        return f"{self.section.split()[0]}-{words}"[:100]
+
+
+class Section:
+    """The cases of one section of the contract, in the order they are declared.
+
+    Example:
+        >>> from conformance.case import Needs, Section
+        >>> section = Section("0 Example", Needs.SERVER)
+        >>> @section.case("one and one make two")
+        ... def _(server):
+        ...     assert 1 + 1 == 2
+        >>> [case.name for case in section.cases]
+        ['0-one_and_one_make_two']
+    """
+
+    def __init__(self, title: str, needs: Needs) -> None:
+        self.title = title
+        self.needs = needs
+        self.cases: list[Case] = []
+
+    def add(self, title: str, check: Check) -> None:
+        if any(case.title == title for case in self.cases):
+            raise ValueError(f"Titles of a section must differ. Received twice in {self.title!r}: {title!r}.")
+        self.cases.append(Case(self.title, title, self.needs, check))
+
+    def case(self, title: str) -> Callable[[Check], Check]:
+        def register(check: Check) -> Check:
+            self.add(title, check)
+            return check
+
+        return register

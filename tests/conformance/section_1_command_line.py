@@ -1,0 +1,403 @@
+"""Section 1: flags, exit statuses and configuration files."""
+
+from __future__ import annotations
+
+from conformance.case import Needs, Section
+from conformance.expectations import close, contains, equal, rpc_error
+from conformance.launcher import EXIT_STATUS_OF_FAILURE, Finished, Launcher, accepts, free_ports
+from conformance.server import Server, examples_input, model_spec
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+parsing = Section("1.1 Flags and exit statuses", Needs.LAUNCHER)
+flags = Section("1.2 Flags in force", Needs.LAUNCHER)
+files = Section("1.3 Configuration files", Needs.LAUNCHER)
+reload = Section("1.3 Model lists over RPC", Needs.SERVER)
+
+NO_RETRIES = ("--max_num_load_retries=0", "--load_retry_interval_micros=0")
+
+
+def failed(finished: Finished, *parts: str) -> None:
+    """The start failed as documented: status 255, and the reason on standard output."""
+    equal(finished.status, EXIT_STATUS_OF_FAILURE, f"exit status (stderr ends {finished.stderr[-300:]!r})")
+    contains(finished.stdout, *parts, what="standard output")
+
+
+def model_flags(launcher: Launcher) -> list[str]:
+    return [f"--model_base_path={launcher.repository.models / 'half_plus_two'}", "--model_name=half_plus_two"]
+
+
+# Command lines that must not start: title → flags, what standard output says.
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "no port and no socket": (
+        ["--port=0", "--model_base_path=/nowhere"],
+        "Failed to start server. Error: INVALID_ARGUMENT: "
+        "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set",
+    ),
+    "neither model nor config file": (
+        [],
+        "Failed to start server. Error: INVALID_ARGUMENT: "
+        "Both server_options.model_base_path and server_options.model_config_file are empty!",
+    ),
+    "batching file without batching": (
+        ["--model_base_path=/nowhere", "--batching_parameters_file=/nowhere/batching.config"],
+        "INVALID_ARGUMENT: server_options.batching_parameters_file is set without setting "
+        "server_options.enable_batching to true",
+    ),
+    "all three parallelism flags": (
+        [
+            "--model_base_path=/nowhere",
+            "--tensorflow_session_parallelism=1",
+            "--tensorflow_intra_op_parallelism=1",
+            "--tensorflow_inter_op_parallelism=1",
+        ],
+        "INVALID_ARGUMENT: You cannot configure all",
+    ),
+    "model config file that does not exist": (["--model_config_file=/nowhere/models.config"], "NOT_FOUND"),
+    "relative model base path": (
+        ["--model_base_path=models/half", "--model_name=half"],
+        "INVALID_ARGUMENT: Expected model half to have an absolute path or URI; got base_path()=models/half",
+    ),
+}
+
+for _title, (_flags, _text) in REFUSED.items():
+    parsing.add(
+        f"refuses to start: {_title}",
+        lambda launcher, flags=_flags, text=_text: failed(launcher.run_with_ports(*flags), text),
+    )
+
+
+@parsing.case("a value that does not parse: usage on standard output, status 255")
+def _(launcher: Launcher) -> None:
+    for flag in ("--port=many", "--enable_batching=perhaps", "--max_num_load_retries=1.5"):
+        failed(launcher.run(flag, *model_flags(launcher)), "--model_base_path", "--rest_api_port")
+
+
+@parsing.case("--help: usage on standard output, status 255")
+def _(launcher: Launcher) -> None:
+    failed(launcher.run("--help"), "--model_base_path", "--rest_api_port", "--enable_batching")
+
+
+@parsing.case("--version: two lines, status 0, whatever else is wrong")
+def _(launcher: Launcher) -> None:
+    finished = launcher.run("--version", "--port=0")
+    equal(finished.status, 0, "exit status")
+    contains(finished.stdout, "TensorFlow ModelServer: ", "TensorFlow Library: ")
+
+
+@parsing.case("unknown flags and stray words: the first is named, the server starts")
+def _(launcher: Launcher) -> None:
+    process = flag_server(launcher)
+    contains(process.stdout, "unknown argument: --no_such_flag=1")
+    assert "unknown argument: stray" not in process.stdout, "only the first unknown argument is named"
+
+
+def flag_server(launcher: Launcher):  # type: ignore[no-untyped-def]
+    """One server for every flag that can be looked at together with the others."""
+    socket = launcher.directory("socket") / "grpc.sock"
+    return launcher.shared(
+        "flags",
+        "--no_such_flag=1",
+        "stray",
+        "--model_name=replaced_by_the_last",
+        *model_flags(launcher),
+        "--enable_grpc_healthcheck_service",
+        f"--grpc_socket_path={socket}",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=600000,grpc.lb_policy_name=grpclb,grpc.so_reuseaddr=1",
+        "--rest_api_enable_cors_support=TRUE",
+        "--enable_signature_method_name_check=1",
+        "--rest_api_timeout_in_ms=300",
+        "--rest_api_num_threads=8",
+        "--grpc_max_threads=8",
+        "--prefer_tflite_model=true",
+        "--num_request_iterations_for_warmup=2",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_serialization_as_tensor_content=true",
+        # Accepted, with no effect that can be seen from outside:
+        "--flush_filesystem_caches=false",
+        "--tensorflow_session_parallelism=2",
+        "--per_process_gpu_memory_fraction=0.5",
+        "--remove_unused_fields_from_bundle_metagraph=true",
+        "--num_tflite_pools=1",
+        "--num_tflite_interpreters_per_pool=1",
+        "--xla_cpu_compilation_enabled=true",
+        "--enable_profiler=false",
+        "--num_load_threads=1",
+        "--num_unload_threads=1",
+    )
+
+
+@flags.case("a repeated flag: the last one wins")
+def _(launcher: Launcher) -> None:
+    close(flag_server(launcher).predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+
+
+@flags.case("grpc_socket_path: Predict over the Unix socket while TCP is open")
+def _(launcher: Launcher) -> None:
+    process = flag_server(launcher)
+    path = next(part for part in process.popen.args if str(part).startswith("--grpc_socket_path="))  # type: ignore[union-attr]
+    server = Server(f"unix:{str(path).split('=', 1)[1]}", process.rest_address)
+    try:
+        close(server.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+    finally:
+        server.close()
+    close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+
+
+@flags.case("enable_grpc_healthcheck_service: the documented names are SERVING")
+def _(launcher: Launcher) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    stub = health_pb2_grpc.HealthStub(flag_server(launcher).channel)
+    for service in ("", "ModelService", "PredictionService"):
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        equal(answer.status, health_pb2.HealthCheckResponse.SERVING, f"health of {service!r}")
+
+
+@flags.case("enable_signature_method_name_check: classify and regress check the method")
+def _(launcher: Launcher) -> None:
+    process, data = flag_server(launcher), examples_input({"x": 2.0})
+    rpc_error(
+        lambda: process.classify(model_spec("half_plus_two", "regress_x_to_y"), data),
+        "INVALID_ARGUMENT",
+        "Expected classification signature method_name to be tensorflow/serving/classify. "
+        "Was: tensorflow/serving/regress",
+    )
+    rpc_error(
+        lambda: process.regress(model_spec("half_plus_two", "classify_x_to_y"), data),
+        "INVALID_ARGUMENT",
+        "Expected regression signature method_name to be tensorflow/serving/regress. "
+        "Was: tensorflow/serving/classify",
+    )
+    equal(len(process.classify(model_spec("half_plus_two", "classify_x_to_y"), data).result.classifications), 1)
+
+
+@flags.case("enable_serialization_as_tensor_content: Predict answers with tensor_content")
+def _(launcher: Launcher) -> None:
+    import struct
+
+    import tensorflow as tf
+
+    process = flag_server(launcher)
+    response = process.predict_protos(
+        model_spec("half_plus_two"), {"x": tf.make_tensor_proto([2.0, 4.0], dtype=tf.float32)}
+    )
+    equal(response.outputs["y"].tensor_content, struct.pack("<2f", 3.0, 4.0), "tensor_content")
+    equal(list(response.outputs["y"].float_val), [], "float_val")
+
+
+@flags.case("rest_api_enable_cors_support: headers on answers, errors and OPTIONS")
+def _(launcher: Launcher) -> None:
+    process = flag_server(launcher)
+    replies = [
+        process.get("/v1/models/half_plus_two"),
+        process.post("/v1/models/half_plus_two:predict", "{"),
+        process.http("OPTIONS", "/v1/models/half_plus_two:predict", headers={"Origin": "https://example.org"}),
+    ]
+    for reply in replies:
+        equal(reply.headers.get("access-control-allow-origin"), "*", "Access-Control-Allow-Origin")
+        equal(reply.headers.get("access-control-allow-methods"), "POST, GET", "Access-Control-Allow-Methods")
+        equal(reply.headers.get("access-control-allow-headers"), "Content-Type", "Access-Control-Allow-Headers")
+
+
+@flags.case("without a monitoring file there is no metrics page")
+def _(launcher: Launcher) -> None:
+    equal(flag_server(launcher).get("/monitoring/prometheus/metrics").status, 404, "HTTP status")
+
+
+@flags.case("a REST port equal to the gRPC port is skipped, gRPC runs")
+def _(launcher: Launcher) -> None:
+    with launcher.starting("--rest_api_port=0", *model_flags(launcher), rest=False) as process:
+        process.wait_ready()
+        close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+    port = free_ports(1)[0]
+    with launcher.starting(f"--port={port}", f"--rest_api_port={port}", *model_flags(launcher), rest=False) as process:
+        process.grpc_port, process.grpc_address = port, f"127.0.0.1:{port}"
+        process.wait_ready()
+        close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+
+
+@flags.case("model_name defaults to `default`, and REST is off unless asked for")
+def _(launcher: Launcher) -> None:
+    path = launcher.repository.models / "half_plus_two"
+    with launcher.running(f"--model_base_path={path}", rest=False) as process:
+        close(process.predict("default", {"x": [2.0]})["y"], [3.0])
+        assert not accepts(process.rest_port), "no REST port was asked for"
+
+
+@flags.case("saved_model_tags: another tag set is not found, the load fails")
+def _(launcher: Launcher) -> None:
+    finished = launcher.run_with_ports(*model_flags(launcher), *NO_RETRIES, "--saved_model_tags=serve,gpu")
+    failed(finished, "UNKNOWN: 1 servable(s) did not become available", "Could not find meta graph def matching")
+
+
+@flags.case("ssl_config_file: TLS with required client certificates on gRPC, plain REST")
+def _(launcher: Launcher) -> None:
+    import grpc
+    from conformance.certificates import make_certificates
+
+    certificates = make_certificates()
+    config = launcher.directory("tls") / "ssl.config"
+    fields = {
+        "server_key": certificates.key,
+        "server_cert": certificates.certificate,
+        "custom_ca": certificates.authority,
+    }
+    lines = [f'{name}: "{value.decode().encode("unicode_escape").decode()}"' for name, value in fields.items()]
+    config.write_text("\n".join([*lines, "client_verify: true"]))
+    with launcher.starting(f"--ssl_config_file={config}", *model_flags(launcher)) as process:
+        process._credentials = grpc.ssl_channel_credentials(
+            certificates.authority, certificates.key, certificates.certificate
+        )
+        process.grpc_address = f"localhost:{process.grpc_port}"
+        process.wait_ready()
+        close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+        equal(process.get("/v1/models/half_plus_two").status, 200, "HTTP status over plain REST")
+        anonymous = Server(
+            process.grpc_address,
+            process.rest_address,
+            credentials=grpc.ssl_channel_credentials(certificates.authority),
+        )
+        try:
+            rpc_error(lambda: anonymous.predict("half_plus_two", {"x": [2.0]}), "UNAVAILABLE")
+        finally:
+            anonymous.close()
+
+
+# ---- configuration files -------------------------------------------------------------------------
+
+
+def config_file(launcher: Launcher, text: str, name: str = "models.config") -> str:
+    path = launcher.directory("config") / name
+    path.write_text(text)
+    return str(path)
+
+
+def model_list(*entries: str) -> str:
+    return "model_config_list {" + " ".join(f"config {{ {entry} }}" for entry in entries) + "}"
+
+
+@files.case("malformed model config: protobuf's message, INVALID_ARGUMENT, status 255")
+def _(launcher: Launcher) -> None:
+    path = config_file(launcher, "this is not a model config")
+    finished = launcher.run_with_ports(f"--model_config_file={path}")
+    failed(finished, f"INVALID_ARGUMENT: Invalid protobuf file: '{path}'")
+    contains(finished.stderr, "Error parsing text-format tensorflow.serving.ModelServerConfig", what="stderr")
+
+
+@files.case("an empty model config starts a server without models")
+def _(launcher: Launcher) -> None:
+    with launcher.running(f"--model_config_file={config_file(launcher, '')}") as process:
+        rpc_error(
+            lambda: process.predict("half_plus_two", {"x": [2.0]}),
+            "NOT_FOUND",
+            "Servable not found for request: Latest(half_plus_two)",
+        )
+
+
+@files.case("text format tolerates `field: { }`, commas and semicolons; the file wins over model flags")
+def _(launcher: Launcher) -> None:
+    models = launcher.repository.models
+    text = (
+        "model_config_list: { config: { name: 'half_plus_three', base_path: "
+        f"'{models / 'half_plus_three'}'; model_platform: 'tensorflow' }}, }}"
+    )
+    path = config_file(launcher, text)
+    with launcher.running(f"--model_config_file={path}", *model_flags(launcher)) as process:
+        close(process.predict("half_plus_three", {"x": [2.0]})["y"], [4.0])
+        equal(process.states("half_plus_two"), {}, "models of the overruled flags")
+
+
+@files.case("labels in the initial config fail without the flag that allows them")
+def _(launcher: Launcher) -> None:
+    path = launcher.repository.models / "half_plus_two"
+    entry = f'name: "m" base_path: "{path}" model_platform: "tensorflow" version_labels {{ key: "a" value: 123 }}'
+    failed(
+        launcher.run_with_ports(f"--model_config_file={config_file(launcher, model_list(entry))}"),
+        "FAILED_PRECONDITION: Request to assign label to version 123 of model m, "
+        "which is not currently available for inference",
+    )
+
+
+@files.case("logging_config: refused after the models have loaded")
+def _(launcher: Launcher) -> None:
+    path = launcher.repository.models / "half_plus_two"
+    entry = f'name: "m" base_path: "{path}" model_platform: "tensorflow" logging_config {{ sampling_config {{ }} }}'
+    failed(
+        launcher.run_with_ports(f"--model_config_file={config_file(launcher, model_list(entry))}"),
+        "INVALID_ARGUMENT: No request-logger-creator provided.",
+    )
+
+
+@files.case("malformed monitoring config: refused when REST is about to start")
+def _(launcher: Launcher) -> None:
+    path = config_file(launcher, "prometheus {", "monitoring.config")
+    failed(
+        launcher.run_with_ports(f"--monitoring_config_file={path}", *model_flags(launcher)),
+        f"INVALID_ARGUMENT: Invalid protobuf file: '{path}'",
+    )
+
+
+@files.case("malformed batching parameters: refused")
+def _(launcher: Launcher) -> None:
+    path = config_file(launcher, "max_batch_size: 8", "batching.config")
+    failed(
+        launcher.run_with_ports(
+            "--enable_batching", f"--batching_parameters_file={path}", *NO_RETRIES, *model_flags(launcher)
+        ),
+        f"Invalid protobuf file: '{path}'",
+    )
+
+
+@files.case("a session config that does not parse: refused")
+def _(launcher: Launcher) -> None:
+    path = config_file(launcher, "no_such_field: 1", "session.config")
+    failed(
+        launcher.run_with_ports(f"--tensorflow_session_config_file={path}", *model_flags(launcher)),
+        f"Invalid protobuf file: '{path}'",
+    )
+
+
+# Lists that a reload must refuse before it changes anything: title → text config, message.
+LISTS = {
+    "a name twice": (
+        model_list(
+            'name: "m" base_path: "/a" model_platform: "tensorflow"',
+            'name: "m" base_path: "/b" model_platform: "tensorflow"',
+        ),
+        "Illegal to list model m multiple times in config list",
+    ),
+    "a relative path": (
+        model_list('name: "m" base_path: "a/b" model_platform: "tensorflow"'),
+        "Expected model m to have an absolute path or URI; got base_path()=a/b",
+    ),
+    "neither platform nor type": (model_list('name: "m" base_path: "/a"'), "Illegal setting neither"),
+    "both platform and type": (
+        model_list('name: "m" base_path: "/a" model_platform: "tensorflow" model_type: TENSORFLOW'),
+        "Illegal setting both",
+    ),
+    "an unknown platform": (
+        model_list('name: "m" base_path: "/a" model_platform: "other"'),
+        "Model m requests unsupported platform other",
+    ),
+    "no model list at all": (
+        "",
+        "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+        "Only ModelConfigList is currently supported",
+    ),
+}
+
+
+def refuses_list(server: Server, text: str, message: str) -> None:
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    rpc_error(lambda: server.reload(config), "INVALID_ARGUMENT", message)
+    close(server.predict("half_plus_two", {"x": [2.0]})["y"], [3.0], "a model that was there before")
+
+
+for _title, (_list, _message) in LISTS.items():
+    reload.add(
+        f"refused, old models stay: {_title}",
+        lambda server, text=_list, message=_message: refuses_list(server, text, message),
+    )
+
+SECTIONS = (parsing, flags, files, reload)

@@ -1,0 +1,5 @@
+"""`python -m tf_mlm` is `tf-mlm`."""
+
+from tf_mlm.cli import main
+
+main()

@@ -1,0 +1,207 @@
+"""One SavedModel that takes raw strings: every signature, warm-up records and a description.
+
+    BASE_PATH/VERSION/
+        saved_model.pb, variables/, assets/          the model and its vocabulary
+        assets.extra/tf_serving_warmup_requests      what TF-Serving replays before it is ready
+        assets.extra/tf_mlm.json                     config, buckets, versions, evaluation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+
+import tf_mlm
+from tf_mlm import signatures
+from tf_mlm.config import Buckets, to_json
+from tf_mlm.export.operations import check_operations
+from tf_mlm.export.version_directory import appearing_at_once, version_path
+from tf_mlm.export.warmup import write_warmup
+from tf_mlm.model.inference import Inference
+from tf_mlm.model.masked_lm import MaskedLM
+
+DESCRIPTION = Path("assets.extra", "tf_mlm.json")
+
+
+class ExportMismatchError(RuntimeError):
+    """The export, loaded again, does not answer as the model it was made from."""
+
+
+def export_saved_model(
+    model: MaskedLM,
+    base_path: str | os.PathLike[str],
+    *,
+    version: int | None = None,
+    buckets: Buckets | None = None,
+    top_k: int = 10,
+    xla: bool = True,
+    evaluation: Mapping[str, Any] | None = None,
+    model_name: str = "mlm",
+) -> Path:
+    """Writes a version directory that TF-Serving can serve, and checks it by loading it again.
+
+    Args:
+        model: a `MaskedLM` with a preprocessor, such as `tf_mlm.load` returns.
+        base_path: TF-Serving's `model_base_path`; made when absent.
+        version: the version's number; one more than the largest there is, unless given.
+        buckets: the shapes that XLA compiles (default: batches up to 32, lengths to the model's limit).
+        top_k: how many fills per mask `serving_default` returns.
+        xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
+            refuse XLA; without, there are only plain signatures, which run on any server.
+        evaluation: figures to keep in `tf_mlm.json`.
+        model_name: the model name written into the warm-up records.
+
+    Returns:
+        The version directory.
+
+    Raises:
+        ValueError: for a version that is no whole number, buckets longer than the model's positions,
+            or an operation that stock TF-Serving does not have.
+        FileExistsError: when the version is there already; it is not touched.
+        ExportMismatchError: when the reloaded export answers differently from the model.
+
+    Example:
+        >>> export_saved_model(model, "models/mlm", top_k=5).name  # doctest: +SKIP
+        '1'
+    """
+    path = version_path(Path(base_path), version)
+    root = tf.Module(name="export")
+    # As attributes of one module both share the model's variables and its vocabulary asset.
+    root.inference = Inference(model, buckets=buckets, top_k=top_k, xla=xla)
+    functions = signature_functions(root.inference)
+    if xla:
+        root.portable = Inference(model, buckets=root.inference.buckets, top_k=top_k, xla=False)
+        twins = signature_functions(root.portable)
+        functions |= {name + signatures.PORTABLE: function for name, function in twins.items()}
+    with appearing_at_once(path) as directory:
+        tf.saved_model.save(root, str(directory), signatures=functions)
+        counts = check_operations(directory)
+        records = write_warmup(root.inference, directory, model_name)
+        description = {
+            "format": 1,
+            "xla": xla,
+            "top_k": top_k,
+            "buckets": to_json(root.inference.buckets),
+            "programs": root.inference.programs if xla else 0,
+            "warmup_records": records,
+            "signatures": sorted(functions),
+            "model": to_json(model.config),
+            "tokenizer": to_json(root.inference.preprocessor.vocabulary.config),
+            "vocabulary_size": model.head.vocabulary_size,
+            "dtype": model.head.precision.name,
+            "operations": dict(sorted(counts.items())),
+            "versions": {
+                "tf_mlm": tf_mlm.__version__,
+                "tensorflow": tf.__version__,
+                "tensorflow_text": tensorflow_text.__version__,
+            },
+            "evaluation": dict(evaluation or {}),
+        }
+        (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        check_reloaded(model, directory)
+    return path
+
+
+def read_description(version_directory: Path) -> dict[str, Any]:
+    """The `tf_mlm.json` of an export, or an empty object for any other SavedModel."""
+    path = version_directory / DESCRIPTION
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def signature_functions(inference: Inference) -> dict[str, Callable[..., Any]]:
+    """One traced function per signature, under the signature's name."""
+    answers = {
+        signatures.FILL: inference.fill,
+        signatures.SCORE_TARGETS: inference.score_targets,
+        signatures.PSEUDO_LOG_LIKELIHOOD: inference.pseudo_log_likelihood,
+        signatures.ENCODE: inference.encode,
+        signatures.TOKENIZE: inference.tokenize,
+        signatures.PREDICT_MASKED: inference.predict_masked,
+        signatures.MASKED_LM_HEAD: inference.masked_lm_head,
+    }
+    sizes = {"hidden": inference.hidden_size}
+    functions = {}
+    for signature, answer in answers.items():
+        specs = {
+            alias: tf.TensorSpec([sizes.get(axis) for axis in tensor.shape], tensor.dtype, name=alias)
+            for alias, tensor in signature.inputs.items()
+        }
+        # The keyword call fixes the aliases; autograph would only slow the trace down.
+        function = tf.function(lambda answer=answer, **inputs: answer(**inputs), autograph=False)
+        functions[signature.name] = function.get_concrete_function(**specs)
+    return functions
+
+
+def check_reloaded(model: MaskedLM, directory: Path) -> None:
+    """Compares every signature of an export with the model it came from, on a few texts.
+
+    The model's side goes through its plain call: no buckets, no chunks, no XLA.
+    """
+    loaded = tf.saved_model.load(str(directory))
+    preprocessor = model.preprocessor
+    assert preprocessor is not None
+    mask = preprocessor.vocabulary.mask_token
+    word = preprocessor.vocabulary.tokens[-1]
+    text = tf.constant([f"{word} {mask}", f"{mask} {word} {word} {mask} {word}"])
+    inputs = preprocessor(text)
+    positions = tf.maximum(inputs.mask_positions, 0)
+    real = inputs.mask_positions.numpy() >= 0
+    logits = model(inputs.token_ids, inputs.lengths, inputs.segment_ids, positions)
+    probabilities = tf.nn.softmax(logits).numpy()[real]
+    low = model.head.precision.compute in ("bfloat16", "float16")
+    for name, function in loaded.signatures.items():
+        kind = name.removesuffix(signatures.PORTABLE)
+        if kind == signatures.FILL.name:
+            outputs = function(text=text)
+            ids = outputs["token_ids"].numpy()[real]
+            ours = np.take_along_axis(probabilities, ids, -1)
+            _compare(name, ours, outputs["scores"].numpy()[real], low)
+        elif kind == signatures.PREDICT_MASKED.name:
+            outputs = function(
+                token_ids=inputs.token_ids,
+                lengths=inputs.lengths,
+                segment_ids=inputs.segment_ids,
+                mask_positions=positions,
+            )
+            _compare(name, probabilities, tf.nn.softmax(outputs["logits"]).numpy()[real], low)
+        elif kind == signatures.SCORE_TARGETS.name:
+            outputs = function(text=text, targets=tf.constant([[word, mask], [word, word]]))
+            texts = np.nonzero(real)[0]
+            ours = np.take_along_axis(probabilities, outputs["target_ids"].numpy()[texts], -1)
+            _compare(name, ours, outputs["scores"].numpy()[real], low)
+        elif kind == signatures.TOKENIZE.name:
+            _compare(name, inputs.token_ids.numpy(), function(text=text)["token_ids"].numpy(), False)
+        elif kind == signatures.ENCODE.name:
+            states = model.states(inputs.token_ids, inputs.lengths, inputs.segment_ids)
+            hidden = tf.cast(model.hidden(*states), tf.float32).numpy()
+            ours = np.stack([row[:n].mean(0) for row, n in zip(hidden, inputs.lengths.numpy(), strict=True)])
+            _compare(name, ours, function(text=text)["embeddings"].numpy(), low)
+        elif kind == signatures.MASKED_LM_HEAD.name:
+            states = model.states(inputs.token_ids, inputs.lengths, inputs.segment_ids)
+            hidden = tf.cast(model.hidden(*states), tf.float32)
+            outputs = function(hidden_states=hidden, mask_positions=positions)
+            _compare(name, probabilities, tf.nn.softmax(outputs["logits"]).numpy()[real], low)
+        elif kind == signatures.PSEUDO_LOG_LIKELIHOOD.name:
+            outputs = function(text=tf.constant([f"{word} {word}"]))
+            masked = preprocessor(tf.constant([f"{mask} {word}", f"{word} {mask}"]))
+            scores = tf.nn.log_softmax(model(masked[0], masked.lengths, masked.segment_ids, masked.mask_positions))
+            word_id = int(inputs.token_ids[0, 1])
+            _compare(name, scores.numpy()[:, 0, word_id].sum(keepdims=True), outputs["score"].numpy(), low)
+
+
+def _compare(signature: str, ours: np.ndarray, reloaded: np.ndarray, low_precision: bool) -> None:
+    tolerance = 5e-2 if low_precision else 1e-4
+    if ours.shape == reloaded.shape and np.allclose(ours, reloaded, rtol=tolerance, atol=tolerance):
+        return
+    difference = np.abs(ours - reloaded).max() if ours.shape == reloaded.shape else "another shape"
+    raise ExportMismatchError(
+        f"Signature `{signature}` of the reloaded export must answer as the model does (within {tolerance}). "
+        f"Received: a difference of {difference}. Nothing was written; please report this with the model's config."
+    )

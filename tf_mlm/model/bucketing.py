@@ -1,0 +1,76 @@
+"""Rounding shapes up to a few sizes in the graph, so that XLA compiles a known number of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+Sizes = Sequence[int] | None
+"""Ascending bucket sizes, or None: no rounding (for programs that are not compiled per shape)."""
+
+
+def round_up(size: tf.Tensor, buckets: Sequence[int]) -> tf.Tensor:
+    """The smallest bucket that holds `size`, or the largest one there is."""
+    index = tf.searchsorted(tf.constant(buckets), [size])[0]
+    return tf.gather(tf.constant(buckets), tf.minimum(index, len(buckets) - 1))
+
+
+def chunk_size(remaining: tf.Tensor, buckets: Sequence[int]) -> tf.Tensor:
+    """The bucket to run next when `remaining` rows are left.
+
+    The next larger bucket if at least three quarters of it are filled, else the next smaller one,
+    leaving the rest for another round: 5 rows and buckets (1, 4, 16) run as 4 + 1, not as 16.
+    """
+    sizes = tf.constant(buckets)
+    above = round_up(remaining, buckets)
+    below = tf.gather(sizes, tf.maximum(tf.searchsorted(sizes, [remaining], side="right")[0] - 1, 0))
+    return tf.where((4 * remaining >= 3 * above) | (below > remaining), above, below)
+
+
+def pad_rows(tensor: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """`tensor` with zeros behind it on axis 0, up to `size` rows."""
+    missing = size - tf.shape(tensor)[0]
+    return tf.pad(tensor, [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1))
+
+
+def in_chunks(
+    run: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
+    rows: tf.Tensor,
+    outputs: Sequence[tf.TensorSpec],
+    buckets: Sequence[int],
+) -> list[tf.Tensor]:
+    """Covers `rows` rows with chunks whose sizes are buckets.
+
+    Args:
+        run: called as `run(start, stop, size)`; handles rows [start, stop) in a program of `size` rows
+            and returns any number of result rows per output.
+        rows: int32 scalar; with zero rows, `run` is called once, for an empty range.
+        outputs: what `run` returns; axis 0 is unknown.
+        buckets: ascending sizes.
+
+    Returns:
+        Each output, concatenated over the chunks.
+    """
+    first = [
+        tf.TensorArray(
+            spec.dtype, size=1, dynamic_size=True, element_shape=spec.shape, infer_shape=False
+        )
+        for spec in outputs
+    ]
+
+    def body(index: tf.Tensor, start: tf.Tensor, *arrays: tf.TensorArray) -> tuple:
+        size = chunk_size(rows - start, buckets)
+        stop = tf.minimum(start + size, rows)
+        results = run(start, stop, size)
+        written = [array.write(index, result) for array, result in zip(arrays, results, strict=True)]
+        return (index + 1, stop, *written)
+
+    _, _, *arrays = tf.while_loop(
+        lambda index, start, *_: (index == 0) | (start < rows),
+        body,
+        (tf.constant(0), tf.constant(0), *first),
+        # One at a time: the products inside use every core already, and memory stays bounded.
+        parallel_iterations=1,
+    )
+    return [array.concat() for array in arrays]

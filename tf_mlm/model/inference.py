@@ -1,0 +1,398 @@
+"""Everything that can be asked of a masked language model with raw strings, in the graph.
+
+`FillMask` answers from it in Python and the exporter saves it: one implementation for both.
+
+Strings and row bookkeeping run as ordinary TensorFlow. The arithmetic runs in a handful of numeric
+programs whose shapes are rounded up to `Buckets`: the encoder by (batch, length), the rows of masked
+positions by their number. As rows are counted over the whole request, the two do not multiply, and
+`len(batch) * len(length) * 2 + len(masks) * 3` compilations cover every question (`programs`).
+Texts are sorted by length and run in chunks, so short ones are not padded to the longest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mlm.config import Buckets
+from tf_mlm.layers.masked_lm_head import gather_positions
+from tf_mlm.layers.self_attention import length_mask
+from tf_mlm.model.bucketing import in_chunks, pad_rows, round_up
+from tf_mlm.model.masked_lm import MaskedLM
+
+_INT = tf.int32
+Rows = tuple[tf.Tensor, ...]
+
+
+class Inference(tf.Module):
+    """The questions of `tf_mlm.signatures`, one method each, as tensors in and out.
+
+    Args:
+        model: a `MaskedLM` with a preprocessor.
+        buckets: the shapes of the compiled programs; texts are truncated to the largest length.
+        top_k: how many fills `fill` returns per mask (at most the vocabulary).
+        xla: compile the numeric programs (`jit_compile=True`); without, they run as plain
+            TensorFlow under the same shapes.
+
+    Raises:
+        ValueError: when the model has no preprocessor, or buckets are longer than its positions.
+
+    Example:
+        >>> inference = Inference(model, top_k=3, xla=False)
+        >>> inference.fill(tf.constant(["the [MASK] runs"]))["scores"].shape
+        TensorShape([1, 1, 3])
+    """
+
+    def __init__(
+        self, model: MaskedLM, *, buckets: Buckets | None = None, top_k: int = 10, xla: bool = True
+    ) -> None:
+        super().__init__(name="inference" if xla else "inference_portable")
+        if model.preprocessor is None:
+            raise ValueError(
+                "The model must have a preprocessor, as the questions come as text. "
+                "Received: preprocessor=None. Pass MaskedLM(..., preprocessor=TextPreprocessor(...))."
+            )
+        self.model = model
+        self.buckets = buckets or default_buckets(model.config.max_length)
+        limit = self.buckets.length[-1]
+        if limit > model.config.max_length:
+            raise ValueError(
+                f"The model has positions for {model.config.max_length} tokens, so no length bucket may be "
+                f"larger. Received: length buckets {self.buckets.length}."
+            )
+        vocab = model.head.vocabulary_size
+        if not 1 <= top_k <= vocab:
+            raise ValueError(
+                f"`top_k` must lie in [1, {vocab}], the vocabulary's size. Received: top_k={top_k}."
+            )
+        self.top_k = top_k
+        self.xla = xla
+        self.preprocessor = model.preprocessor.with_max_length(limit)
+        self._make_programs()
+
+    @property
+    def programs(self) -> int:
+        """How many programs XLA compiles before nothing is left to compile."""
+        return len(self.buckets.batch) * len(self.buckets.length) * 2 + len(self.buckets.masks) * 3
+
+    def _make_programs(self) -> None:
+        """The numeric core. Ids only in, numbers only out."""
+        model, jit = self.model, self.xla or None
+        ids = tf.TensorSpec([None, None], _INT)
+        lengths = tf.TensorSpec([None], _INT)
+
+        def states(token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor) -> Rows:
+            return model.states(token_ids, lengths, segment_ids)
+
+        def embed(token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
+            hidden = tf.cast(model.hidden(*model.states(token_ids, lengths, segment_ids)), tf.float32)
+            real = tf.cast(length_mask(lengths, tf.shape(token_ids)[1]), tf.float32)[..., tf.newaxis]
+            return tf.reduce_sum(hidden * real, 1) / tf.maximum(tf.reduce_sum(real, 1), 1.0)
+
+        def logits(*rows: tf.Tensor) -> tf.Tensor:
+            return tf.cast(model.head.project(model.features(*rows)), tf.float32)
+
+        def top(*rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            scores = logits(*rows)
+            best, token_ids = tf.math.top_k(scores, self.top_k)
+            return tf.exp(best - tf.reduce_logsumexp(scores, -1, keepdims=True)), token_ids
+
+        def head(rows: tf.Tensor) -> tf.Tensor:
+            return tf.cast(model.head.project(model.head.transform(rows)), tf.float32)
+
+        self._states = tf.function(states, [ids, lengths, ids], jit_compile=jit, autograph=False)
+        self._embed = tf.function(embed, [ids, lengths, ids], jit_compile=jit, autograph=False)
+        self._row_specs = [
+            tf.TensorSpec([None, spec.shape[-1]], spec.dtype)
+            for spec in self._states.get_concrete_function().structured_outputs
+        ]
+        self.hidden_size = self._embed.get_concrete_function().structured_outputs.shape[-1]
+        row = tf.TensorSpec([None, self.hidden_size], tf.float32)
+        self._logits = tf.function(logits, self._row_specs, jit_compile=jit, autograph=False)
+        self._top = tf.function(top, self._row_specs, jit_compile=jit, autograph=False)
+        self._head = tf.function(head, [row], jit_compile=jit, autograph=False)
+
+    # The questions.
+
+    def fill(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The `top_k` likeliest tokens at each mask of each text: `signatures.FILL`."""
+        inputs, slots = self._masked(text)
+        rows = self._rows_at(inputs.token_ids, inputs.lengths, inputs.segment_ids, *slots.places)
+        outputs = [tf.TensorSpec([None, self.top_k], tf.float32), tf.TensorSpec([None, self.top_k], _INT)]
+        scores, token_ids = self._over_rows(lambda *rows: self._top(*rows), rows, outputs)
+        tokens = self.preprocessor.tokens_of(token_ids)
+        return {
+            "tokens": slots.scatter(tokens, ""),
+            "token_ids": slots.scatter(token_ids, self.preprocessor.vocabulary.pad_id),
+            "scores": slots.scatter(scores, 0.0),
+            "mask_positions": inputs.mask_positions,
+        }
+
+    def score_targets(self, text: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The probability of given candidates at each mask: `signatures.SCORE_TARGETS`.
+
+        A candidate outside the vocabulary stands for its first word piece, as in Hugging Face's
+        pipeline; `target_ids` tells which one was scored.
+        """
+        inputs, slots = self._masked(text)
+        target_ids = self._target_ids(targets)
+        checks = [
+            tf.debugging.Assert(
+                tf.shape(targets)[0] == tf.shape(text)[0],
+                [
+                    "`targets` must have one row of candidates per text. Received: texts, rows of targets =",
+                    tf.shape(text)[0],
+                    tf.shape(targets)[0],
+                ],
+            )
+        ]
+        with tf.control_dependencies([check for check in checks if check is not None]):
+            wanted = tf.gather(target_ids, slots.places[0])  # [rows, candidates]
+        rows = self._rows_at(inputs.token_ids, inputs.lengths, inputs.segment_ids, *slots.places)
+        (scores,) = self._over_rows(
+            lambda *rows: [tf.exp(self._log_probabilities(rows[:-1], rows[-1]))],
+            (*rows, wanted),
+            [tf.TensorSpec([None, None], tf.float32)],
+        )
+        return {"scores": slots.scatter(scores, 0.0), "target_ids": target_ids}
+
+    def pseudo_log_likelihood(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Sum over tokens of log p(token given all the others): `signatures.PSEUDO_LOG_LIKELIHOOD`.
+
+        Every token that is not special is masked once (Salazar et al.,
+        https://arxiv.org/abs/1910.14659), all copies in the same batched passes.
+        """
+        inputs = self.preprocessor(text)
+        vocabulary = self.preprocessor.vocabulary
+        special = tf.reduce_any(inputs.token_ids[..., tf.newaxis] == list(vocabulary.special_ids), -1)
+        scored = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1]) & ~special
+        places = tf.cast(tf.where(scored), _INT)  # [copies, 2]: text, position
+        texts, positions = places[:, 0], places[:, 1]
+        width = tf.shape(inputs.token_ids)[1]
+        copies = tf.where(
+            tf.range(width) == positions[:, tf.newaxis],
+            vocabulary.mask_id,
+            tf.gather(inputs.token_ids, texts),
+        )
+        rows = self._rows_at(
+            copies,
+            tf.gather(inputs.lengths, texts),
+            tf.gather(inputs.segment_ids, texts),
+            tf.range(tf.shape(places)[0]),
+            positions,
+        )
+        (scores,) = self._over_rows(
+            lambda *rows: [self._log_probabilities(rows[:-1], rows[-1][:, tf.newaxis])[:, 0]],
+            (*rows, tf.gather_nd(inputs.token_ids, places)),
+            [tf.TensorSpec([None], tf.float32)],
+        )
+        token_scores = tf.scatter_nd(places, scores, tf.shape(inputs.token_ids))
+        return {
+            "score": tf.reduce_sum(token_scores, -1),
+            "token_scores": token_scores,
+            "tokens": self._tokens(inputs),
+            "lengths": inputs.lengths,
+        }
+
+    def encode(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The mean of the hidden states of each text's tokens: `signatures.ENCODE`."""
+        inputs = self.preprocessor(text)
+        order = tf.argsort(inputs.lengths, stable=True)
+        token_ids, lengths, segment_ids = (
+            tf.gather(part, order) for part in (inputs.token_ids, inputs.lengths, inputs.segment_ids)
+        )
+
+        def run(start: tf.Tensor, stop: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
+            chunk = self._chunk(token_ids, lengths, segment_ids, start, stop, size)
+            return [self._embed(*chunk)[: stop - start]]
+
+        (embeddings,) = in_chunks(
+            run,
+            tf.shape(lengths)[0],
+            [tf.TensorSpec([None, self.hidden_size], tf.float32)],
+            self.buckets.batch,
+        )
+        return {"embeddings": tf.gather(embeddings, tf.math.invert_permutation(order))}
+
+    def tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Ids, tokens and byte offsets into the text: `signatures.TOKENIZE`."""
+        inputs = self.preprocessor(text)
+        return {
+            "token_ids": inputs.token_ids,
+            "tokens": self._tokens(inputs),
+            "starts": inputs.starts,
+            "ends": inputs.ends,
+            "lengths": inputs.lengths,
+        }
+
+    def predict_masked(
+        self, token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor, mask_positions: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Logits over the vocabulary, from ids: `signatures.PREDICT_MASKED`."""
+        shape, vocab = tf.shape(token_ids), self.model.head.vocabulary_size
+        limit = self.buckets.length[-1]
+        segments = max(self.model.config.type_vocab_size, 1)
+        rules = (
+            (shape[1] <= limit, f"`token_ids` must have at most {limit} columns.", shape),
+            (tf.reduce_all(tf.shape(segment_ids) == shape), "`segment_ids` must have the shape of `token_ids`.", tf.shape(segment_ids)),
+            (tf.shape(lengths)[0] == shape[0], "`lengths` must have one entry per row of `token_ids`.", tf.shape(lengths)),
+            (tf.shape(mask_positions)[0] == shape[0], "`mask_positions` must have one row per row of `token_ids`.", tf.shape(mask_positions)),
+            (_within(token_ids, vocab), f"`token_ids` must lie in [0, {vocab}).", token_ids),
+            (_within(segment_ids, segments), f"`segment_ids` must lie in [0, {segments}).", segment_ids),
+            (_within(lengths, shape[1] + 1), "`lengths` must lie in [0, number of columns of `token_ids`].", lengths),
+        )  # fmt: skip
+        with tf.control_dependencies([tf.debugging.Assert(*_rule(*rule)) for rule in rules]):
+            real = tf.reduce_all((mask_positions >= 0) & (mask_positions < lengths[:, tf.newaxis]))
+        rule = "`mask_positions` must lie in [0, length of their row); pad unused slots with 0."
+        with tf.control_dependencies([tf.debugging.Assert(*_rule(real, rule, mask_positions))]):
+            texts = tf.repeat(tf.range(shape[0]), tf.shape(mask_positions)[1])
+        rows = self._rows_at(token_ids, lengths, segment_ids, texts, tf.reshape(mask_positions, [-1]))
+        (logits,) = self._over_rows(
+            lambda *rows: [self._logits(*rows)], rows, [tf.TensorSpec([None, vocab], tf.float32)]
+        )
+        return {"logits": tf.reshape(logits, tf.concat([tf.shape(mask_positions), [vocab]], 0))}
+
+    def masked_lm_head(self, hidden_states: tf.Tensor, mask_positions: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Logits from the hidden states of an encoder elsewhere: `signatures.MASKED_LM_HEAD`."""
+        vocab = self.model.head.vocabulary_size
+        length = tf.shape(hidden_states)[1]
+        rules = (
+            (tf.shape(hidden_states)[2] == self.hidden_size, f"`hidden_states` must have {self.hidden_size} columns.", tf.shape(hidden_states)),
+            (tf.shape(mask_positions)[0] == tf.shape(hidden_states)[0], "`mask_positions` must have one row per row of `hidden_states`.", tf.shape(mask_positions)),
+            (_within(mask_positions, length), "`mask_positions` must lie in [0, length); pad unused slots with 0.", mask_positions),
+        )  # fmt: skip
+        with tf.control_dependencies([tf.debugging.Assert(*_rule(*rule)) for rule in rules]):
+            rows = gather_positions(hidden_states, mask_positions)
+        (logits,) = self._over_rows(
+            lambda rows: [self._head(rows)],
+            (tf.reshape(rows, [-1, self.hidden_size]),),
+            [tf.TensorSpec([None, vocab], tf.float32)],
+        )
+        return {"logits": tf.reshape(logits, tf.concat([tf.shape(mask_positions), [vocab]], 0))}
+
+    # How they are answered.
+
+    def _masked(self, text: tf.Tensor) -> tuple[Any, _Slots]:
+        inputs = self.preprocessor(text)
+        slots = _Slots(inputs.mask_positions)
+        masks = tf.reduce_sum(tf.cast(inputs.mask_positions >= 0, _INT), -1)
+        mask_token = self.preprocessor.vocabulary.mask_token
+        rule = f"Every text must contain the mask token {mask_token}. Received none in the texts at index"
+        check = tf.debugging.Assert(tf.reduce_all(masks > 0), [rule, tf.where(masks == 0)[:, 0]])
+        if check is not None:  # None: it ran eagerly
+            with tf.control_dependencies([check]):
+                inputs = type(inputs)(*(tf.identity(part) for part in inputs))
+        return inputs, slots
+
+    def _tokens(self, inputs: Any) -> tf.Tensor:
+        real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
+        return tf.where(real, self.preprocessor.tokens_of(inputs.token_ids), "")
+
+    def _target_ids(self, targets: tf.Tensor) -> tf.Tensor:
+        """String [batch, candidates] → int32, by whole token or else by first word piece."""
+        flat = tf.reshape(targets, [-1])
+        exact = self.preprocessor.ids_of(flat)  # -1: not a token
+        pieces = self.preprocessor(flat)
+        first = tf.where(pieces.lengths > 2, pieces.token_ids[:, 1], -1)
+        target_ids = tf.where(exact >= 0, exact, first)
+        rule = "A target must contain at least one token. Received none in the candidates (flattened) at index"
+        check = tf.debugging.Assert(tf.reduce_all(target_ids >= 0), [rule, tf.where(target_ids < 0)[:, 0]])
+        with tf.control_dependencies([check] if check is not None else []):
+            return tf.reshape(tf.identity(target_ids), tf.shape(targets))
+
+    def _log_probabilities(self, rows: Rows, token_ids: tf.Tensor) -> tf.Tensor:
+        """Rows [rows, hidden] and ids [rows, candidates] → log p [rows, candidates]."""
+        logits = self._logits(*rows)
+        wanted = tf.gather(logits, token_ids, batch_dims=1)
+        return wanted - tf.reduce_logsumexp(logits, -1, keepdims=True)
+
+    def _over_rows(self, program: Any, rows: Rows, outputs: list[tf.TensorSpec]) -> list[tf.Tensor]:
+        """Runs a program of masked positions over any number of rows."""
+
+        def run(start: tf.Tensor, stop: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
+            results = program(*(pad_rows(part[start:stop], size) for part in rows))
+            return [result[: stop - start] for result in results]
+
+        return in_chunks(run, tf.shape(rows[0])[0], outputs, self.buckets.masks)
+
+    def _chunk(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        segment_ids: tf.Tensor,
+        start: tf.Tensor,
+        stop: tf.Tensor,
+        size: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Rows [start, stop) as a program of `size` rows sees them: no longer than their bucket."""
+        lengths = lengths[start:stop]
+        bucket = round_up(tf.reduce_max(tf.concat([lengths, [1]], 0)), self.buckets.length)
+
+        def fit(ids: tf.Tensor) -> tf.Tensor:
+            ids = ids[start:stop, :bucket]
+            return tf.pad(ids, [[0, size - tf.shape(ids)[0]], [0, bucket - tf.shape(ids)[1]]])
+
+        return fit(token_ids), pad_rows(lengths, size), fit(segment_ids)
+
+    def _rows_at(
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        segment_ids: tf.Tensor,
+        texts: tf.Tensor,
+        positions: tf.Tensor,
+    ) -> Rows:
+        """The model's states at `positions` [rows] of `texts` [rows], each [rows, hidden]."""
+        order = tf.argsort(lengths, stable=True)
+        rank = tf.math.invert_permutation(order)
+        token_ids, lengths, segment_ids = (
+            tf.gather(part, order) for part in (token_ids, lengths, segment_ids)
+        )
+        text_rank = tf.gather(rank, texts)
+        row_order = tf.argsort(text_rank, stable=True)
+        text_rank, positions = tf.gather(text_rank, row_order), tf.gather(positions, row_order)
+
+        def run(start: tf.Tensor, stop: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
+            states = self._states(*self._chunk(token_ids, lengths, segment_ids, start, stop, size))
+            first, last = tf.unstack(tf.searchsorted(text_rank, [start, stop]))
+            places = tf.stack([text_rank[first:last] - start, positions[first:last]], -1)
+            return [tf.gather_nd(state, places) for state in states]
+
+        rows = in_chunks(run, tf.shape(lengths)[0], self._row_specs, self.buckets.batch)
+        back = tf.math.invert_permutation(row_order)
+        return tuple(tf.gather(part, back) for part in rows)
+
+
+class _Slots:
+    """Masks of a batch as flat rows, and answers for the rows back in [batch, masks, ...]."""
+
+    def __init__(self, mask_positions: tf.Tensor) -> None:
+        self.real = mask_positions >= 0
+        self.indices = tf.where(self.real)  # [rows, 2]
+        self.places = (tf.cast(self.indices[:, 0], _INT), tf.boolean_mask(mask_positions, self.real))
+
+    def scatter(self, rows: tf.Tensor, default: Any) -> tf.Tensor:
+        """[rows, k] → [batch, masks, k], with `default` where a text has fewer masks."""
+        shape = tf.concat([tf.shape(self.real), tf.shape(rows)[1:]], 0)
+        return tf.tensor_scatter_nd_update(
+            tf.fill(shape, tf.cast(default, rows.dtype) if rows.dtype != tf.string else default),
+            self.indices,
+            rows,
+        )
+
+
+def _within(values: tf.Tensor, size: Any) -> tf.Tensor:
+    return tf.reduce_all((values >= 0) & (values < size))
+
+
+def _rule(condition: tf.Tensor, rule: str, received: tf.Tensor) -> tuple[tf.Tensor, list[Any]]:
+    return condition, [f"{rule} Received:", received]
+
+
+def default_buckets(max_length: int) -> Buckets:
+    """The default buckets, with lengths doubled up to the model's longest input."""
+    lengths = [16]
+    while lengths[-1] < max_length:
+        lengths.append(lengths[-1] * 2)
+    return Buckets(length=tuple(dict.fromkeys(min(length, max_length) for length in lengths)))
