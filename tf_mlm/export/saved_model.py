@@ -1,9 +1,9 @@
 """One SavedModel that takes raw strings: every signature, warm-up records and a description.
 
-    BASE_PATH/VERSION/
-        saved_model.pb, variables/, assets/          the model and its vocabulary
-        assets.extra/tf_serving_warmup_requests      what TF-Serving replays before it is ready
-        assets.extra/tf_mlm.json                     config, buckets, versions, evaluation
+BASE_PATH/VERSION/
+    saved_model.pb, variables/, assets/          the model and its vocabulary
+    assets.extra/tf_serving_warmup_requests      what TF-Serving replays before it is ready
+    assets.extra/tf_mlm.json                     config, buckets, versions, evaluation
 """
 
 from __future__ import annotations
@@ -117,18 +117,18 @@ def read_description(version_directory: Path) -> dict[str, Any]:
 
 def signature_functions(inference: Inference) -> dict[str, Callable[..., Any]]:
     """One traced function per signature, under the signature's name."""
-    answers = {
-        signatures.FILL: inference.fill,
-        signatures.SCORE_TARGETS: inference.score_targets,
-        signatures.PSEUDO_LOG_LIKELIHOOD: inference.pseudo_log_likelihood,
-        signatures.ENCODE: inference.encode,
-        signatures.TOKENIZE: inference.tokenize,
-        signatures.PREDICT_MASKED: inference.predict_masked,
-        signatures.MASKED_LM_HEAD: inference.masked_lm_head,
-    }
+    answers = (
+        (signatures.FILL, inference.fill),
+        (signatures.SCORE_TARGETS, inference.score_targets),
+        (signatures.PSEUDO_LOG_LIKELIHOOD, inference.pseudo_log_likelihood),
+        (signatures.ENCODE, inference.encode),
+        (signatures.TOKENIZE, inference.tokenize),
+        (signatures.PREDICT_MASKED, inference.predict_masked),
+        (signatures.MASKED_LM_HEAD, inference.masked_lm_head),
+    )
     sizes = {"hidden": inference.hidden_size}
     functions = {}
-    for signature, answer in answers.items():
+    for signature, answer in answers:
         specs = {
             alias: tf.TensorSpec([sizes.get(axis) for axis in tensor.shape], tensor.dtype, name=alias)
             for alias, tensor in signature.inputs.items()
@@ -148,7 +148,11 @@ def check_reloaded(model: MaskedLM, directory: Path) -> None:
     preprocessor = model.preprocessor
     assert preprocessor is not None
     mask = preprocessor.vocabulary.mask_token
-    word = preprocessor.vocabulary.tokens[-1]
+    # A whole word of the vocabulary, which must come back as that one token.
+    words = (
+        token for token in reversed(preprocessor.vocabulary.tokens) if token.isascii() and token.isalnum()
+    )
+    word = next(words, mask)
     text = tf.constant([f"{word} {mask}", f"{mask} {word} {word} {mask} {word}"])
     inputs = preprocessor(text)
     positions = tf.maximum(inputs.mask_positions, 0)
@@ -191,7 +195,9 @@ def check_reloaded(model: MaskedLM, directory: Path) -> None:
         elif kind == signatures.PSEUDO_LOG_LIKELIHOOD.name:
             outputs = function(text=tf.constant([f"{word} {word}"]))
             masked = preprocessor(tf.constant([f"{mask} {word}", f"{word} {mask}"]))
-            scores = tf.nn.log_softmax(model(masked[0], masked.lengths, masked.segment_ids, masked.mask_positions))
+            scores = tf.nn.log_softmax(
+                model(masked[0], masked.lengths, masked.segment_ids, masked.mask_positions)
+            )
             word_id = int(inputs.token_ids[0, 1])
             _compare(name, scores.numpy()[:, 0, word_id].sum(keepdims=True), outputs["score"].numpy(), low)
 

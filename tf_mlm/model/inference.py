@@ -20,6 +20,7 @@ from tf_mlm.layers.masked_lm_head import gather_positions
 from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.bucketing import in_chunks, pad_rows, round_up
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.rules import checked, within
 
 _INT = tf.int32
 Rows = tuple[tf.Tensor, ...]
@@ -137,18 +138,13 @@ class Inference(tf.Module):
         """
         inputs, slots = self._masked(text)
         target_ids = self._target_ids(targets)
-        checks = [
-            tf.debugging.Assert(
-                tf.shape(targets)[0] == tf.shape(text)[0],
-                [
-                    "`targets` must have one row of candidates per text. Received: texts, rows of targets =",
-                    tf.shape(text)[0],
-                    tf.shape(targets)[0],
-                ],
-            )
-        ]
-        with tf.control_dependencies([check for check in checks if check is not None]):
-            wanted = tf.gather(target_ids, slots.places[0])  # [rows, candidates]
+        rows_of_targets = tf.shape(targets)[0]
+        rule = "`targets` must have one row of candidates per text."
+        [aligned] = checked(
+            [target_ids],
+            (rows_of_targets == tf.shape(text)[0], rule, tf.stack([rows_of_targets, tf.shape(text)[0]])),
+        )
+        wanted = tf.gather(aligned, slots.places[0])  # [rows, candidates]
         rows = self._rows_at(inputs.token_ids, inputs.lengths, inputs.segment_ids, *slots.places)
         (scores,) = self._over_rows(
             lambda *rows: [tf.exp(self._log_probabilities(rows[:-1], rows[-1]))],
@@ -238,15 +234,15 @@ class Inference(tf.Module):
             (tf.reduce_all(tf.shape(segment_ids) == shape), "`segment_ids` must have the shape of `token_ids`.", tf.shape(segment_ids)),
             (tf.shape(lengths)[0] == shape[0], "`lengths` must have one entry per row of `token_ids`.", tf.shape(lengths)),
             (tf.shape(mask_positions)[0] == shape[0], "`mask_positions` must have one row per row of `token_ids`.", tf.shape(mask_positions)),
-            (_within(token_ids, vocab), f"`token_ids` must lie in [0, {vocab}).", token_ids),
-            (_within(segment_ids, segments), f"`segment_ids` must lie in [0, {segments}).", segment_ids),
-            (_within(lengths, shape[1] + 1), "`lengths` must lie in [0, number of columns of `token_ids`].", lengths),
+            (within(token_ids, vocab), f"`token_ids` must lie in [0, {vocab}).", token_ids),
+            (within(segment_ids, segments), f"`segment_ids` must lie in [0, {segments}).", segment_ids),
+            (within(lengths, shape[1] + 1), "`lengths` must lie in [0, number of columns of `token_ids`].", lengths),
         )  # fmt: skip
-        with tf.control_dependencies([tf.debugging.Assert(*_rule(*rule)) for rule in rules]):
-            real = tf.reduce_all((mask_positions >= 0) & (mask_positions < lengths[:, tf.newaxis]))
+        [token_ids, lengths, segment_ids] = checked([token_ids, lengths, segment_ids], *rules)
+        real = tf.reduce_all((mask_positions >= 0) & (mask_positions < lengths[:, tf.newaxis]))
         rule = "`mask_positions` must lie in [0, length of their row); pad unused slots with 0."
-        with tf.control_dependencies([tf.debugging.Assert(*_rule(real, rule, mask_positions))]):
-            texts = tf.repeat(tf.range(shape[0]), tf.shape(mask_positions)[1])
+        [mask_positions] = checked([mask_positions], (real, rule, mask_positions))
+        texts = tf.repeat(tf.range(shape[0]), tf.shape(mask_positions)[1])
         rows = self._rows_at(token_ids, lengths, segment_ids, texts, tf.reshape(mask_positions, [-1]))
         (logits,) = self._over_rows(
             lambda *rows: [self._logits(*rows)], rows, [tf.TensorSpec([None, vocab], tf.float32)]
@@ -260,10 +256,9 @@ class Inference(tf.Module):
         rules = (
             (tf.shape(hidden_states)[2] == self.hidden_size, f"`hidden_states` must have {self.hidden_size} columns.", tf.shape(hidden_states)),
             (tf.shape(mask_positions)[0] == tf.shape(hidden_states)[0], "`mask_positions` must have one row per row of `hidden_states`.", tf.shape(mask_positions)),
-            (_within(mask_positions, length), "`mask_positions` must lie in [0, length); pad unused slots with 0.", mask_positions),
+            (within(mask_positions, length), "`mask_positions` must lie in [0, length); pad unused slots with 0.", mask_positions),
         )  # fmt: skip
-        with tf.control_dependencies([tf.debugging.Assert(*_rule(*rule)) for rule in rules]):
-            rows = gather_positions(hidden_states, mask_positions)
+        rows = gather_positions(*checked([hidden_states, mask_positions], *rules))
         (logits,) = self._over_rows(
             lambda rows: [self._head(rows)],
             (tf.reshape(rows, [-1, self.hidden_size]),),
@@ -275,15 +270,11 @@ class Inference(tf.Module):
 
     def _masked(self, text: tf.Tensor) -> tuple[Any, _Slots]:
         inputs = self.preprocessor(text)
-        slots = _Slots(inputs.mask_positions)
         masks = tf.reduce_sum(tf.cast(inputs.mask_positions >= 0, _INT), -1)
-        mask_token = self.preprocessor.vocabulary.mask_token
-        rule = f"Every text must contain the mask token {mask_token}. Received none in the texts at index"
-        check = tf.debugging.Assert(tf.reduce_all(masks > 0), [rule, tf.where(masks == 0)[:, 0]])
-        if check is not None:  # None: it ran eagerly
-            with tf.control_dependencies([check]):
-                inputs = type(inputs)(*(tf.identity(part) for part in inputs))
-        return inputs, slots
+        rule = f"Every text must contain the mask token {self.preprocessor.vocabulary.mask_token}."
+        rule += " The texts at these indices of the batch have none."
+        inputs = type(inputs)(*checked(inputs, (tf.reduce_all(masks > 0), rule, tf.where(masks == 0)[:, 0])))
+        return inputs, _Slots(inputs.mask_positions)
 
     def _tokens(self, inputs: Any) -> tf.Tensor:
         real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
@@ -296,10 +287,11 @@ class Inference(tf.Module):
         pieces = self.preprocessor(flat)
         first = tf.where(pieces.lengths > 2, pieces.token_ids[:, 1], -1)
         target_ids = tf.where(exact >= 0, exact, first)
-        rule = "A target must contain at least one token. Received none in the candidates (flattened) at index"
-        check = tf.debugging.Assert(tf.reduce_all(target_ids >= 0), [rule, tf.where(target_ids < 0)[:, 0]])
-        with tf.control_dependencies([check] if check is not None else []):
-            return tf.reshape(tf.identity(target_ids), tf.shape(targets))
+        rule = "A target must contain at least one token. These candidates (counted over all rows) do not."
+        [target_ids] = checked(
+            [target_ids], (tf.reduce_all(target_ids >= 0), rule, tf.where(target_ids < 0)[:, 0])
+        )
+        return tf.reshape(target_ids, tf.shape(targets))
 
     def _log_probabilities(self, rows: Rows, token_ids: tf.Tensor) -> tf.Tensor:
         """Rows [rows, hidden] and ids [rows, candidates] → log p [rows, candidates]."""
@@ -380,14 +372,6 @@ class _Slots:
             self.indices,
             rows,
         )
-
-
-def _within(values: tf.Tensor, size: Any) -> tf.Tensor:
-    return tf.reduce_all((values >= 0) & (values < size))
-
-
-def _rule(condition: tf.Tensor, rule: str, received: tf.Tensor) -> tuple[tf.Tensor, list[Any]]:
-    return condition, [f"{rule} Received:", received]
 
 
 def default_buckets(max_length: int) -> Buckets:

@@ -1,0 +1,41 @@
+"""Rules about values that only the graph knows, checked where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+Rule = tuple[tf.Tensor, str, tf.Tensor]
+"""A condition that must hold, the rule in words, and what was received."""
+
+
+def checked(tensors: Sequence[tf.Tensor], *rules: Rule) -> list[tf.Tensor]:
+    """`tensors`, available only once every rule has been found to hold.
+
+    XLA compiles such checks away, so they belong in front of a compiled program.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when the graph runs (or at once, eagerly) and a rule is broken.
+
+    Example:
+        >>> [rate] = checked([tf.constant(2.0)], (tf.constant(True), "Anything goes.", tf.constant(2.0)))
+        >>> float(rate)
+        2.0
+    """
+    assertions: list[Any] = []
+    for condition, rule, received in rules:
+        if tf.executing_eagerly():
+            if not condition:
+                message = f"{rule} Received: {received.numpy().tolist()}."
+                raise tf.errors.InvalidArgumentError(None, None, message)
+        else:
+            assertions.append(tf.debugging.Assert(condition, [f"{rule} Received:", received], summarize=8))
+    with tf.control_dependencies(assertions):
+        return [tf.identity(tensor) for tensor in tensors]
+
+
+def within(values: tf.Tensor, size: Any) -> tf.Tensor:
+    """Whether all of `values` lie in [0, size)."""
+    return tf.reduce_all((values >= 0) & (values < size))
