@@ -1,0 +1,279 @@
+"""Texts to the dense int32 tensors a model reads, in the graph, and token ids back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.config import ConfigError
+from tf_mlm.text.token_table import TokenTable
+from tf_mlm.text.tokenizer import Tokenizer, Tokens, WordPieceTokenizer
+from tf_mlm.text.vocabulary import CONTINUATION_PREFIX, Vocabulary
+
+
+class Preprocessed(NamedTuple):
+    """What a model reads of a batch of texts. `length` is that of the longest text, at least 2.
+
+    Attributes:
+        token_ids: int32 [batch, length], `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, padded.
+        lengths: int32 [batch], tokens of each text, special ones included.
+        segment_ids: int32 [batch, length], 1 for the pair and its [SEP], else 0.
+        mask_positions: int32 [batch, masks], ascending, -1 where a text has fewer masks than another.
+        starts: int32 [batch, length], first byte of each token in its text; 0 for added tokens.
+        ends: int32 [batch, length], byte behind the last one of each token; 0 for added tokens.
+    """
+
+    token_ids: tf.Tensor
+    lengths: tf.Tensor
+    segment_ids: tf.Tensor
+    mask_positions: tf.Tensor
+    starts: tf.Tensor
+    ends: tf.Tensor
+
+
+class TextPreprocessor(tf.Module):
+    """Tokenises texts or pairs of texts, adds special tokens, cuts and pads, and finds the masks.
+
+    Works eagerly, in a `tf.function`, in `tf.data` and inside a SavedModel (the vocabulary is an asset).
+    Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the longer
+    text first. A mask is never cut off silently.
+
+    Args:
+        vocabulary: the tokens; its configuration says how text is normalised.
+        max_length: the most tokens of a text (or pair), special ones included.
+        pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
+        tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
+
+    Raises:
+        ConfigError: at construction, if `max_length` has no room for a token of text.
+        tf.errors.InvalidArgumentError: on a call, if a mask lies beyond the limit; the message names
+            the text, its token count and the limit.
+
+    Example:
+        >>> from tf_mlm.text.preprocessor import TextPreprocessor
+        >>> from tf_mlm.text.vocabulary import Vocabulary
+        >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s"]
+        >>> preprocess = TextPreprocessor(Vocabulary(tokens), max_length=8)
+        >>> batch = preprocess(["The cats", "[MASK]"])
+        >>> batch.token_ids.numpy().tolist()
+        [[2, 5, 6, 7, 3], [2, 4, 3, 0, 0]]
+        >>> batch.mask_positions.numpy().tolist(), batch.ends[0].numpy().tolist()
+        ([[-1], [1]], [0, 3, 7, 8, 0])
+        >>> preprocess.detokenize(batch.token_ids[0])
+        'the cats'
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        max_length: int = 512,
+        *,
+        pad_to_max_length: bool = False,
+        tokenizer: Tokenizer | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        if max_length < 4:
+            raise ConfigError(
+                "`max_length` must be at least 4: three special tokens of a pair and one of text. "
+                f"Received: max_length={max_length}."
+            )
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.pad_to_max_length = pad_to_max_length
+        self.tokenizer = tokenizer or WordPieceTokenizer(vocabulary)
+        self._table = TokenTable(vocabulary)
+        texts = tf.TensorSpec([None], tf.string)
+        # One trace each for every batch size; eager calls then cost one function call.
+        self._encode = tf.function(self._encode_texts, input_signature=[texts], autograph=False)
+        self._encode_pair = tf.function(self._encode_pairs, input_signature=[texts, texts], autograph=False)
+
+    def __call__(self, text: Any, pair: Any = None) -> Preprocessed:
+        """The texts as model inputs.
+
+        Args:
+            text: string [batch], or a list of `str` or `bytes`, or one of them (a batch of one).
+            pair: the second texts, as many as the first ones.
+        """
+        texts = _strings(text, "text")
+        if pair is None:
+            return Preprocessed(*self._encode(texts))
+        return Preprocessed(*self._encode_pair(texts, _strings(pair, "pair")))
+
+    def tokens_of(self, token_ids: Any) -> tf.Tensor:
+        """The token strings of ids of any shape."""
+        return self._table.tokens_of(tf.convert_to_tensor(token_ids))
+
+    def target_ids(self, targets: Any) -> tf.Tensor:
+        """The ids that words to be scored stand for, as in Hugging Face's `fill-mask`.
+
+        Args:
+            targets: string, any shape.
+
+        Returns:
+            int32, same shape: the id of the token spelt so, else of the first token the text is made of,
+            else (there is no token in it) -1.
+        """
+        targets = tf.convert_to_tensor(targets, tf.string)
+        exact = self._table.ids_of(targets)
+        found = self.tokenizer(tf.reshape(targets, [-1]))
+        padded = tf.concat([found.token_ids, [-1]], 0)
+        first = tf.gather(padded, tf.where(found.counts > 0, found.firsts, tf.size(found.token_ids)))
+        return tf.where(exact >= 0, exact, tf.reshape(first, tf.shape(targets)))
+
+    def detokenize(self, token_ids: Any, *, skip_special_tokens: bool = True) -> Any:
+        """The text of token ids, as Hugging Face's `decode` gives it; plain Python, not for the graph.
+
+        Args:
+            token_ids: integers [length] or [batch, length].
+            skip_special_tokens: leave out all five special tokens, else only the padding.
+
+        Returns:
+            A `str`, or a list of `batch` of them.
+        """
+        ids = np.asarray(token_ids)
+        if ids.ndim == 2:
+            return [self.detokenize(row, skip_special_tokens=skip_special_tokens) for row in ids]
+        skipped = self.vocabulary.special_ids if skip_special_tokens else (self.vocabulary.pad_id,)
+        tokens = self.vocabulary.tokens
+        kept = [tokens[index] for index in ids.tolist() if 0 <= index < len(tokens) and index not in skipped]
+        return _join(kept, bool(self.vocabulary.config.extra.get("clean_up_tokenization_spaces")))
+
+    def _encode_texts(self, text: tf.Tensor) -> Preprocessed:
+        found = self.tokenizer(text)
+        kept = tf.minimum(found.counts, self.max_length - 2)
+        none = Tokens(*(tensor[:0] for tensor in found[:3]), tf.zeros_like(kept), tf.zeros_like(kept))
+        with tf.control_dependencies([self._check_masks(found, kept, found.counts + 2)]):
+            return self._assemble(found, none, kept, tf.zeros_like(kept), kept + 2)
+
+    def _encode_pairs(self, text: tf.Tensor, pair: tf.Tensor) -> Preprocessed:
+        same = tf.debugging.Assert(
+            tf.equal(tf.size(text), tf.size(pair)),
+            ["`text` and `pair` must have the same batch size. Received:", tf.size(text), tf.size(pair)],
+        )
+        with tf.control_dependencies([same]):
+            first, second = self.tokenizer(text), self.tokenizer(pair)
+        kept, kept_second = _longest_first(first.counts, second.counts, self.max_length - 3)
+        total = first.counts + second.counts + 3
+        checks = [self._check_masks(first, kept, total), self._check_masks(second, kept_second, total)]
+        with tf.control_dependencies(checks):
+            return self._assemble(first, second, kept, kept_second, kept + kept_second + 3)
+
+    def _check_masks(self, found: Tokens, kept: tf.Tensor, total: tf.Tensor) -> tf.Operation:
+        """Fail if a mask is not among the `kept` first tokens of a text."""
+        is_mask = tf.cast(found.token_ids == self.vocabulary.mask_id, tf.int32)
+        before = tf.concat([[0], tf.cumsum(is_mask)], 0)
+        is_lost = tf.gather(before, found.firsts + found.counts) > tf.gather(before, found.firsts + kept)
+        rows = tf.where(is_lost)[:1, 0]  # the first such text, or none
+        message = tf.strings.join(
+            [
+                "No mask may lie beyond the length limit; text ",
+                tf.strings.as_string(rows),
+                " has ",
+                tf.strings.as_string(tf.gather(total, rows)),
+                f" tokens (special ones included), the limit is {self.max_length}, and a mask would be cut off. "
+                "Shorten the text, or move the mask nearer to its start.",
+            ]
+        )
+        return tf.debugging.Assert(tf.equal(tf.size(rows), 0), [message])
+
+    def _assemble(
+        self, first: Tokens, second: Tokens, kept: tf.Tensor, kept_second: tf.Tensor, lengths: tf.Tensor
+    ) -> Preprocessed:
+        """Dense tensors by one gather each: which token stands at which place is arithmetic on the counts."""
+        length = self.max_length if self.pad_to_max_length else tf.reduce_max(tf.concat([lengths, [2]], 0))
+        place = tf.range(length)[tf.newaxis]
+        kept, kept_second, ends = kept[:, tf.newaxis], kept_second[:, tf.newaxis], lengths[:, tf.newaxis]
+        pair_from = kept + 2
+        in_first = (place >= 1) & (place <= kept)
+        in_second = (place >= pair_from) & (place < pair_from + kept_second)
+
+        nothing = tf.size(first.token_ids) + tf.size(second.token_ids)
+        source = tf.where(in_first, first.firsts[:, tf.newaxis] + place - 1, nothing)
+        from_second = tf.size(first.token_ids) + second.firsts[:, tf.newaxis] + place - pair_from
+        source = tf.where(in_second, from_second, source)
+
+        def placed(of_first: tf.Tensor, of_second: tf.Tensor, elsewhere: int) -> tf.Tensor:
+            return tf.gather(tf.concat([of_first, of_second, [elsewhere]], 0), source)
+
+        token_ids = placed(first.token_ids, second.token_ids, self.vocabulary.pad_id)
+        token_ids = tf.where(place == 0, self.vocabulary.cls_id, token_ids)
+        is_end = (place == kept + 1) | (place == ends - 1)
+        token_ids = tf.where(is_end, self.vocabulary.sep_id, token_ids)
+        segment_ids = tf.cast((place >= pair_from) & (place < ends), tf.int32)
+        return Preprocessed(
+            token_ids=token_ids,
+            lengths=lengths,
+            segment_ids=segment_ids,
+            mask_positions=_positions(token_ids == self.vocabulary.mask_id),
+            starts=placed(first.starts, second.starts, 0),
+            ends=placed(first.ends, second.ends, 0),
+        )
+
+
+def _longest_first(first: tf.Tensor, second: tf.Tensor, limit: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """How many tokens [batch] to keep of each text so that both fit: the longer one is cut first."""
+    shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
+    # Cut the longer one; when it is down to the shorter one, cut both, the longer one keeping the odd token.
+    fits = shorter + longer <= limit
+    halved = shorter > limit // 2
+    kept_shorter = tf.where(fits, shorter, tf.where(halved, limit // 2, shorter))
+    kept_longer = tf.where(fits, longer, limit - kept_shorter)
+    is_longer = first > second
+    return tf.where(is_longer, kept_longer, kept_shorter), tf.where(is_longer, kept_shorter, kept_longer)
+
+
+def _positions(is_mask: tf.Tensor) -> tf.Tensor:
+    """int32 [batch, masks], the places in each row that are true, in order, then -1."""
+    counted = tf.cumsum(tf.cast(is_mask, tf.int32), axis=1)
+    found = tf.where(is_mask)
+    nth = tf.cast(tf.gather_nd(counted, found) - 1, tf.int64)
+    shape = tf.stack([tf.shape(is_mask)[0], tf.reduce_max(tf.concat([tf.reshape(counted, [-1]), [0]], 0))])
+    return tf.tensor_scatter_nd_update(
+        tf.fill(shape, -1), tf.stack([found[:, 0], nth], 1), tf.cast(found[:, 1], tf.int32)
+    )
+
+
+def _strings(text: Any, argument: str) -> tf.Tensor:
+    """string [batch]. Python strings with lone surrogates become invalid UTF-8, which is ignored."""
+    if isinstance(text, str):
+        text = [text]
+    if isinstance(text, Sequence) and not isinstance(text, bytes):
+        text = [item.encode("utf-8", "surrogatepass") if isinstance(item, str) else item for item in text]
+        if not text:
+            return tf.zeros([0], tf.string)
+    strings = tf.convert_to_tensor(text, tf.string)
+    if strings.shape.rank == 0:
+        strings = strings[tf.newaxis]
+    if strings.shape.rank != 1:
+        raise ValueError(
+            f"`{argument}` must be one text or a batch of texts, string [batch]. Received: shape {strings.shape}."
+        )
+    return strings
+
+
+def _join(tokens: list[str], clean_up: bool) -> str:
+    from tokenizers import decoders
+
+    text = decoders.WordPiece(prefix=CONTINUATION_PREFIX).decode(tokens)
+    if clean_up:  # Hugging Face's second pass, on if tokenizer_config.json asks for it
+        for old, new in _CLEAN_UP:
+            text = text.replace(old, new)
+    return text
+
+
+_CLEAN_UP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
