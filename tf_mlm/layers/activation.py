@@ -21,10 +21,11 @@ def quick_gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 _HUGGING_FACE: dict[str, Activation] = {
-    "gelu_new": gelu_new,
+    "gelu_accurate": gelu_new,
     "gelu_fast": gelu_new,
+    "gelu_new": gelu_new,
+    "gelu_python": tf.keras.activations.gelu,
     "gelu_pytorch_tanh": gelu_new,
-    "gelu_python": tf.nn.gelu,
     "quick_gelu": quick_gelu,
 }
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from tf_mlm.text.preprocessor import TextPreprocessor
 
 
+def head_activation(config: ModelConfig) -> str:
+    """The activation inside the head: ELECTRA and RoBERTa use GELU there whatever the encoder uses."""
+    return "gelu" if config.model_type in ("electra", "roberta", "xlm-roberta") else config.hidden_act
+
+
 class MaskedLM(tf.Module):
     """Token ids to logits at the masked positions.
 
@@ -66,8 +71,7 @@ class MaskedLM(tf.Module):
         head = MaskedLMHead(
             config.vocab_size,
             encoder.embedding.token if config.tie_word_embeddings else None,
-            # ELECTRA's and RoBERTa's heads use GELU whatever the encoder uses.
-            "gelu" if config.model_type in ("electra", "roberta", "xlm-roberta") else config.hidden_act,
+            head_activation(config),
             layer_norm_epsilon=config.layer_norm_eps,
             kernel_initializer=tf.keras.initializers.TruncatedNormal(
                 stddev=config.initializer_range, seed=None if seed is None else seed - 1

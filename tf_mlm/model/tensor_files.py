@@ -1,0 +1,166 @@
+"""The weight files of a model directory: named tensors, in one file or in shards with an index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tf_mlm.config import read_json
+
+SAFETENSORS = "model.safetensors"
+PYTORCH = "pytorch_model.bin"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used. The message names the file, and the tensors or lines at fault."""
+
+
+class TensorFiles:
+    """Reads tensors by name from `model.safetensors`, its shards, or `pytorch_model.bin`.
+
+    Files are opened at construction and closed by the context manager; a tensor is read when it is
+    asked for, so that the whole checkpoint is never in memory twice.
+
+    Attributes:
+        shapes: the shape of every tensor, by name.
+
+    Raises:
+        CheckpointError: when there is no weight file, or a file is damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._readers: dict[str, Callable[[], np.ndarray]] = {}
+        self._files: dict[str, Path] = {}
+        self._stack = ExitStack()
+        for path in self._weight_files():
+            if path.suffix == ".safetensors":
+                self._open_safetensors(path)
+            else:
+                self._open_pytorch(path)
+
+    def __enter__(self) -> TensorFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor as it is stored; bfloat16 comes as `ml_dtypes.bfloat16` or widened to float32."""
+        return self._readers[name]()
+
+    def file(self, name: str) -> Path:
+        """The file that holds the tensor."""
+        return self._files[name]
+
+    def _weight_files(self) -> list[Path]:
+        for name in (SAFETENSORS, PYTORCH):
+            if (self.directory / name).is_file():
+                return [self.directory / name]
+            index = self.directory / f"{name}.index.json"
+            if index.is_file():
+                weight_map = read_json(index).get("weight_map")
+                if not isinstance(weight_map, dict) or not weight_map:
+                    raise CheckpointError(f"`{index}` must hold a `weight_map` from tensor to file name.")
+                shards = [self.directory / shard for shard in sorted(set(weight_map.values()))]
+                for shard in shards:
+                    if not shard.is_file():
+                        raise CheckpointError(
+                            f"`{index}` names a shard that is not there: `{shard.name}`. Copy it there."
+                        )
+                return shards
+        raise CheckpointError(
+            f"`{self.directory}` holds no weights. Expected: {SAFETENSORS}, {SAFETENSORS}.index.json "
+            f"or {PYTORCH}."
+        )
+
+    def _add(self, path: Path, name: str, shape: Any, read: Callable[[], np.ndarray]) -> None:
+        self.shapes[name], self._readers[name], self._files[name] = tuple(shape), read, path
+
+    def _open_safetensors(self, path: Path) -> None:
+        try:
+            file = self._stack.enter_context(safetensors.safe_open(str(path), framework="np"))
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"`{path}` is not a complete safetensors file ({error}{_first_cut_off(path)}). Copy it again."
+            ) from error
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            self._add(path, name, file.get_slice(name).get_shape(), partial(file.get_tensor, name))
+
+    def _open_pytorch(self, path: Path) -> None:
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            raise CheckpointError(
+                f"`{path}` is in PyTorch's format, which needs torch: run `pip install torch`, "
+                f"or save the model again as {SAFETENSORS}."
+            ) from error
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises its own, zip's and pickle's errors for a damaged file
+            raise CheckpointError(f"`{path}` is not a readable PyTorch checkpoint ({error}).") from error
+        for name, tensor in tensors.items():
+
+            def read(tensor: Any = tensor) -> np.ndarray:
+                narrow = tensor.dtype == torch.bfloat16  # NumPy has no such type
+                return (tensor.float() if narrow else tensor).numpy()
+
+            self._add(path, name, tensor.shape, read)
+
+
+def _first_cut_off(path: Path) -> str:
+    """Names the first tensor whose bytes lie beyond the end of a truncated file, where that can be told."""
+    data = path.read_bytes()[: 1 << 26]
+    size = path.stat().st_size
+    start = 8 + int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8:start])
+    except ValueError:
+        return ""
+    header.pop("__metadata__", None)
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if start + entry["data_offsets"][1] > size:
+            return f"; first tensor cut off: {name}"
+    return ""
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Has `write` make a file beside `path`, then puts it in place: readers see the old or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes tensors so that transformers takes the file for one of its own."""
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    metadata = {"format": "pt"}  # transformers refuses files without it
+    write_atomically(path, lambda beside: safetensors.numpy.save_file(contiguous, beside, metadata=metadata))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object in the form that Hugging Face writes: sorted, two spaces."""
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda beside: _write_text(beside, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
