@@ -1,0 +1,91 @@
+"""Documents of any length to blocks of one length, so that training wastes almost nothing on padding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Blocks(NamedTuple):
+    """Blocks `[CLS] tokens [SEP]`, padded behind `lengths`.
+
+    Attributes:
+        token_ids: int32 [blocks, length].
+        lengths: int32 [blocks].
+    """
+
+    token_ids: tf.Tensor
+    lengths: tf.Tensor
+
+
+def pack_documents(
+    documents: tf.RaggedTensor,
+    length: int,
+    *,
+    cls_id: int,
+    sep_id: int,
+    pad_id: int = 0,
+    across_documents: bool = True,
+) -> Blocks:
+    """Cut documents into blocks; every token of every document stands in exactly one block, in order.
+
+    Args:
+        documents: integer ids without special tokens, ragged [documents, (tokens)].
+        length: tokens of a block, special ones included; at least 3.
+        cls_id: starts each block.
+        sep_id: ends each block, and stands between two documents that share one.
+        pad_id: fills what is left of a block.
+        across_documents: let documents share blocks, so that only the last block is padded. Else each
+            document starts a block of its own.
+
+    Returns:
+        The blocks. Their number depends on the documents; empty documents take no room.
+
+    Raises:
+        ValueError: if `length` leaves no room for a token.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from tf_mlm.text.packing import pack_documents
+        >>> blocks = pack_documents(tf.ragged.constant([[10, 11, 12, 13], [20, 21]]), 5, cls_id=2, sep_id=3)
+        >>> blocks.token_ids.numpy().tolist(), blocks.lengths.numpy().tolist()
+        ([[2, 10, 11, 12, 3], [2, 13, 3, 20, 3], [2, 21, 3, 0, 0]], [5, 5, 3])
+    """
+    if length < 3:
+        raise ValueError(
+            f"`length` must be at least 3: [CLS], one token and [SEP]. Received: length={length}."
+        )
+    room = length - 2
+    if across_documents:
+        stream, firsts, ends = _shared(tf.cast(documents, tf.int32), room, sep_id)
+    else:
+        stream, firsts, ends = _separate(tf.cast(documents, tf.int32), room)
+    sizes = (ends - firsts)[:, tf.newaxis]
+    place = tf.range(length)[tf.newaxis]
+    source = tf.where((place >= 1) & (place <= sizes), firsts[:, tf.newaxis] + place - 1, tf.size(stream))
+    token_ids = tf.gather(tf.concat([stream, [pad_id]], 0), source)
+    token_ids = tf.where(place == 0, cls_id, tf.where(place == sizes + 1, sep_id, token_ids))
+    return Blocks(token_ids, sizes[:, 0] + 2)
+
+
+def _shared(documents: tf.RaggedTensor, room: int, sep_id: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The documents joined by [SEP] as one stream, and where the content of each block lies in it."""
+    documents = tf.ragged.boolean_mask(documents, documents.row_lengths() > 0)
+    separator = tf.fill(tf.stack([documents.nrows(), 1]), sep_id)
+    stream = tf.concat([documents, separator], 1).flat_values[:-1]
+    joints = tf.concat([tf.zeros_like(documents), tf.ones_like(separator)], 1).flat_values[:-1]
+    firsts = tf.range(0, tf.size(stream), room)
+    ends = tf.minimum(firsts + room, tf.size(stream))
+    # Between two blocks a separator says nothing that [SEP] and [CLS] do not say already.
+    firsts, ends = firsts + tf.gather(joints, firsts), ends - tf.gather(joints, ends - 1)
+    has_tokens = ends > firsts
+    return stream, tf.boolean_mask(firsts, has_tokens), tf.boolean_mask(ends, has_tokens)
+
+
+def _separate(documents: tf.RaggedTensor, room: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """All tokens as one stream, and where the content of each block lies in it."""
+    splits = tf.cast(documents.row_splits, tf.int32)
+    firsts = tf.ragged.range(splits[:-1], splits[1:], room)
+    ends = tf.gather(splits, firsts.value_rowids() + 1)
+    return documents.flat_values, firsts.flat_values, tf.minimum(firsts.flat_values + room, ends)
