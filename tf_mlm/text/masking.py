@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+_RESOLUTION = 1 << 24
+"""Random numbers are whole numbers below this, all of which float32 holds, and rates are rounded to
+multiples of its inverse. Whole numbers come out the same with and without XLA; random floats do not."""
+
 
 class MaskedLMMaskGenerator(tf.Module):
     """Selects tokens at random and replaces most of them, as BERT's pretraining does.
@@ -198,7 +202,7 @@ class MaskedLMMaskGenerator(tf.Module):
         most = tf.get_static_value(self._count(length))
         most = self._count(length) if most is None else int(most)
         counts = self._count(tf.reduce_sum(tf.cast(selectable, tf.int32), 1))[:, tf.newaxis]
-        draws = tf.random.stateless_uniform(tf.shape(token_ids), seed, alg="philox")
+        draws = tf.cast(_draw(tf.shape(token_ids), seed, _RESOLUTION), tf.float32)  # XLA sorts floats faster
         if self.whole_word:
             selected = self._select_words(token_ids, selectable, counts, draws)
             from_end = tf.where(selected, length - tf.range(length), 0)
@@ -222,7 +226,7 @@ class MaskedLMMaskGenerator(tf.Module):
 
         sizes = per_word(tf.ones_like(words))
         is_whole = (sizes > 0) & (per_word(tf.cast(selectable, tf.int32)) == sizes)
-        order = tf.argsort(tf.where(is_whole, draws, 2.0), 1)
+        order = tf.argsort(tf.where(is_whole, draws, float(_RESOLUTION)), 1)
         never = shape[1] + 1
         sizes = tf.gather(tf.where(is_whole, sizes, never), order, batch_dims=1)
 
@@ -239,19 +243,23 @@ class MaskedLMMaskGenerator(tf.Module):
         _, taken = tf.while_loop(
             lambda left, taken: tf.reduce_any(fits(left, taken)), take, (counts, tf.zeros(shape, tf.bool))
         )
-        taken = tf.gather(taken, tf.argsort(order, 1), batch_dims=1)
-        return tf.gather(taken, words, batch_dims=1)
+        rows = tf.broadcast_to(tf.range(shape[0])[:, tf.newaxis], shape)
+        taken = tf.scatter_nd(tf.stack([rows, order], 2), tf.cast(taken, tf.int32), shape)  # in text order again
+        return tf.gather(taken, words, batch_dims=1) > 0
 
     def _replace(self, mask_ids: tf.Tensor, choice_seed: tf.Tensor, token_seed: tf.Tensor) -> tf.Tensor:
         """What stands in the place of each selected token."""
-        shape = tf.shape(mask_ids)
-        choice = tf.random.stateless_uniform(shape, choice_seed, alg="philox")
-        drawn = tf.random.stateless_uniform(
-            shape, token_seed, minval=0, maxval=self.vocabulary_size, dtype=tf.int32, alg="philox"
-        )
-        drawn = tf.cast(drawn, mask_ids.dtype)
-        kept_or_drawn = tf.where(choice < self.mask_token_rate + self.random_token_rate, drawn, mask_ids)
-        return tf.where(choice < self.mask_token_rate, tf.cast(self.mask_token_id, mask_ids.dtype), kept_or_drawn)
+        choice = _draw(tf.shape(mask_ids), choice_seed, _RESOLUTION)
+        drawn = tf.cast(_draw(tf.shape(mask_ids), token_seed, self.vocabulary_size), mask_ids.dtype)
+        masks_below = round(self.mask_token_rate * _RESOLUTION)
+        draws_below = round((self.mask_token_rate + self.random_token_rate) * _RESOLUTION)
+        kept_or_drawn = tf.where(choice < draws_below, drawn, mask_ids)
+        return tf.where(choice < masks_below, tf.cast(self.mask_token_id, mask_ids.dtype), kept_or_drawn)
+
+
+def _draw(shape: tf.Tensor, seed: tf.Tensor, below: int) -> tf.Tensor:
+    """Integers from 0."""
+    return tf.random.stateless_uniform(shape, seed, minval=0, maxval=below, dtype=tf.int32, alg="philox")
 
 
 def _check_id(argument: str, token_id: int, vocabulary_size: int) -> None:

@@ -66,7 +66,8 @@ class WordPieceTokenizer(tf.Module):
 
     Raises:
         ConfigError: at construction, if one special token could overlap another one in a text, so that
-            it would be unclear which of them is meant.
+            it would be unclear which of them is meant; or if tf.text cannot hold the vocabulary (a token of
+            more than 256 bytes).
 
     Example:
         >>> from tf_mlm.text.tokenizer import WordPieceTokenizer
@@ -102,14 +103,17 @@ class WordPieceTokenizer(tf.Module):
         self._special_pattern = f"(?s).*(?:{'|'.join(ascii_specials)}).*" if ascii_specials else None
 
         def wordpiece(max_bytes: int, single_words: bool) -> tf_text.FastWordpieceTokenizer:
-            return tf_text.FastWordpieceTokenizer(
-                vocab=list(vocabulary.tokens),
-                suffix_indicator=CONTINUATION_PREFIX,
-                max_bytes_per_word=max_bytes,
-                token_out_type=tf.int32,
-                unknown_token=config.unk_token,
-                no_pretokenization=single_words,
-            )
+            try:
+                return tf_text.FastWordpieceTokenizer(
+                    vocab=list(vocabulary.tokens),
+                    suffix_indicator=CONTINUATION_PREFIX,
+                    max_bytes_per_word=max_bytes,
+                    token_out_type=tf.int32,
+                    unknown_token=config.unk_token,
+                    no_pretokenization=single_words,
+                )
+            except RuntimeError as error:
+                raise ConfigError(f"tf.text cannot build a WordPiece model of this vocabulary: {error}") from error
 
         self._wordpiece_of_lines = wordpiece(MAX_WORD_LENGTH, single_words=False)
         # A character takes at most four bytes; longer words never get that far.
