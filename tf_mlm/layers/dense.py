@@ -47,7 +47,8 @@ class Dense(tf.Module):
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
         # Two axes, so that TensorFlow runs one matrix product and not a batch of small ones.
-        rows = tf.reshape(self.precision.cast(inputs), [-1, self.input_dim])
+        inputs = self.precision.cast(inputs)
+        rows = tf.reshape(inputs, [-1, self.input_dim])
         rows = tf.matmul(rows, self.precision.cast(self.kernel)) + self.precision.cast(self.bias)
         outputs = tf.reshape(self.activation(rows), tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))
         outputs.set_shape(inputs.shape[:-1].concatenate(self.output_dim))

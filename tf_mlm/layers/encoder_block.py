@@ -63,6 +63,7 @@ class EncoderBlock(tf.Module):
         self.output_norm = LayerNorm(hidden, config.layer_norm_eps, name="output_norm", dtype=precision)
 
     def __call__(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+        x = self.attention.precision.cast(x)
         return self.transform(self.attend(x, mask, dropout_seed), x, dropout_seed)
 
     def attend(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
