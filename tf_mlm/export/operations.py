@@ -12,7 +12,27 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
 
 _CALLS_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+# TF-Text's operations without its "TFText>" prefix; they are as old as TF-Text 2.8 or older.
 _TF_TEXT_PREFIX = "TFText>"
+_TF_TEXT = frozenset(
+    {
+        "CaseFoldUTF8",
+        "FastBertNormalize",
+        "FastWordpieceTokenizeWithOffsets",
+        "FindSourceOffsets",
+        "NormalizeUTF8",
+        "NormalizeUTF8WithOffsetsMap",
+        "RegexSplitWithOffsets",
+        "SentencepieceDetokenizeOp",
+        "SentencepieceOp",
+        "SentencepieceTokenizeOp",
+        "SentencepieceTokenizeWithOffsetsOp",
+        "SplitMergeTokenizeWithOffsets",
+        "UnicodeScriptTokenizeWithOffsets",
+        "WhitespaceTokenizeWithOffsets",
+        "WordpieceTokenizeWithOffsets",
+    }
+)
 
 
 class UnservableOperationError(ValueError):
@@ -43,7 +63,7 @@ def is_servable(operation: str) -> bool:
     """
     if operation in _CALLS_PYTHON:
         return False
-    return operation.startswith(_TF_TEXT_PREFIX) or hasattr(tf.raw_ops, operation)
+    return operation.startswith(_TF_TEXT_PREFIX) or operation in _TF_TEXT or hasattr(tf.raw_ops, operation)
 
 
 def check_operations(version_directory: Path) -> dict[str, int]:

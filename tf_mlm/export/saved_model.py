@@ -77,7 +77,7 @@ def export_saved_model(
     root.inference = Inference(model, buckets=buckets, top_k=top_k, xla=xla)
     functions = signature_functions(root.inference)
     if xla:
-        root.portable = Inference(model, buckets=root.inference.buckets, top_k=top_k, xla=False)
+        root.portable = root.inference.portable()
         twins = signature_functions(root.portable)
         functions |= {name + signatures.PORTABLE: function for name, function in twins.items()}
     with appearing_at_once(path) as directory:
@@ -147,7 +147,7 @@ def check_reloaded(model: MaskedLM, directory: Path) -> None:
     loaded = tf.saved_model.load(str(directory))
     preprocessor = model.preprocessor
     assert preprocessor is not None
-    mask = preprocessor.vocabulary.mask_token
+    mask = preprocessor.vocabulary.config.mask_token
     # A whole word of the vocabulary, which must come back as that one token.
     words = (
         token for token in reversed(preprocessor.vocabulary.tokens) if token.isascii() and token.isalnum()

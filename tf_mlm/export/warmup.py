@@ -27,19 +27,24 @@ def warmup_inputs(inference: Inference) -> Iterator[tuple[str, dict[str, Any]]]:
     A mask token is one token by definition, so texts of any length can be made without a vocabulary.
     """
     buckets = inference.buckets
-    mask = inference.preprocessor.vocabulary.mask_token
+    mask = inference.preprocessor.vocabulary.config.mask_token
     longest = buckets.length[-1] - 2
 
     def text(tokens: int) -> str:
         return " ".join([mask] * tokens)
 
+    def texts_of(tokens: int) -> list[str]:
+        """Texts with so many tokens in all; [CLS] and [SEP] make two of each, so one alone is not to be had."""
+        texts = []
+        while tokens > 0:
+            part = min(max(tokens, 2), buckets.length[-1])
+            part -= tokens - part == 1 and part > 2
+            texts.append(text(part - 2))
+            tokens -= part
+        return texts
+
     for length in buckets.length:
         for batch in buckets.batch:
-            texts = np.array([text(length - 2)] * batch, dtype=object)
-            yield signatures.ENCODE.name, {"text": texts}
-    shortest = buckets.length[0]
-    for batch in buckets.batch:
-        for length in buckets.length:
             yield (
                 signatures.PREDICT_MASKED.name,
                 {
@@ -60,10 +65,11 @@ def warmup_inputs(inference: Inference) -> Iterator[tuple[str, dict[str, Any]]]:
         yield (
             signatures.MASKED_LM_HEAD.name,
             {
-                "hidden_states": np.zeros([1, shortest, inference.hidden_size], np.float32),
+                "hidden_states": np.zeros([1, 1, inference.hidden_size], np.float32),
                 "mask_positions": np.zeros([1, masks], np.int32),
             },
         )
+        yield signatures.ENCODE.name, {"text": np.array(texts_of(masks), dtype=object)}
     # The two signatures without a program of their own, once, so that their first use is not the slowest.
     yield signatures.TOKENIZE.name, {"text": np.array([text(1)], dtype=object)}
     yield signatures.PSEUDO_LOG_LIKELIHOOD.name, {"text": np.array([text(1)], dtype=object)}

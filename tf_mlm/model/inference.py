@@ -5,7 +5,7 @@
 Strings and row bookkeeping run as ordinary TensorFlow. The arithmetic runs in a handful of numeric
 programs whose shapes are rounded up to `Buckets`: the encoder by (batch, length), the rows of masked
 positions by their number. As rows are counted over the whole request, the two do not multiply, and
-`len(batch) * len(length) * 2 + len(masks) * 3` compilations cover every question (`programs`).
+`len(batch) * len(length) + len(masks) * 4` compilations cover every question (`programs`).
 Texts are sorted by length and run in chunks, so short ones are not padded to the longest.
 """
 
@@ -21,6 +21,7 @@ from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.bucketing import in_chunks, pad_rows, round_up
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.rules import checked, within
+from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
 
 _INT = tf.int32
 Rows = tuple[tf.Tensor, ...]
@@ -35,6 +36,7 @@ class Inference(tf.Module):
         top_k: how many fills `fill` returns per mask (at most the vocabulary).
         xla: compile the numeric programs (`jit_compile=True`); without, they run as plain
             TensorFlow under the same shapes.
+        preprocessor: one that cuts at the largest length bucket already; made unless given.
 
     Raises:
         ValueError: when the model has no preprocessor, or buckets are longer than its positions.
@@ -46,7 +48,13 @@ class Inference(tf.Module):
     """
 
     def __init__(
-        self, model: MaskedLM, *, buckets: Buckets | None = None, top_k: int = 10, xla: bool = True
+        self,
+        model: MaskedLM,
+        *,
+        buckets: Buckets | None = None,
+        top_k: int = 10,
+        xla: bool = True,
+        preprocessor: TextPreprocessor | None = None,
     ) -> None:
         super().__init__(name="inference" if xla else "inference_portable")
         if model.preprocessor is None:
@@ -69,13 +77,25 @@ class Inference(tf.Module):
             )
         self.top_k = top_k
         self.xla = xla
-        self.preprocessor = model.preprocessor.with_max_length(limit)
+        self.preprocessor = preprocessor or TextPreprocessor(
+            model.preprocessor.vocabulary, limit, tokenizer=model.preprocessor.tokenizer
+        )
         self._make_programs()
 
     @property
     def programs(self) -> int:
         """How many programs XLA compiles before nothing is left to compile."""
-        return len(self.buckets.batch) * len(self.buckets.length) * 2 + len(self.buckets.masks) * 3
+        return len(self.buckets.batch) * len(self.buckets.length) + len(self.buckets.masks) * 4
+
+    def portable(self) -> Inference:
+        """The same without XLA, sharing variables and vocabulary, for servers that refuse XLA."""
+        return Inference(
+            self.model,
+            buckets=self.buckets,
+            top_k=self.top_k,
+            xla=False,
+            preprocessor=self.preprocessor,
+        )
 
     def _make_programs(self) -> None:
         """The numeric core. Ids only in, numbers only out."""
@@ -86,10 +106,8 @@ class Inference(tf.Module):
         def states(token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor) -> Rows:
             return model.states(token_ids, lengths, segment_ids)
 
-        def embed(token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
-            hidden = tf.cast(model.hidden(*model.states(token_ids, lengths, segment_ids)), tf.float32)
-            real = tf.cast(length_mask(lengths, tf.shape(token_ids)[1]), tf.float32)[..., tf.newaxis]
-            return tf.reduce_sum(hidden * real, 1) / tf.maximum(tf.reduce_sum(real, 1), 1.0)
+        def hidden(*rows: tf.Tensor) -> tf.Tensor:
+            return tf.cast(model.hidden(*rows), tf.float32)
 
         def logits(*rows: tf.Tensor) -> tf.Tensor:
             return tf.cast(model.head.project(model.features(*rows)), tf.float32)
@@ -103,16 +121,16 @@ class Inference(tf.Module):
             return tf.cast(model.head.project(model.head.transform(rows)), tf.float32)
 
         self._states = tf.function(states, [ids, lengths, ids], jit_compile=jit, autograph=False)
-        self._embed = tf.function(embed, [ids, lengths, ids], jit_compile=jit, autograph=False)
         self._row_specs = [
             tf.TensorSpec([None, spec.shape[-1]], spec.dtype)
             for spec in self._states.get_concrete_function().structured_outputs
         ]
-        self.hidden_size = self._embed.get_concrete_function().structured_outputs.shape[-1]
-        row = tf.TensorSpec([None, self.hidden_size], tf.float32)
+        self._hidden = tf.function(hidden, self._row_specs, jit_compile=jit, autograph=False)
+        self.hidden_size = self._hidden.get_concrete_function().structured_outputs.shape[-1]
+        self._hidden_row = tf.TensorSpec([None, self.hidden_size], tf.float32)
         self._logits = tf.function(logits, self._row_specs, jit_compile=jit, autograph=False)
         self._top = tf.function(top, self._row_specs, jit_compile=jit, autograph=False)
-        self._head = tf.function(head, [row], jit_compile=jit, autograph=False)
+        self._head = tf.function(head, [self._hidden_row], jit_compile=jit, autograph=False)
 
     # The questions.
 
@@ -194,22 +212,12 @@ class Inference(tf.Module):
     def encode(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of the hidden states of each text's tokens: `signatures.ENCODE`."""
         inputs = self.preprocessor(text)
-        order = tf.argsort(inputs.lengths, stable=True)
-        token_ids, lengths, segment_ids = (
-            tf.gather(part, order) for part in (inputs.token_ids, inputs.lengths, inputs.segment_ids)
-        )
-
-        def run(start: tf.Tensor, stop: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
-            chunk = self._chunk(token_ids, lengths, segment_ids, start, stop, size)
-            return [self._embed(*chunk)[: stop - start]]
-
-        (embeddings,) = in_chunks(
-            run,
-            tf.shape(lengths)[0],
-            [tf.TensorSpec([None, self.hidden_size], tf.float32)],
-            self.buckets.batch,
-        )
-        return {"embeddings": tf.gather(embeddings, tf.math.invert_permutation(order))}
+        real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
+        places = tf.cast(tf.where(real), _INT)
+        rows = self._rows_at(inputs.token_ids, inputs.lengths, inputs.segment_ids, places[:, 0], places[:, 1])
+        (hidden,) = self._over_rows(lambda *rows: [self._hidden(*rows)], rows, [self._hidden_row])
+        texts = tf.shape(inputs.lengths)[0]
+        return {"embeddings": tf.math.unsorted_segment_mean(hidden, places[:, 0], texts)}
 
     def tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Ids, tokens and byte offsets into the text: `signatures.TOKENIZE`."""
@@ -268,30 +276,26 @@ class Inference(tf.Module):
 
     # How they are answered.
 
-    def _masked(self, text: tf.Tensor) -> tuple[Any, _Slots]:
+    def _masked(self, text: tf.Tensor) -> tuple[Preprocessed, _Slots]:
         inputs = self.preprocessor(text)
         masks = tf.reduce_sum(tf.cast(inputs.mask_positions >= 0, _INT), -1)
-        rule = f"Every text must contain the mask token {self.preprocessor.vocabulary.mask_token}."
+        rule = f"Every text must contain the mask token {self.preprocessor.vocabulary.config.mask_token}."
         rule += " The texts at these indices of the batch have none."
-        inputs = type(inputs)(*checked(inputs, (tf.reduce_all(masks > 0), rule, tf.where(masks == 0)[:, 0])))
+        inputs = Preprocessed(*checked(inputs, (tf.reduce_all(masks > 0), rule, tf.where(masks == 0)[:, 0])))
         return inputs, _Slots(inputs.mask_positions)
 
-    def _tokens(self, inputs: Any) -> tf.Tensor:
+    def _tokens(self, inputs: Preprocessed) -> tf.Tensor:
         real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
         return tf.where(real, self.preprocessor.tokens_of(inputs.token_ids), "")
 
     def _target_ids(self, targets: tf.Tensor) -> tf.Tensor:
         """String [batch, candidates] → int32, by whole token or else by first word piece."""
-        flat = tf.reshape(targets, [-1])
-        exact = self.preprocessor.ids_of(flat)  # -1: not a token
-        pieces = self.preprocessor(flat)
-        first = tf.where(pieces.lengths > 2, pieces.token_ids[:, 1], -1)
-        target_ids = tf.where(exact >= 0, exact, first)
+        target_ids = self.preprocessor.target_ids(targets)
         rule = "A target must contain at least one token. These candidates (counted over all rows) do not."
         [target_ids] = checked(
             [target_ids], (tf.reduce_all(target_ids >= 0), rule, tf.where(target_ids < 0)[:, 0])
         )
-        return tf.reshape(target_ids, tf.shape(targets))
+        return target_ids
 
     def _log_probabilities(self, rows: Rows, token_ids: tf.Tensor) -> tf.Tensor:
         """Rows [rows, hidden] and ids [rows, candidates] → log p [rows, candidates]."""

@@ -1,0 +1,79 @@
+"""`tf-mlm export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tf_mlm.cli.console import console, json_option, print_json
+from tf_mlm.cli.sizes import Sizes
+
+
+@click.command("export")
+@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("base_path", type=click.Path(path_type=Path))
+@click.option("--version", type=click.IntRange(min=0), help="Version number; default: the next free one.")
+@click.option("--top-k", type=click.IntRange(min=1), default=10, show_default=True, help="Fills per mask.")
+@click.option("--no-xla", is_flag=True, help="No XLA anywhere: runs on any server, without a flag; slower.")
+@click.option("--length-buckets", type=Sizes(), help="Tokens per text that XLA compiles for, ascending.")
+@click.option("--batch-buckets", type=Sizes(), help="Texts per program, ascending.")
+@click.option("--mask-buckets", type=Sizes(), help="Masked positions per program, over all texts, ascending.")
+@click.option("--name", default="mlm", show_default=True, help="Model name in the warm-up records.")
+@json_option
+def command(
+    model_dir: Path,
+    base_path: Path,
+    version: int | None,
+    top_k: int,
+    no_xla: bool,
+    length_buckets: tuple[int, ...] | None,
+    batch_buckets: tuple[int, ...] | None,
+    mask_buckets: tuple[int, ...] | None,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Write MODEL_DIR as the next version under BASE_PATH: one SavedModel that takes raw strings.
+
+    Example: tf-mlm export my-model models/mlm --length-buckets 16,32,64
+    """
+    from tf_mlm.export.version_directory import version_path
+
+    version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
+    given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
+    with console().status("Loading, tracing, writing and reading back ..."):
+        import dataclasses
+
+        import tf_mlm
+        from tf_mlm.export.saved_model import export_saved_model, read_description
+        from tf_mlm.model.inference import default_buckets
+
+        model = tf_mlm.load(model_dir)
+        buckets = dataclasses.replace(
+            default_buckets(model.config.max_length), **{k: v for k, v in given.items() if v is not None}
+        )
+        path = export_saved_model(
+            model,
+            base_path,
+            version=version,
+            buckets=buckets,
+            top_k=top_k,
+            xla=not no_xla,
+            evaluation=tf_mlm.model.checkpoint.read_evaluation(model_dir),
+            model_name=name,
+        )
+    description = read_description(path)
+    if as_json:
+        print_json({"path": str(path), **description})
+        return
+    out = console()
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    out.print(f"Wrote [bold]{path}[/] ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
+    if no_xla:
+        out.print("Without XLA: runs on any TF-Serving, no flag needed.")
+    else:
+        out.print(
+            f"With XLA: {description['programs']} programs, compiled while a server starts. Stock TF-Serving "
+            "needs --xla_cpu_compilation_enabled=true, or use the `_portable` signatures."
+        )
+    out.print(f"Next: tf-mlm serve {base_path}")

@@ -1,0 +1,126 @@
+"""`tf-mlm inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tf_mlm.cli.console import console, json_option, print_json, table
+
+
+@click.command("inspect")
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def command(path: Path, as_json: bool) -> None:
+    """Show what PATH holds: a model directory, a version directory, or a base path of versions.
+
+    Example: tf-mlm inspect models/mlm
+    """
+    facts = _facts(path)
+    if as_json:
+        print_json(facts)
+        return
+    out = console()
+    out.print(f"[bold]{path}[/]: {facts['kind']}")
+    for key, value in facts.items():
+        if key == "kind" or value in (None, {}, []):
+            continue
+        if key == "signatures":
+            signatures = table("signatures", "name", "inputs", "outputs")
+            for name, ends in value.items():
+                signatures.add_row(name, *("\n".join(ends[end]) for end in ("inputs", "outputs")))
+            out.print(signatures)
+        elif isinstance(value, dict):
+            pairs = table(key, "", "")
+            pairs.show_header = False
+            for name, item in value.items():
+                pairs.add_row(str(name), item if isinstance(item, str) else json.dumps(item))
+            out.print(pairs)
+        else:
+            out.print(f"{key}: {value}")
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    from tf_mlm.export.version_directory import versions
+
+    if (path / "saved_model.pb").is_file():
+        return _version_facts(path)
+    if (path / "config.json").is_file():
+        return _model_facts(path)
+    if found := versions(path):
+        newest = _version_facts(path / str(found[-1]))
+        return {**newest, "kind": f"base path with versions {', '.join(map(str, found))}; the newest:"}
+    raise click.ClickException(
+        f"`{path}` is neither a model directory (config.json), a version (saved_model.pb) nor a base path "
+        "with numbered versions. Check the path."
+    )
+
+
+def _size(path: Path) -> str:
+    total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return f"{total / 1e6:.1f} MB"
+
+
+def _model_facts(path: Path) -> dict[str, Any]:
+    import tf_mlm
+
+    model = tf_mlm.load(path)
+    parameters = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    return {
+        "kind": f"model directory ({model.config.model_type})",
+        "parameters": f"{parameters:,}",
+        "size": _size(path),
+        "config": json.loads((path / "config.json").read_text(encoding="utf-8")),
+    }
+
+
+def _version_facts(path: Path) -> dict[str, Any]:
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework import dtypes  # type: ignore[import-untyped]
+
+    from tf_mlm.export.saved_model import read_description
+
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((path / "saved_model.pb").read_bytes())
+
+    def ends(infos: Any) -> list[str]:
+        lines = []
+        for alias, info in sorted(infos.items()):
+            sizes = ["?" if dim.size == -1 else str(dim.size) for dim in info.tensor_shape.dim]
+            lines.append(f"{alias} {dtypes.as_dtype(info.dtype).name} ({', '.join(sizes)})")
+        return lines
+
+    signatures = {
+        name: {"inputs": ends(signature.inputs), "outputs": ends(signature.outputs)}
+        for graph in proto.meta_graphs
+        for name, signature in sorted(graph.signature_def.items())
+        if not name.startswith("__")
+    }
+    description = read_description(path)
+    kind = "SavedModel"
+    if description:
+        kind = (
+            "export with XLA: a stock server needs --xla_cpu_compilation_enabled=true (or "
+            "--enable_model_warmup=false and the `_portable` signatures)"
+            if description["xla"]
+            else "export without XLA: runs on any stock server, no flag needed"
+        )
+    shown = (
+        "top_k",
+        "programs",
+        "warmup_records",
+        "buckets",
+        "model",
+        "versions",
+        "evaluation",
+        "operations",
+    )
+    return {
+        "kind": kind,
+        "size": _size(path),
+        **{key: description[key] for key in shown if key in description},
+        "signatures": signatures,
+    }
