@@ -33,9 +33,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        """A name that pytest and `--section` can select by."""
-        words = re.sub(r"[^a-z0-9]+", "_", self.title.lower()).strip("_")
-        return f"{self.section.split()[0]}-{words}"[:100]
+        """A name that pytest and `--list` show, unique in the suite."""
+        return re.sub(r"[^\w:/?%+.-]+", "_", f"{self.section}: {self.title}").strip("_")[:120]
 
 
 class Section:
@@ -48,7 +47,7 @@ class Section:
         ... def _(server):
         ...     assert 1 + 1 == 2
         >>> [case.name for case in section.cases]
-        ['0-one_and_one_make_two']
+        ['0_Example:_one_and_one_make_two']
     """
 
     def __init__(self, title: str, needs: Needs) -> None:

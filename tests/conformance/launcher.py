@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
+
 from conformance.repository import Repository
 from conformance.server import Server
 
@@ -47,7 +48,9 @@ def accepts(port: int) -> bool:
 class Process(Server):
     """A server process of ours to command. Its output is kept in files."""
 
-    def __init__(self, command: Sequence[str], flags: Sequence[str], directory: Path, rest: bool = True) -> None:
+    def __init__(
+        self, command: Sequence[str], flags: Sequence[str], directory: Path, rest: bool = True
+    ) -> None:
         grpc_port, rest_port = free_ports()
         self.grpc_port, self.rest_port = grpc_port, rest_port
         super().__init__(f"127.0.0.1:{grpc_port}", f"127.0.0.1:{rest_port}")
@@ -76,7 +79,9 @@ class Process(Server):
                 f"the server ended with status {self.popen.returncode} instead of starting: "
                 f"{self.stdout[-600:]} {self.stderr[-1500:]}"
             )
-            assert time.monotonic() < deadline, f"the server was not ready in {timeout} s: {self.stderr[-1500:]}"
+            assert time.monotonic() < deadline, (
+                f"the server was not ready in {timeout} s: {self.stderr[-1500:]}"
+            )
             time.sleep(0.05)
         grpc.channel_ready_future(self.channel).result(timeout=timeout)
         return self
@@ -118,12 +123,24 @@ class Launcher:
         path.mkdir()
         return path
 
+    def file(self, text: str, name: str = "models.config") -> str:
+        """The path of a new file with this text."""
+        path = self.directory("config") / name
+        path.write_text(text)
+        return str(path)
+
     def run(self, *flags: str, timeout: float = START_TIMEOUT) -> Finished:
         """Runs a command line that must end by itself. The port flags are left to the caller."""
         done = subprocess.run(
-            [*self.command, *flags], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
+            [*self.command, *flags],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
         )
-        return Finished(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return Finished(
+            done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
 
     def run_with_ports(self, *flags: str) -> Finished:
         grpc_port, rest_port = free_ports()

@@ -123,8 +123,14 @@ def pair() -> Signatures:
     with_default = signature({"a": a, "b": b}, both)
     with_default.defaults["b"].CopyFrom(tf.make_tensor_proto(10.0, dtype=tf.float32))
     # `columns` has inputs that need not share a first dimension.
-    columns = signature({"a": a, "b": b}, {"a": tf.identity(a, name="a_out"), "b": tf.identity(b, name="b_out")})
-    return {"serving_default": signature({"a": a, "b": b}, both), "with_default": with_default, "columns": columns}
+    columns = signature(
+        {"a": a, "b": b}, {"a": tf.identity(a, name="a_out"), "b": tf.identity(b, name="b_out")}
+    )
+    return {
+        "serving_default": signature({"a": a, "b": b}, both),
+        "with_default": with_default,
+        "columns": columns,
+    }
 
 
 def mixed() -> Signatures:
@@ -173,10 +179,14 @@ def examples() -> Signatures:
     names = tf.stack([name, tf.strings.as_string(count)], axis=1, name="names")
     source = {"inputs": serialized}
 
-    def classify(outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source) -> v1.SignatureDef:
+    def classify(
+        outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source
+    ) -> v1.SignatureDef:
         return signature(inputs, outputs, CLASSIFY)
 
-    def regress(outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source) -> v1.SignatureDef:
+    def regress(
+        outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source
+    ) -> v1.SignatureDef:
         return signature(inputs, outputs, REGRESS)
 
     wrong_name = {"examples": serialized}
@@ -217,7 +227,9 @@ def slow() -> Signatures:
     def body(step: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return step + 1, tf.matmul(matrix, matrix)
 
-    _, last = v1.while_loop(lambda step, _: step < limit, body, [tf.constant(0), tf.eye(256)], parallel_iterations=1)
+    _, last = v1.while_loop(
+        lambda step, _: step < limit, body, [tf.constant(0), tf.eye(256)], parallel_iterations=1
+    )
     y = tf.add(x, 0.0 * last[0, 0], name="y")
     return {"serving_default": signature({"x": x, "steps": steps}, {"y": y})}
 

@@ -59,7 +59,7 @@ class HalfPlusTwo(tf.Module):
 
 
 def write_half_plus_two(path: Path) -> Path:
-    """TF2 exports name every method `predict`; upstream's converter rewrites two of them, and so does this."""
+    """TF2 exports call every method `predict`; two are rewritten, as upstream's converter does."""
     module = HalfPlusTwo()
     signatures = {
         "serving_default": module.predict,
@@ -80,7 +80,9 @@ def write_keras(path: Path) -> Path:
     """A Keras dense layer with fixed weights: `[[1]]` gives `[[2]]`."""
     import keras
 
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")])
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")]
+    )
     model.export(str(path), verbose=False)
     return path
 

@@ -1,4 +1,4 @@
-"""Writes the model repository that the cases know, with every configuration file and the flags to start on it."""
+"""Writes the model repository that the cases know, its configuration files and the flags to start on it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def models_config(models: Path) -> str:
     for name in MODELS:
         extra = COUNTER_POLICY if name == "counter" else ""
         entries.append(
-            f'  config {{\n    name: "{name}"\n    base_path: "{models / name}"\n    model_platform: "tensorflow"{extra}\n  }}'
+            f'  config {{\n    name: "{name}"\n    base_path: "{models / name}"\n'
+            f'    model_platform: "tensorflow"{extra}\n  }}'
         )
     return "model_config_list {\n" + "\n".join(entries) + "\n}\n"
 
@@ -86,7 +87,8 @@ class Repository:
             return self
         if self.directory.exists() and any(self.directory.iterdir()):
             raise FileExistsError(
-                f"The model repository needs an empty or new directory. Received: {self.directory}, which has other files."
+                "The model repository needs an empty or new directory. "
+                f"Received: {self.directory}, which has other files."
             )
         for name, versions in MODELS.items():
             for version, write in versions.items():

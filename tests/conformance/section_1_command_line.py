@@ -1,18 +1,16 @@
-"""Section 1: flags, exit statuses and configuration files."""
+"""Sections 1.1 and 1.2: flags and exit statuses."""
 
 from __future__ import annotations
+
+from tensorflow_serving.config import model_server_config_pb2
 
 from conformance.case import Needs, Section
 from conformance.expectations import close, contains, equal, rpc_error
 from conformance.launcher import EXIT_STATUS_OF_FAILURE, Finished, Launcher, accepts, free_ports
 from conformance.server import Server, examples_input, model_spec
-from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
 
 parsing = Section("1.1 Flags and exit statuses", Needs.LAUNCHER)
 flags = Section("1.2 Flags in force", Needs.LAUNCHER)
-files = Section("1.3 Configuration files", Needs.LAUNCHER)
-reload = Section("1.3 Model lists over RPC", Needs.SERVER)
 
 NO_RETRIES = ("--max_num_load_retries=0", "--load_retry_interval_micros=0")
 
@@ -169,7 +167,70 @@ def _(launcher: Launcher) -> None:
         "Expected regression signature method_name to be tensorflow/serving/regress. "
         "Was: tensorflow/serving/classify",
     )
-    equal(len(process.classify(model_spec("half_plus_two", "classify_x_to_y"), data).result.classifications), 1)
+    equal(
+        len(process.classify(model_spec("half_plus_two", "classify_x_to_y"), data).result.classifications), 1
+    )
+
+
+def with_more_models(launcher: Launcher):  # type: ignore[no-untyped-def]
+    """The flag server, after a reload that adds `shapes` and `slow` to its model."""
+    process = flag_server(launcher)
+    config = model_server_config_pb2.ModelServerConfig()
+    for name in ("half_plus_two", "shapes", "slow"):
+        path = str(launcher.repository.models / name)
+        config.model_config_list.config.add(name=name, base_path=path, model_platform="tensorflow")
+    process.reload(config)
+    return process
+
+
+@flags.case("enable_signature_method_name_check: Predict takes only the three known methods")
+def _(launcher: Launcher) -> None:
+    process = with_more_models(launcher)
+    rpc_error(
+        lambda: process.predict("shapes", {"x": [1.0]}, signature="odd_method"),
+        "INTERNAL",
+        "Expected prediction signature method_name to be one of {",
+        "Was: tensorflow/serving/odd",
+    )
+
+
+@flags.case("rest_api_timeout_in_ms: 504 with the documented text, REST only")
+def _(launcher: Launcher) -> None:
+    process = with_more_models(launcher)
+    body = {"inputs": {"x": [1.0], "steps": [3000]}}
+    reply = process.post("/v1/models/slow:predict", body)
+    equal(reply.status, 504, "HTTP status")
+    contains(reply.error, "Timed out waiting for notification")
+
+
+@flags.case(
+    "allow_version_labels_for_unavailable_models: a new label may wait, an old one may not move to nothing"
+)
+def _(launcher: Launcher) -> None:
+    process = with_more_models(launcher)
+    config = model_server_config_pb2.ModelServerConfig()
+    model = config.model_config_list.config.add(
+        name="half_plus_two",
+        base_path=str(launcher.repository.models / "half_plus_two"),
+        model_platform="tensorflow",
+    )
+    model.version_labels["waiting"] = 9
+    process.reload(config)
+    rpc_error(
+        lambda: process.predict("half_plus_two", {"x": [2.0]}, label="waiting"),
+        "NOT_FOUND",
+        "Servable not found for request: Specific(half_plus_two, 9)",
+    )
+    model.version_labels["waiting"] = 8
+    rpc_error(
+        lambda: process.reload(config),
+        "FAILED_PRECONDITION",
+        "Request to assign label to version 8 of model half_plus_two, "
+        "which is not currently available for inference",
+    )
+    model.version_labels["waiting"] = 123
+    process.reload(config)
+    close(process.predict("half_plus_two", {"x": [2.0]}, label="waiting")["y"], [3.0])
 
 
 @flags.case("enable_serialization_as_tensor_content: Predict answers with tensor_content")
@@ -192,12 +253,16 @@ def _(launcher: Launcher) -> None:
     replies = [
         process.get("/v1/models/half_plus_two"),
         process.post("/v1/models/half_plus_two:predict", "{"),
-        process.http("OPTIONS", "/v1/models/half_plus_two:predict", headers={"Origin": "https://example.org"}),
+        process.http(
+            "OPTIONS", "/v1/models/half_plus_two:predict", headers={"Origin": "https://example.org"}
+        ),
     ]
     for reply in replies:
         equal(reply.headers.get("access-control-allow-origin"), "*", "Access-Control-Allow-Origin")
         equal(reply.headers.get("access-control-allow-methods"), "POST, GET", "Access-Control-Allow-Methods")
-        equal(reply.headers.get("access-control-allow-headers"), "Content-Type", "Access-Control-Allow-Headers")
+        equal(
+            reply.headers.get("access-control-allow-headers"), "Content-Type", "Access-Control-Allow-Headers"
+        )
 
 
 @flags.case("without a monitoring file there is no metrics page")
@@ -211,7 +276,9 @@ def _(launcher: Launcher) -> None:
         process.wait_ready()
         close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
     port = free_ports(1)[0]
-    with launcher.starting(f"--port={port}", f"--rest_api_port={port}", *model_flags(launcher), rest=False) as process:
+    with launcher.starting(
+        f"--port={port}", f"--rest_api_port={port}", *model_flags(launcher), rest=False
+    ) as process:
         process.grpc_port, process.grpc_address = port, f"127.0.0.1:{port}"
         process.wait_ready()
         close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
@@ -228,12 +295,15 @@ def _(launcher: Launcher) -> None:
 @flags.case("saved_model_tags: another tag set is not found, the load fails")
 def _(launcher: Launcher) -> None:
     finished = launcher.run_with_ports(*model_flags(launcher), *NO_RETRIES, "--saved_model_tags=serve,gpu")
-    failed(finished, "UNKNOWN: 1 servable(s) did not become available", "Could not find meta graph def matching")
+    failed(
+        finished, "UNKNOWN: 1 servable(s) did not become available", "Could not find meta graph def matching"
+    )
 
 
 @flags.case("ssl_config_file: TLS with required client certificates on gRPC, plain REST")
 def _(launcher: Launcher) -> None:
     import grpc
+
     from conformance.certificates import make_certificates
 
     certificates = make_certificates()
@@ -243,7 +313,9 @@ def _(launcher: Launcher) -> None:
         "server_cert": certificates.certificate,
         "custom_ca": certificates.authority,
     }
-    lines = [f'{name}: "{value.decode().encode("unicode_escape").decode()}"' for name, value in fields.items()]
+    lines = [
+        f'{name}: "{value.decode().encode("unicode_escape").decode()}"' for name, value in fields.items()
+    ]
     config.write_text("\n".join([*lines, "client_verify: true"]))
     with launcher.starting(f"--ssl_config_file={config}", *model_flags(launcher)) as process:
         process._credentials = grpc.ssl_channel_credentials(
@@ -264,140 +336,4 @@ def _(launcher: Launcher) -> None:
             anonymous.close()
 
 
-# ---- configuration files -------------------------------------------------------------------------
-
-
-def config_file(launcher: Launcher, text: str, name: str = "models.config") -> str:
-    path = launcher.directory("config") / name
-    path.write_text(text)
-    return str(path)
-
-
-def model_list(*entries: str) -> str:
-    return "model_config_list {" + " ".join(f"config {{ {entry} }}" for entry in entries) + "}"
-
-
-@files.case("malformed model config: protobuf's message, INVALID_ARGUMENT, status 255")
-def _(launcher: Launcher) -> None:
-    path = config_file(launcher, "this is not a model config")
-    finished = launcher.run_with_ports(f"--model_config_file={path}")
-    failed(finished, f"INVALID_ARGUMENT: Invalid protobuf file: '{path}'")
-    contains(finished.stderr, "Error parsing text-format tensorflow.serving.ModelServerConfig", what="stderr")
-
-
-@files.case("an empty model config starts a server without models")
-def _(launcher: Launcher) -> None:
-    with launcher.running(f"--model_config_file={config_file(launcher, '')}") as process:
-        rpc_error(
-            lambda: process.predict("half_plus_two", {"x": [2.0]}),
-            "NOT_FOUND",
-            "Servable not found for request: Latest(half_plus_two)",
-        )
-
-
-@files.case("text format tolerates `field: { }`, commas and semicolons; the file wins over model flags")
-def _(launcher: Launcher) -> None:
-    models = launcher.repository.models
-    text = (
-        "model_config_list: { config: { name: 'half_plus_three', base_path: "
-        f"'{models / 'half_plus_three'}'; model_platform: 'tensorflow' }}, }}"
-    )
-    path = config_file(launcher, text)
-    with launcher.running(f"--model_config_file={path}", *model_flags(launcher)) as process:
-        close(process.predict("half_plus_three", {"x": [2.0]})["y"], [4.0])
-        equal(process.states("half_plus_two"), {}, "models of the overruled flags")
-
-
-@files.case("labels in the initial config fail without the flag that allows them")
-def _(launcher: Launcher) -> None:
-    path = launcher.repository.models / "half_plus_two"
-    entry = f'name: "m" base_path: "{path}" model_platform: "tensorflow" version_labels {{ key: "a" value: 123 }}'
-    failed(
-        launcher.run_with_ports(f"--model_config_file={config_file(launcher, model_list(entry))}"),
-        "FAILED_PRECONDITION: Request to assign label to version 123 of model m, "
-        "which is not currently available for inference",
-    )
-
-
-@files.case("logging_config: refused after the models have loaded")
-def _(launcher: Launcher) -> None:
-    path = launcher.repository.models / "half_plus_two"
-    entry = f'name: "m" base_path: "{path}" model_platform: "tensorflow" logging_config {{ sampling_config {{ }} }}'
-    failed(
-        launcher.run_with_ports(f"--model_config_file={config_file(launcher, model_list(entry))}"),
-        "INVALID_ARGUMENT: No request-logger-creator provided.",
-    )
-
-
-@files.case("malformed monitoring config: refused when REST is about to start")
-def _(launcher: Launcher) -> None:
-    path = config_file(launcher, "prometheus {", "monitoring.config")
-    failed(
-        launcher.run_with_ports(f"--monitoring_config_file={path}", *model_flags(launcher)),
-        f"INVALID_ARGUMENT: Invalid protobuf file: '{path}'",
-    )
-
-
-@files.case("malformed batching parameters: refused")
-def _(launcher: Launcher) -> None:
-    path = config_file(launcher, "max_batch_size: 8", "batching.config")
-    failed(
-        launcher.run_with_ports(
-            "--enable_batching", f"--batching_parameters_file={path}", *NO_RETRIES, *model_flags(launcher)
-        ),
-        f"Invalid protobuf file: '{path}'",
-    )
-
-
-@files.case("a session config that does not parse: refused")
-def _(launcher: Launcher) -> None:
-    path = config_file(launcher, "no_such_field: 1", "session.config")
-    failed(
-        launcher.run_with_ports(f"--tensorflow_session_config_file={path}", *model_flags(launcher)),
-        f"Invalid protobuf file: '{path}'",
-    )
-
-
-# Lists that a reload must refuse before it changes anything: title → text config, message.
-LISTS = {
-    "a name twice": (
-        model_list(
-            'name: "m" base_path: "/a" model_platform: "tensorflow"',
-            'name: "m" base_path: "/b" model_platform: "tensorflow"',
-        ),
-        "Illegal to list model m multiple times in config list",
-    ),
-    "a relative path": (
-        model_list('name: "m" base_path: "a/b" model_platform: "tensorflow"'),
-        "Expected model m to have an absolute path or URI; got base_path()=a/b",
-    ),
-    "neither platform nor type": (model_list('name: "m" base_path: "/a"'), "Illegal setting neither"),
-    "both platform and type": (
-        model_list('name: "m" base_path: "/a" model_platform: "tensorflow" model_type: TENSORFLOW'),
-        "Illegal setting both",
-    ),
-    "an unknown platform": (
-        model_list('name: "m" base_path: "/a" model_platform: "other"'),
-        "Model m requests unsupported platform other",
-    ),
-    "no model list at all": (
-        "",
-        "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-        "Only ModelConfigList is currently supported",
-    ),
-}
-
-
-def refuses_list(server: Server, text: str, message: str) -> None:
-    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    rpc_error(lambda: server.reload(config), "INVALID_ARGUMENT", message)
-    close(server.predict("half_plus_two", {"x": [2.0]})["y"], [3.0], "a model that was there before")
-
-
-for _title, (_list, _message) in LISTS.items():
-    reload.add(
-        f"refused, old models stay: {_title}",
-        lambda server, text=_list, message=_message: refuses_list(server, text, message),
-    )
-
-SECTIONS = (parsing, flags, files, reload)
+SECTIONS = (parsing, flags)

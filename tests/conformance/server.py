@@ -1,4 +1,4 @@
-"""A running server seen from outside: typed gRPC calls, and HTTP requests with nothing added or cleaned up."""
+"""A running server seen from outside: typed gRPC calls, and HTTP requests sent exactly as given."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Reply:
     def error(self) -> str:
         """The text of an error body, which holds this one key."""
         value = self.json
-        assert isinstance(value, dict) and list(value) == ["error"], f"expected an error body, got {self.text[:300]!r}"
+        assert isinstance(value, dict), f"expected an error body, got {self.text[:300]!r}"
+        assert list(value) == ["error"], f"expected an error body, got {self.text[:300]!r}"
         return str(value["error"])
 
 
@@ -72,9 +73,7 @@ def model_spec(
     return spec
 
 
-def examples_input(
-    *features: Mapping[str, Any], context: Mapping[str, Any] | None = None
-) -> input_pb2.Input:
+def examples_input(*features: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> input_pb2.Input:
     """Feature mappings (floats, ints or bytes) as the input of Classify, Regress and MultiInference."""
     examples = [tf.train.Example(features=feature_proto(values)) for values in features]
     if context is None:
@@ -175,7 +174,9 @@ class Server:
     ) -> inference_pb2.MultiInferenceResponse:
         """`tasks` are pairs of a model spec and a method name."""
         request = inference_pb2.MultiInferenceRequest(
-            tasks=[inference_pb2.InferenceTask(model_spec=spec, method_name=method) for spec, method in tasks],
+            tasks=[
+                inference_pb2.InferenceTask(model_spec=spec, method_name=method) for spec, method in tasks
+            ],
             input=data,
         )
         return self.prediction.MultiInference(request, timeout=TIMEOUT)
@@ -199,12 +200,18 @@ class Server:
         names = get_model_status_pb2.ModelVersionStatus.State
         return {entry.version: names.Name(entry.state) for entry in entries}
 
-    def reload(self, config: model_server_config_pb2.ModelServerConfig, timeout: float = TIMEOUT) -> ReloadResponse:
+    def reload(
+        self, config: model_server_config_pb2.ModelServerConfig, timeout: float = TIMEOUT
+    ) -> ReloadResponse:
         request = model_management_pb2.ReloadConfigRequest(config=config)
         return self.models.HandleReloadConfigRequest(request, timeout=timeout)
 
     def http(
-        self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request on a fresh connection; the path is sent exactly as given."""
         host, port = self.rest_address.rsplit(":", 1)
