@@ -1,0 +1,81 @@
+"""The options that shape the finished weights: what a resume must repeat and all workers must share."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.config import ConfigError, ModelConfig
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.records import vocabulary_digest
+from tf_mlm.training.token_store import TokenStore
+
+# What the model says itself, or what only decides how the text was read.
+_COVERED = ("minutes", "hidden_size", "layers", "heads", "vocabulary_size", "text_field")
+
+
+def run_options(
+    config: TrainConfig, model: ModelConfig, vocabulary: Vocabulary, store: TokenStore, *, steps: int
+) -> dict[str, Any]:
+    """Every option that shapes the finished weights, as JSON values."""
+    options = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if not field.metadata["resumable"] and field.name not in _COVERED
+    }
+    sizes = {
+        f"model.{k}": v
+        for k, v in dataclasses.asdict(dataclasses.replace(model, extra={})).items()
+        if k != "extra"
+    }
+    return {
+        **options,
+        **sizes,
+        "steps": steps,
+        "corpus": store.digest,
+        "vocabulary": vocabulary_digest(vocabulary),
+        "tensorflow": tf.__version__,
+    }
+
+
+def check_agreement(strategy: tf.distribute.Strategy, options: Mapping[str, Any]) -> None:
+    """Fails on every worker, before the first step, if any worker was started with other options.
+
+    Raises:
+        ConfigError: naming the options that differ.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    names = sorted(options)
+    own = np.array([_digest(options[name]) for name in names], np.int32)
+    count = strategy.num_replicas_in_sync
+
+    def others() -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        return context.all_gather(tf.constant(own)[tf.newaxis], axis=0)
+
+    gathered = strategy.experimental_local_results(strategy.run(tf.function(others, autograph=False)))[
+        0
+    ].numpy()
+    assert gathered.shape == (count, len(names))
+    different = [
+        name for name, column in zip(names, gathered.T, strict=True) if len(set(column.tolist())) > 1
+    ]
+    if different:
+        own_values = ", ".join(f"{name}={options[name]!r}" for name in different)
+        raise ConfigError(
+            f"All workers must be started with the same options and files. They differ in {', '.join(different)}. "
+            f"Received on this worker: {own_values}. Start every worker with the same command."
+        )
+
+
+def _digest(value: Any) -> int:
+    data = json.dumps(value, sort_keys=True).encode()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "big", signed=True)

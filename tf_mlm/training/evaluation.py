@@ -1,0 +1,145 @@
+"""Held-out loss, perplexity and accuracy, always on the same masks for the same seed and text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training.step import Batch
+from tf_mlm.training.strategy import compiles_whole_step
+
+LOGIT_BYTES = 64 * 2**20
+TOP = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of masked held-out tokens.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        perplexity: its exponential.
+        top_1, top_5: share of hidden tokens that rank first, or among the first five.
+        most_frequent: share that is the most frequent hidden token: what a constant answer would reach.
+        masks: number of hidden tokens.
+    """
+
+    loss: float
+    perplexity: float
+    top_1: float
+    top_5: float
+    most_frequent: float
+    masks: int
+
+    @property
+    def lift(self) -> float:
+        """How many times better than the constant answer the first guess is."""
+        return self.top_1 / max(self.most_frequent, 1e-9)
+
+
+class Evaluator:
+    """Evaluates the current weights of a model, compiled once.
+
+    Args:
+        model: encoder and head.
+        strategy: splits each batch over its replicas; None means the local device.
+        compile: whether XLA compiles the computation.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from tf_mlm.config import ModelConfig
+        >>> from tf_mlm.model.masked_lm import MaskedLM
+        >>> from tf_mlm.training.evaluation import Evaluator
+        >>> from tf_mlm.training.step import Batch
+        >>> sizes = ModelConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+        >>> ones = tf.ones([2, 1], tf.int32)
+        >>> batch = Batch(tf.ones([2, 4], tf.int32), tf.constant([4, 4]), ones, ones, tf.ones([2, 1]))
+        >>> result = Evaluator(MaskedLM.from_config(sizes, seed=0))([batch])
+        >>> result.masks, result.most_frequent
+        (2, 1.0)
+    """
+
+    def __init__(
+        self, model: MaskedLM, strategy: tf.distribute.Strategy | None = None, *, compile: bool = True
+    ) -> None:
+        self._model = model
+        self._strategy = strategy or tf.distribute.get_strategy()
+        jit = compile and not compiles_whole_step(self._strategy)
+        self._sums = (
+            tf.function(self._batch_sums, jit_compile=True, autograph=False) if jit else self._batch_sums
+        )
+        self._run = tf.function(self._distributed, autograph=False)
+
+    def __call__(self, batches: Iterable[Batch]) -> Evaluation:
+        totals = np.zeros(4)
+        counts = np.zeros(self._model.config.vocab_size)
+        replicas = self._strategy.num_replicas_in_sync
+        for batch in batches:
+            real = batch.mask_weights.numpy() > 0
+            counts += np.bincount(batch.mask_ids.numpy()[real], minlength=len(counts))
+            if replicas == 1:
+                part = batch
+            else:
+                part = self._strategy.experimental_distribute_values_from_function(
+                    lambda context, batch=batch: Batch(
+                        *(
+                            np.array_split(x.numpy(), replicas)[context.replica_id_in_sync_group]
+                            for x in batch
+                        )
+                    )
+                )
+            totals += self._run(part).numpy()
+        loss, masks, top_1, top_5 = totals / [max(totals[1], 1), 1, max(totals[1], 1), max(totals[1], 1)]
+        return Evaluation(
+            loss=float(loss),
+            perplexity=math.exp(min(loss, 700.0)),
+            top_1=float(top_1),
+            top_5=float(top_5),
+            most_frequent=float(counts.max() / max(masks, 1)),
+            masks=int(masks),
+        )
+
+    def _distributed(self, batch: Batch) -> tf.Tensor:
+        sums = self._strategy.run(self._sums, args=(batch,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    def _batch_sums(self, batch: Batch) -> tf.Tensor:
+        """float32 [4]: sums of loss, masks, first ranks and ranks below five."""
+        model = self._model
+        states = model.masked_states(batch.token_ids, batch.lengths, None, batch.mask_positions)
+        states = tf.cast(tf.reshape(states, [-1, states.shape[-1]]), tf.float32)
+        table = tf.cast(model.head.output_table, tf.float32)
+        bias = tf.cast(model.head.output_bias, tf.float32)
+        targets, weights = tf.reshape(batch.mask_ids, [-1]), tf.reshape(batch.mask_weights, [-1])
+        # A few rows at a time, so that a large vocabulary needs no more memory than a small one.
+        rows, vocab = states.shape[0], table.shape[0]
+        size = max(1, min(rows, LOGIT_BYTES // (4 * vocab)))
+        count = -(-rows // size)
+
+        def cut(x: tf.Tensor) -> tf.Tensor:
+            padded = tf.pad(x, [[0, count * size - rows], *[[0, 0]] * (x.shape.rank - 1)])
+            return tf.reshape(padded, [count, size, *x.shape[1:]])
+
+        def sums(part: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            states, targets, weights = part
+            logits = tf.matmul(states, table, transpose_b=True) + bias
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+            target_logits = tf.gather(logits, targets, batch_dims=1)[:, tf.newaxis]
+            rank = tf.reduce_sum(tf.cast(logits > target_logits, tf.int32), axis=1)
+            columns = [
+                losses,
+                tf.ones_like(losses),
+                tf.cast(rank < 1, tf.float32),
+                tf.cast(rank < TOP, tf.float32),
+            ]
+            return tf.linalg.matvec(tf.stack(columns), weights)
+
+        parts = (cut(states), cut(targets), cut(weights))
+        return tf.reduce_sum(
+            tf.map_fn(sums, parts, fn_output_signature=tf.TensorSpec([4], tf.float32)), axis=0
+        )

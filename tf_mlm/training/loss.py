@@ -1,0 +1,216 @@
+"""Masked-LM loss: the vocabulary projection and its softmax cross-entropy, as sums over masked positions.
+
+Sums, not means: shards of a batch (replicas, micro-batches) add up to exactly the whole, and one
+division by the global weight sum at the end makes the result independent of how it was cut.
+
+`fused_sums` never holds the `[rows, vocab]` logits. It walks over slices of the vocabulary with a
+running maximum and normaliser (Milakov & Gimelshein 2018, https://arxiv.org/abs/1805.02867), and
+recomputes each slice in the backward pass, in static shapes that XLA compiles on CPU, GPU and TPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+FUSED_BYTES = 256 * 2**20  # logits above this many bytes are worth the second product of the fused form
+SLICE_BYTES = (
+    16 * 2**20
+)  # of logits held at a time: small enough for a last-level cache, large enough for a fast product
+
+
+class LossSums(NamedTuple):
+    """Sums over the rows of one shard; every field float32 of shape [].
+
+    `loss` is weighted cross-entropy in nats, `weight` the number of masked positions, `correct` how
+    many of them have their own token as the highest logit.
+    """
+
+    loss: tf.Tensor
+    weight: tf.Tensor
+    correct: tf.Tensor
+
+
+def plain_sums(
+    states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+) -> LossSums:
+    """Cross-entropy of `states @ table.T + bias` against `targets`, with all logits in memory.
+
+    Args:
+        states: [rows, embedding] float, inputs of the vocabulary projection.
+        table: [vocab, embedding] float.
+        bias: [vocab] float.
+        targets: int32 [rows], ids in [0, vocab).
+        weights: float32 [rows], 1 for a masked position and 0 for padding.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from tf_mlm.training.loss import plain_sums
+        >>> sums = plain_sums(tf.zeros([1, 2]), tf.zeros([4, 2]), tf.zeros([4]), tf.constant([3]), tf.ones([1]))
+        >>> round(float(sums.loss), 4)  # ln 4
+        1.3863
+    """
+    logits = tf.matmul(tf.cast(states, tf.float32), tf.cast(table, tf.float32), transpose_b=True)
+    logits += tf.cast(bias, tf.float32)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    return _weighted(losses, best, targets, weights)
+
+
+def fused_sums(
+    states: tf.Tensor,
+    table: tf.Tensor,
+    bias: tf.Tensor,
+    targets: tf.Tensor,
+    weights: tf.Tensor,
+    *,
+    slice_bytes: int = SLICE_BYTES,
+) -> LossSums:
+    """`plain_sums` in slices of the vocabulary: same values and gradients, memory of one slice.
+
+    Shapes as in `plain_sums`; the sizes of `states` and `table` must be known when traced.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from tf_mlm.training.loss import fused_sums, plain_sums
+        >>> arguments = tf.eye(3, 2), tf.eye(5, 2), tf.zeros([5]), tf.constant([0, 1, 4]), tf.ones([3])
+        >>> bool(tf.abs(fused_sums(*arguments, slice_bytes=24).loss - plain_sums(*arguments).loss) < 1e-6)
+        True
+    """
+    rows, vocab = states.shape[0], table.shape[0]
+    if rows is None or vocab is None:
+        raise ValueError(
+            "The fused loss needs a known number of rows and vocabulary entries: it cuts them into slices when "
+            f"traced. Received: states {states.shape}, table {table.shape}. Fix the batch size or use `plain_sums`."
+        )
+    # The gradient flows through the per-row losses only; the best ids come along for the accuracy.
+    losses, best = _sliced_cross_entropy(rows, _Slices(vocab, rows, slice_bytes))(
+        tf.cast(states, tf.float32), tf.cast(table, tf.float32), tf.cast(bias, tf.float32), targets
+    )
+    return _weighted(losses, best, targets, weights)
+
+
+def choose_sums(kind: str, rows: int, vocab: int) -> Callable[..., LossSums]:
+    """The function for `kind`: plain, fused, or auto, which takes fused where all logits would be large.
+
+    Example:
+        >>> from tf_mlm.training.loss import choose_sums
+        >>> choose_sums("auto", 640, 30522).__name__, choose_sums("auto", 640, 250000).__name__
+        ('plain_sums', 'fused_sums')
+    """
+    if kind == "auto":
+        kind = "fused" if 4 * rows * vocab > FUSED_BYTES else "plain"
+    return {"plain": plain_sums, "fused": fused_sums}[kind]
+
+
+def _weighted(losses: tf.Tensor, best: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> LossSums:
+    hits = tf.cast(tf.equal(best, tf.cast(targets, tf.int32)), tf.float32)
+    return LossSums(tf.reduce_sum(losses * weights), tf.reduce_sum(weights), tf.reduce_sum(hits * weights))
+
+
+class _Slices:
+    """Equal slices of the vocabulary; when they do not divide it, the last one reaches back over its neighbour."""
+
+    def __init__(self, vocab: int, rows: int, slice_bytes: int) -> None:
+        least = min(vocab, max(1, -(-4 * rows * vocab // slice_bytes)))
+        # A number of slices that divides the vocabulary saves the seam, where one is near.
+        self.count = next((n for n in range(least, min(2 * least, vocab) + 1) if vocab % n == 0), least)
+        self.size = -(-vocab // self.count)
+        self.count = -(-vocab // self.size)
+        self.overlap = self.count * self.size - vocab
+        self.vocab = vocab
+
+    def start(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.minimum(index * self.size, self.vocab - self.size)
+
+    def fresh(self, index: tf.Tensor) -> tf.Tensor:
+        """bool [size]: entries that no earlier slice has covered."""
+        return self.start(index) + tf.range(self.size) >= index * self.size
+
+    def logits(self, index: tf.Tensor, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """[size, rows], vocabulary first: the fast layout for a table that is stored [vocab, embedding]."""
+        part = tf.slice(table, [self.start(index), 0], [self.size, table.shape[1]])
+        logits = tf.matmul(part, states, transpose_b=True)
+        logits += tf.slice(bias, [self.start(index)], [self.size])[:, tf.newaxis]
+        return tf.where(self.fresh(index)[:, tf.newaxis], logits, -float("inf")) if self.overlap else logits
+
+    def join(self, parts: tf.TensorArray, tail: list[int]) -> tf.Tensor:
+        """The parts [count][size, ...] as one [vocab, ...], without what the last one repeats."""
+        if not self.overlap:
+            return tf.reshape(parts.stack(), [self.vocab, *tail])
+        stacked = parts.stack()
+        whole = tf.reshape(stacked[:-1], [(self.count - 1) * self.size, *tail])
+        return tf.concat([whole, stacked[-1, self.overlap :]], axis=0)
+
+
+def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """The function (states, table, bias, targets) → (losses [rows], best ids [rows]) with its own gradient."""
+
+    @tf.custom_gradient
+    def cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def]
+        targets = tf.cast(targets, tf.int32)
+
+        def target_in(index: tf.Tensor) -> tf.Tensor:
+            """bool [size, rows]: where the row's target lies."""
+            return (slices.start(index) + tf.range(slices.size))[:, tf.newaxis] == targets[tf.newaxis, :]
+
+        def forward(index, peak, total, target_logit, best):  # type: ignore[no-untyped-def]
+            logits = slices.logits(index, states, table, bias)
+            slice_peak = tf.reduce_max(logits, axis=0)
+            slice_best = slices.start(index) + tf.argmax(logits, axis=0, output_type=tf.int32)
+            best = tf.where(slice_peak > peak, slice_best, best)
+            new_peak = tf.maximum(peak, slice_peak)
+            total = total * tf.exp(peak - new_peak) + tf.reduce_sum(tf.exp(logits - new_peak), axis=0)
+            # The target of a repeated entry was counted by the slice that covered it first.
+            found = tf.where(target_in(index) & tf.math.is_finite(logits), logits, 0.0)
+            return index + 1, new_peak, total, target_logit + tf.reduce_sum(found, axis=0), best
+
+        _, peak, total, target_logit, _best = tf.while_loop(
+            lambda index, *_: index < slices.count,
+            forward,
+            (
+                0,
+                tf.fill([rows], -float("inf")),
+                tf.zeros([rows]),
+                tf.zeros([rows]),
+                tf.zeros([rows], tf.int32),
+            ),
+            maximum_iterations=slices.count,
+        )
+        normaliser = peak + tf.math.log(total)
+
+        def gradient(loss_gradient: tf.Tensor, best_gradient: tf.Tensor):  # type: ignore[no-untyped-def]
+            del best_gradient  # ids have none
+
+            def backward(index, states_gradient, table_parts, bias_parts):  # type: ignore[no-untyped-def]
+                logits = slices.logits(index, states, table, bias)
+                error = tf.exp(logits - normaliser)
+                error -= tf.cast(target_in(index) & tf.math.is_finite(logits), tf.float32)
+                error *= loss_gradient
+                part = tf.slice(table, [slices.start(index), 0], [slices.size, table.shape[1]])
+                states_gradient += tf.matmul(error, part, transpose_a=True)
+                table_parts = table_parts.write(index, tf.matmul(error, states))
+                bias_parts = bias_parts.write(index, tf.reduce_sum(error, axis=1))
+                return index + 1, states_gradient, table_parts, bias_parts
+
+            def parts(tail: list[int]) -> tf.TensorArray:
+                return tf.TensorArray(tf.float32, slices.count, element_shape=[slices.size, *tail])
+
+            _, states_gradient, table_parts, bias_parts = tf.while_loop(
+                lambda index, *_: index < slices.count,
+                backward,
+                (0, tf.zeros_like(states), parts([table.shape[1]]), parts([])),
+                maximum_iterations=slices.count,
+            )
+            return (
+                states_gradient,
+                slices.join(table_parts, [table.shape[1]]),
+                slices.join(bias_parts, []),
+                None,
+            )
+
+        return (normaliser - target_logit, _best), gradient
+
+    return cross_entropy

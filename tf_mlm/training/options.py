@@ -1,0 +1,185 @@
+"""Every setting of a training run, checked when it is made. Only the standard library is imported here.
+
+The help text of each setting lives in its field, so that a command line can be built from
+`dataclasses.fields(TrainConfig)` without loading TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from tf_mlm.config import ConfigError
+
+STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
+OPTIMIZERS = ("adamw", "lamb")
+SCHEDULES = ("linear", "cosine", "constant")
+DTYPES = ("float32", "mixed_bfloat16")
+LOSSES = ("auto", "plain", "fused")
+MASKINGS = ("dynamic", "static")
+
+
+def _setting(
+    default: Any, help: str, *, choices: tuple[str, ...] | None = None, resumable: bool = False
+) -> Any:
+    """A dataclass field with its help text; `resumable` settings may change between a stop and a resume."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "resumable": resumable}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How to train: what is masked, for how long, with which optimizer, where, and what is kept.
+
+    Field metadata: `help` (one line), `choices` (or None) and `resumable` (whether a resumed run may
+    change it; everything else would make the finished weights differ, and is refused by name).
+
+    Raises:
+        ConfigError: at construction, naming the setting, the rule and the value received.
+
+    Example:
+        >>> from tf_mlm.training.options import TrainConfig
+        >>> TrainConfig(length=64, mask_rate=0.15).masks
+        10
+    """
+
+    steps: int | None = _setting(None, "Optimizer steps; the default is 10,000, or what `minutes` allows.")
+    minutes: float | None = _setting(
+        None, "Train for about so many minutes: the number of steps is measured first."
+    )
+    batch_size: int = _setting(64, "Rows of one optimizer step, over all workers and devices together.")
+    length: int = _setting(128, "Tokens of one row, special tokens included.")
+    seed: int = _setting(1, "Seed of the initial weights, the order, the masks and the dropout.")
+
+    vocabulary_size: int = _setting(8000, "Tokens of a newly trained vocabulary.")
+    hidden_size: int = _setting(256, "Width of a new model.")
+    layers: int = _setting(4, "Encoder layers of a new model.")
+    heads: int = _setting(4, "Attention heads of a new model.")
+    dropout: float | None = _setting(
+        None, "Dropout rate; the default is the model's own (0.1 in a new model)."
+    )
+    dtype: str = _setting(
+        "float32", "Compute type; variables, norms and logits stay float32.", choices=DTYPES
+    )
+
+    mask_rate: float = _setting(0.15, "Share of the tokens that is predicted.")
+    mask_token_rate: float = _setting(0.8, "Share of those that is shown as the mask token.")
+    random_token_rate: float = _setting(0.1, "Share of those that is shown as a random token.")
+    whole_word: bool = _setting(False, "Mask all pieces of a word together.")
+    masking: str = _setting(
+        "dynamic", "New masks in each epoch, or the same ones (static).", choices=MASKINGS
+    )
+
+    optimizer: str = _setting("adamw", "Update rule.", choices=OPTIMIZERS)
+    learning_rate: float = _setting(5e-4, "Highest learning rate, reached at the end of the warm-up.")
+    schedule: str = _setting("linear", "Course of the learning rate after the warm-up.", choices=SCHEDULES)
+    warmup: float = _setting(0.06, "Length of the linear warm-up, as a share of all steps.")
+    weight_decay: float = _setting(0.01, "Decoupled weight decay; biases and norms are left out.")
+    beta_1: float = _setting(0.9, "Decay of the average gradient.")
+    beta_2: float = _setting(0.98, "Decay of the average squared gradient.")
+    epsilon: float = _setting(1e-6, "Added to the root of the average squared gradient.")
+    clip_norm: float = _setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.")
+    accumulation: int = _setting(1, "Micro-batches that one optimizer step is summed over.")
+    layer_decay: float = _setting(1.0, "Learning-rate factor from each layer to the one below it.")
+    train: str = _setting("all", "What is trained: all, head, or last:N (the head and the last N layers).")
+    loss: str = _setting(
+        "auto", "Fused never holds all logits; auto takes it for large products.", choices=LOSSES
+    )
+
+    held_out: float = _setting(0.05, "Share of the documents kept for evaluation.")
+    text_field: str = _setting("text", "The field of a JSON line that holds the document.")
+
+    strategy: str = _setting("auto", "Devices to train on.", choices=STRATEGIES, resumable=True)
+    tpu: str = _setting("local", "Name or address of the TPU for the tpu strategy.", resumable=True)
+    steps_per_call: int = _setting(
+        10, "Steps the host loop runs before it returns to Python.", resumable=True
+    )
+    evaluate_every: int = _setting(1000, "Steps between two evaluations.", resumable=True)
+    checkpoint_every: int = _setting(500, "Steps between two checkpoints.", resumable=True)
+    keep_checkpoints: int = _setting(3, "Newest checkpoints kept, beside the best one.", resumable=True)
+    evaluation_rows: int = _setting(2048, "Most held-out rows an evaluation reads.", resumable=True)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size",
+            "vocabulary_size",
+            "hidden_size",
+            "layers",
+            "heads",
+            "accumulation",
+            "steps_per_call",
+            "evaluate_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "evaluation_rows",
+        ):
+            self._check(
+                name,
+                _whole(getattr(self, name)) and getattr(self, name) >= 1,
+                "must be a whole number of at least 1",
+            )
+        self._check(
+            "steps", self.steps is None or (_whole(self.steps) and self.steps >= 1), "must be at least 1"
+        )
+        self._check("minutes", self.minutes is None or self.minutes > 0, "must be positive")
+        if self.steps is not None and self.minutes is not None:
+            raise ConfigError(
+                "Give `steps` or `minutes`, not both: each of them ends the run. "
+                f"Received: steps={self.steps!r}, minutes={self.minutes!r}."
+            )
+        self._check(
+            "length",
+            _whole(self.length) and self.length >= 3,
+            "must leave room for [CLS], one token and [SEP]",
+        )
+        self._check(
+            "seed", _whole(self.seed) and 0 <= self.seed < 2**31, "must be a whole number in [0, 2**31)"
+        )
+        for name in ("mask_rate", "held_out"):
+            self._check(name, 0 < getattr(self, name) < 1, "must lie between 0 and 1, both excluded")
+        for name in ("mask_token_rate", "random_token_rate", "warmup"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "must lie in [0, 1]")
+        if self.mask_token_rate + self.random_token_rate > 1:
+            raise ConfigError(
+                "`mask_token_rate` and `random_token_rate` must add up to at most 1; lower one of them. "
+                f"Received: {self.mask_token_rate!r} + {self.random_token_rate!r}."
+            )
+        for name in ("beta_1", "beta_2"):
+            self._check(name, 0 <= getattr(self, name) < 1, "must lie in [0, 1)")
+        for name in ("learning_rate", "epsilon"):
+            self._check(name, getattr(self, name) > 0, "must be positive")
+        for name in ("weight_decay", "clip_norm"):
+            self._check(name, getattr(self, name) >= 0, "must not be negative")
+        self._check("layer_decay", 0 < self.layer_decay <= 1, "must lie in (0, 1]")
+        self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "must lie in [0, 1)")
+        for field in dataclasses.fields(self):
+            choices = field.metadata["choices"]
+            if choices:
+                self._check(
+                    field.name, getattr(self, field.name) in choices, f"must be one of {', '.join(choices)}"
+                )
+        self._check(
+            "train",
+            re.fullmatch(r"all|head|last:\d+", self.train) is not None,
+            "must be all, head or last:N (as in last:2)",
+        )
+        if self.batch_size % self.accumulation:
+            raise ConfigError(
+                "`accumulation` must divide `batch_size`; choose a batch that is a multiple of it. "
+                f"Received: batch_size={self.batch_size}, accumulation={self.accumulation}."
+            )
+
+    def _check(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ConfigError(f"`{name}` {rule}. Received: {name}={getattr(self, name)!r}.")
+
+    @property
+    def masks(self) -> int:
+        """Predicted positions of a full row: the static size of the masks axis."""
+        return max(1, round(self.mask_rate * self.length))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

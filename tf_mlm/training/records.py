@@ -1,0 +1,170 @@
+"""TFRecords of token ids: one document per record, tokenised once, read by any number of runs."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.config import ConfigError
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.corpus import find_files, kind_of, read_documents
+
+LINES_PER_CALL = 2048
+IDS, VOCABULARY = "token_ids", "vocabulary"
+
+
+def vocabulary_digest(vocabulary: Vocabulary) -> str:
+    """A short fingerprint of all tokens in their order."""
+    return hashlib.blake2b("\n".join(vocabulary.tokens).encode(), digest_size=8).hexdigest()
+
+
+def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[np.ndarray]:
+    """The token ids of each document, int32 [tokens], in order and without special tokens around them.
+
+    Lines are tokenised in batches on all cores. A document without any token gives an empty array.
+    """
+
+    def groups() -> Iterator[tuple[list[bytes], list[int]]]:
+        lines: list[bytes] = []
+        counts: list[int] = []
+        for document in documents:
+            parts = [part.encode("utf-8", "surrogatepass") for part in document.split("\n")]
+            lines += parts
+            counts.append(len(parts))
+            if len(lines) >= LINES_PER_CALL:
+                yield lines, counts
+                lines, counts = [], []
+        if counts:
+            yield lines, counts
+
+    def tokenize(lines: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        found = preprocessor.tokenizer(lines)
+        per_line = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(found.token_ids)), found.counts)
+        # The tokenizer may return the texts in any order; put the lines back into theirs.
+        source = per_line.values + tf.repeat(
+            found.firsts - tf.cast(per_line.row_starts(), tf.int32), found.counts
+        )
+        lines_of = tf.RaggedTensor.from_row_lengths(found.counts, counts)
+        return tf.gather(found.token_ids, source), tf.reduce_sum(lines_of, axis=1)
+
+    dataset = tf.data.Dataset.from_generator(
+        groups, output_signature=(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
+    )
+    for ids, counts in (
+        dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
+    ):
+        yield from np.split(ids, np.cumsum(counts)[:-1])
+
+
+def write_token_records(
+    files: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    preprocessor: TextPreprocessor,
+    *,
+    text_field: str = "text",
+    progress: Callable[[int], None] = lambda documents: None,
+) -> tuple[int, int]:
+    """Tokenises text files into one TFRecord file (compressed if its name ends in `.gz`).
+
+    The file appears complete or not at all.
+
+    Args:
+        files: paths or globs of text, gzip or JSON-lines files.
+        output: the file to write.
+        preprocessor: holds tokenizer and vocabulary.
+        text_field: the field of a JSON line that holds the document.
+        progress: called with 1 after each document.
+
+    Returns:
+        Number of documents and of tokens.
+
+    Raises:
+        ConfigError: for input that is not text, or an output that exists.
+    """
+    target = Path(output)
+    if target.exists():
+        raise ConfigError(f"`{target}` must not exist yet. Remove it, or choose another name.")
+    documents = read_documents([path for path in find_files(files)], text_field=text_field)
+    digest = vocabulary_digest(preprocessor.vocabulary).encode()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    options = tf.io.TFRecordOptions(compression_type="GZIP" if target.suffix == ".gz" else "")
+    written = tokens = 0
+    try:
+        with tf.io.TFRecordWriter(str(temporary), options) as writer:
+            for ids in tokenize_documents(documents, preprocessor):
+                feature = {
+                    IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
+                    VOCABULARY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[digest])),
+                }
+                writer.write(
+                    tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+                )
+                written, tokens = written + 1, tokens + len(ids)
+                progress(1)
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return written, tokens
+
+
+def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    """The documents of a TFRecord file, int32 [tokens] each.
+
+    Raises:
+        ConfigError: if the file is damaged, holds other records, or was made with another vocabulary.
+    """
+    digest = vocabulary_digest(vocabulary).encode()
+    with path.open("rb") as stream:
+        compression = "GZIP" if stream.read(2) == b"\x1f\x8b" else ""
+    try:
+        for record in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            if IDS not in features:
+                raise ConfigError(
+                    f"A record must hold `{IDS}`. Received: `{path}` with the features {sorted(features)}. "
+                    "Write it with `tf-mlm tokenize --to-tfrecord`."
+                )
+            made_with = list(features[VOCABULARY].bytes_list.value)
+            if made_with and made_with[0] != digest:
+                raise ConfigError(
+                    f"Token ids must come from the vocabulary of the model. Received: `{path}`, made with vocabulary "
+                    f"{made_with[0].decode()}, and a model with {digest.decode()}. Tokenize the text again."
+                )
+            ids = np.asarray(features[IDS].int64_list.value, np.int64)
+            if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary.size:
+                raise ConfigError(
+                    f"Token ids must lie in [0, {vocabulary.size}). Received: `{path}` with {ids.min()} to {ids.max()}."
+                )
+            yield ids.astype(np.int32)
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+        raise ConfigError(
+            f"`{path}` is not a whole TFRecord file: {error.message}. Write it again."
+        ) from None
+
+
+def document_ids(
+    files: Sequence[Path], preprocessor: TextPreprocessor, *, text_field: str
+) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Content (for the split) and token ids of every document, whatever kind of file it comes from."""
+    text_files = [path for path in files if kind_of(path) != "tfrecord"]
+    contents: collections.deque[bytes] = collections.deque()
+
+    def remembered() -> Iterator[str]:
+        for document in read_documents(text_files, text_field=text_field):
+            contents.append(document.encode("utf-8", "surrogatepass"))
+            yield document
+
+    # The tokenizer runs ahead of its consumer by a few batches, so contents queue up in between.
+    for ids in tokenize_documents(remembered(), preprocessor):
+        yield contents.popleft(), ids
+    for path in files:
+        if kind_of(path) == "tfrecord":
+            for ids in read_token_records(path, preprocessor.vocabulary):
+                yield ids.tobytes(), ids

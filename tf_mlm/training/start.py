@@ -1,0 +1,145 @@
+"""What a run starts from: vocabulary, model, and the packed rows of its corpus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
+from tf_mlm.model.checkpoint import load
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.training.corpus import is_held_out, kind_of, read_documents
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.token_store import TokenStore, open_token_store
+
+VOCABULARY = "vocab.txt"
+
+
+def starting_vocabulary(
+    given: Vocabulary | str | os.PathLike[str] | None,
+    files: Sequence[Path],
+    run_directory: Path,
+    config: TrainConfig,
+    tokenizer: TokenizerConfig,
+    *,
+    write: bool = True,
+) -> Vocabulary:
+    """The vocabulary given; else the one this run has learnt before; else a new one from the training documents.
+
+    Raises:
+        ConfigError: if there are only token ids to learn from.
+    """
+    if isinstance(given, Vocabulary):
+        return given
+    if given is not None:
+        return Vocabulary.read(given, tokenizer)
+    path = run_directory / f"{config.vocabulary_size}-{VOCABULARY}"
+    if path.exists():
+        return Vocabulary.read(path, tokenizer)
+    text_files = [file for file in files if kind_of(file) != "tfrecord"]
+    if not text_files:
+        raise ConfigError(
+            "Token ids say nothing without their vocabulary. Received: TFRecord files only. Give the vocabulary they "
+            "were made with, or continue from a model directory with --from."
+        )
+    # Held-out documents must not even decide which words get a token of their own.
+    documents = (
+        document
+        for document in read_documents(text_files, text_field=config.text_field)
+        if not is_held_out(document, config.held_out)
+    )
+    vocabulary = train_vocabulary(documents, config.vocabulary_size, tokenizer)
+    if write:
+        run_directory.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        vocabulary.write(temporary)
+        temporary.rename(path)
+    return vocabulary
+
+
+def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | None) -> MaskedLM:
+    """A model with random weights, of the sizes given or of those that `config` names."""
+    if sizes is None:
+        dropout = 0.1 if config.dropout is None else config.dropout
+        sizes = ModelConfig(
+            vocab_size=vocabulary.size,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=4 * config.hidden_size,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            # Positions that training never sees would answer with noise.
+            max_position_embeddings=config.length,
+            pad_token_id=vocabulary.pad_id,
+        )
+    elif sizes.vocab_size != vocabulary.size:
+        raise ConfigError(
+            "The model must have one embedding per token of the vocabulary. "
+            f"Received: vocab_size={sizes.vocab_size} and a vocabulary of {vocabulary.size} tokens."
+        )
+    preprocessor = TextPreprocessor(vocabulary, max_length=sizes.max_length)
+    return MaskedLM.from_config(sizes, dtype=config.dtype, seed=config.seed, preprocessor=preprocessor)
+
+
+def loaded_model(directory: str | os.PathLike[str], config: TrainConfig) -> MaskedLM:
+    """The model of a directory, with a new head (drawn from the seed) if it has none.
+
+    Raises:
+        ConfigError: if its tokenizer cannot be used here, or `config` asks for what it cannot have.
+    """
+    if config.dropout not in (None, 0):
+        raise ConfigError(
+            "A loaded model keeps its own dropout rates; training can only use them or switch them off. "
+            f"Received: dropout={config.dropout}. Leave it out or give 0, or change the rates in config.json."
+        )
+    model = load(directory, config.dtype, seed=config.seed)
+    if model.preprocessor is None:
+        raise ConfigError(
+            f"Training on text needs the model's tokenizer. Received: `{Path(directory)}`, which has none that this "
+            "package can run (see the warning above). Continue from a WordPiece model."
+        )
+    return model
+
+
+def open_rows(
+    files: Sequence[Path],
+    directory: Path,
+    model: MaskedLM,
+    config: TrainConfig,
+    console: Console | None,
+) -> TokenStore:
+    """The packed rows of the corpus, with a progress bar while they are made.
+
+    Raises:
+        ConfigError: if rows would be longer than the model's positions.
+    """
+    if config.length > model.config.max_length:
+        raise ConfigError(
+            f"`length` must not exceed the model's {model.config.max_length} positions. "
+            f"Received: length={config.length}. Lower it, or start from a model with more positions."
+        )
+    assert model.preprocessor is not None
+    with Progress(
+        "{task.description}",
+        "{task.completed} documents",
+        console=console,
+        disable=console is None,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("tokenizing", total=None)
+        return open_token_store(
+            directory,
+            files,
+            model.preprocessor,
+            length=config.length,
+            held_out=config.held_out,
+            text_field=config.text_field,
+            progress=lambda count: progress.advance(task, count),
+        )
