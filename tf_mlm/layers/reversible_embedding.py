@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mlm.layers.precision import Precision
+
+# Keys of a Keras config that say nothing about the computation.
+_KERAS_BOOKKEEPING = ("batch_shape", "build_config", "input_length")
 
 
 def project_rows(rows: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
@@ -151,16 +155,15 @@ class ReversibleEmbedding(tf.Module):
         Raises:
             ValueError: when the config uses a Keras feature that a plain table does not have.
         """
-        config = dict(config)
-        for unsupported in ("embeddings_regularizer", "embeddings_constraint", "mask_zero"):
-            if value := config.pop(unsupported, None):
+        names = inspect.signature(cls).parameters
+        for name, value in config.items():
+            # What Keras adds for itself is off unless set; where it is set, it must not be lost silently.
+            if value and name not in names and name not in _KERAS_BOOKKEEPING:
                 raise ValueError(
-                    f"`{unsupported}` is a feature of Keras's training loop that this layer does not have. "
-                    f"Received: {value!r}. Remove it from the config and apply it in your training step."
+                    f"`{name}` is a feature of Keras that this layer does not have. "
+                    f"Received: {name}={value!r}. Remove it from the config and apply it in your training step."
                 )
-        for keras_only in ("mask_zero", "quantization_config", "build_config", "batch_input_shape"):
-            config.pop(keras_only, None)
-        return cls(**config)
+        return cls(**{name: value for name, value in config.items() if name in names})
 
     @classmethod
     def from_keras(cls, layer: Any) -> ReversibleEmbedding:

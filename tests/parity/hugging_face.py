@@ -1,0 +1,186 @@
+"""Model directories of `transformers`, read here and written here, and the logits on both sides."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from parity.claim import Measurements, claim, difference
+
+import tf_mlm
+from tf_mlm.model.hugging_face import ACTIVATIONS
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.tokenizer_files import TokenizerWarning
+
+VOCAB = 64
+_BERT_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+_SIZES = {
+    "bert": _BERT_SIZES,
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
+    "electra": {**_BERT_SIZES, "embedding_size": 12},
+    "roberta": _BERT_SIZES,
+    "xlm-roberta": _BERT_SIZES,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class HuggingFaceCase:
+    """A transformers model with random weights, and how it is stored."""
+
+    family: str = "bert"
+    settings: tuple[tuple[str, Any], ...] = ()
+    layout: str = "safetensors"
+    dtype: str = "float32"
+
+    def model(self) -> Any:
+        """Weights larger than freshly initialised ones, so that softmax and activations leave the linear."""
+        config = transformers.AutoConfig.for_model(
+            self.family,
+            **{
+                **_SIZES[self.family],
+                "vocab_size": VOCAB,
+                "max_position_embeddings": 40,
+                **dict(self.settings),
+            },
+        )
+        model = transformers.AutoModelForMaskedLM.from_config(config).eval()
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.normal_(1.0 if "norm.weight" in name.lower() else 0.0, 0.25, generator=generator)
+        # Rounded here, so that a file in half precision holds the very weights that are compared.
+        return model.to(getattr(torch, self.dtype)).to(torch.float32)
+
+    def save(self, model: Any, directory: Path) -> None:
+        stored = model.to(getattr(torch, self.dtype))
+        if self.layout == "sharded":
+            stored.save_pretrained(directory, max_shard_size="20KB")
+            assert (directory / "model.safetensors.index.json").is_file()
+        else:
+            stored.save_pretrained(directory)
+        model.to(torch.float32)
+        if self.layout == "pytorch":
+            (directory / "model.safetensors").unlink()
+            torch.save(model.state_dict(), directory / "pytorch_model.bin")
+
+
+def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
+    for family in _SIZES:
+        yield HuggingFaceCase(family)
+        for layout in ("sharded", "pytorch"):
+            yield HuggingFaceCase(family, layout=layout)
+        key = "activation" if family == "distilbert" else "hidden_act"
+        activations = ("gelu_new", "relu") if quick else ACTIVATIONS
+        for activation in activations:
+            yield HuggingFaceCase(family, ((key, activation),))
+        if quick and family != "bert":
+            continue
+        for dtype in ("float16", "bfloat16"):
+            yield HuggingFaceCase(family, dtype=dtype)
+        if family != "distilbert":  # DistilBERT's epsilon is fixed
+            for epsilon in (1e-5, 1e-3):
+                yield HuggingFaceCase(family, (("layer_norm_eps", epsilon),))
+        for heads, hidden, layers in (
+            itertools.product((1, 2, 8), (16, 64), (1, 3)) if not quick else [(8, 64, 1)]
+        ):
+            names = ("n_heads", "dim", "n_layers") if family == "distilbert" else (
+                "num_attention_heads", "hidden_size", "num_hidden_layers")  # fmt: skip
+            yield HuggingFaceCase(family, tuple(zip(names, (heads, hidden, layers), strict=True)))
+        if family in ("bert", "distilbert", "roberta", "xlm-roberta"):
+            yield HuggingFaceCase(family, (("tie_word_embeddings", False),))
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", TokenizerWarning)
+        yield Path(directory)
+
+
+def texts(config: Any, batch: int = 4, length: int = 11) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Padded ids, lengths from 1 to `length`, and segments where the family has them."""
+    rng = np.random.default_rng(3)
+    lengths = np.linspace(length, 1, batch).astype(np.int32)
+    real = np.arange(length) < lengths[:, None]
+    ids = np.where(real, rng.integers(5, VOCAB, (batch, length)), config.pad_token_id).astype(np.int32)
+    segments = rng.integers(0, 2, (batch, length)) * (getattr(config, "type_vocab_size", 0) > 1)
+    return ids, lengths, segments.astype(np.int32)
+
+
+def torch_logits(model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Logits at every position, [batch, length, vocab]."""
+    inputs = {
+        "input_ids": torch.tensor(ids, dtype=torch.long),
+        "attention_mask": torch.tensor(np.arange(ids.shape[1]) < lengths[:, None], dtype=torch.long),
+    }
+    if getattr(model.config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = torch.tensor(segments, dtype=torch.long)
+    with torch.no_grad():
+        return model(**inputs).logits.numpy()
+
+
+def compare(ours: MaskedLM, theirs: Any, **shape: int) -> float:
+    """The largest difference of any logit at any real position."""
+    ids, lengths, segments = texts(theirs.config, **shape)
+    everywhere = np.tile(np.arange(ids.shape[1], dtype=np.int32), (len(ids), 1))
+    real = everywhere < lengths[:, None]
+    return difference(
+        ours(ids, lengths, segments, everywhere).numpy()[real],
+        torch_logits(theirs, ids, lengths, segments)[real],
+    )
+
+
+@claim("Hugging Face directory loads: logits", 1e-4)
+def loads(quick: bool) -> Measurements:
+    for case in _cases(quick):
+        with _directory() as directory:
+            model = case.model()
+            case.save(model, directory)
+            ours = tf_mlm.load(directory)
+            for shape in ({}, {"batch": 1, "length": 2}, {"batch": 7, "length": 33}):
+                yield f"{case} {shape}", compare(ours, model, **shape)
+
+
+@claim("Saved here, loads in transformers: logits", 1e-4)
+def saves(quick: bool) -> Measurements:
+    for case, ours, theirs, _ in _saved(quick):
+        yield str(case), compare(ours, theirs)
+
+
+@claim("Saved here, loads in transformers: missing, unexpected or mismatched keys", 0)
+def keys(quick: bool) -> Measurements:
+    for case, _, theirs, info in _saved(quick):
+        wrong = sum(len(info[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+        wrong += theirs.config.architectures != [type(theirs).__name__]
+        yield str(case), float(wrong)
+
+
+def _saved(quick: bool) -> Iterator[tuple[HuggingFaceCase, MaskedLM, Any, dict[str, Any]]]:
+    for case in _cases(quick):
+        if case.layout != "safetensors":
+            continue
+        with _directory() as directory:
+            case.save(case.model(), directory)
+            ours = tf_mlm.load(directory)
+            tf_mlm.save(ours, directory / "again")
+            theirs, info = transformers.AutoModelForMaskedLM.from_pretrained(
+                directory / "again", output_loading_info=True
+            )
+            yield case, ours, theirs.eval(), info
+
+
+CLAIMS = [loads, saves, keys]
