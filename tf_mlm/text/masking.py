@@ -87,8 +87,9 @@ class MaskedLMMaskGenerator(tf.Module):
                 raise ValueError(f"`{argument}` must lie in [0, 1]. Received: {argument}={rate}.")
         if mask_token_rate + random_token_rate > 1 + 1e-6:
             raise ValueError(
-                "`mask_token_rate` + `random_token_rate` must be at most 1; the rest of the selected tokens stays "
-                f"as it is. Received: mask_token_rate={mask_token_rate}, random_token_rate={random_token_rate}."
+                "`mask_token_rate` + `random_token_rate` must be at most 1; the rest of the selected tokens "
+                f"stays as it is. Received: mask_token_rate={mask_token_rate}, "
+                f"random_token_rate={random_token_rate}."
             )
         if mask_selection_length is not None and mask_selection_length < 0:
             raise ValueError(
@@ -133,7 +134,7 @@ class MaskedLMMaskGenerator(tf.Module):
             padding): [batch, mask_selection_length], or ragged [batch, (masks)] without that length.
 
         Raises:
-            ValueError: if the input is not of rank 1 or 2, or not of integers, or `step` comes without a seed.
+            ValueError: if the input is not of rank 1 or 2 or not of integers, or `step` comes without a seed.
         """
         token_ids, row_lengths = _to_dense(inputs)
         is_batch = token_ids.shape.rank == 2
@@ -172,7 +173,7 @@ class MaskedLMMaskGenerator(tf.Module):
 
     def _seed_of_call(self, step: Any) -> tf.Tensor:
         """Two integers from which all random numbers of a call follow."""
-        if self.seed is None:
+        if self.seed is None or self._calls is None:
             if step is not None:
                 raise ValueError(
                     "`step` fixes the masks together with `seed`, which was not given. "
@@ -221,7 +222,9 @@ class MaskedLMMaskGenerator(tf.Module):
 
         def per_word(of_token: tf.Tensor) -> tf.Tensor:  # sums; there are at most as many words as tokens
             segments = words + tf.range(shape[0])[:, tf.newaxis] * shape[1]
-            sums = tf.math.unsorted_segment_sum(tf.reshape(of_token, [-1]), tf.reshape(segments, [-1]), tf.size(words))
+            sums = tf.math.unsorted_segment_sum(
+                tf.reshape(of_token, [-1]), tf.reshape(segments, [-1]), tf.size(words)
+            )
             return tf.reshape(sums, shape)
 
         sizes = per_word(tf.ones_like(words))
@@ -244,7 +247,9 @@ class MaskedLMMaskGenerator(tf.Module):
             lambda left, taken: tf.reduce_any(fits(left, taken)), take, (counts, tf.zeros(shape, tf.bool))
         )
         rows = tf.broadcast_to(tf.range(shape[0])[:, tf.newaxis], shape)
-        taken = tf.scatter_nd(tf.stack([rows, order], 2), tf.cast(taken, tf.int32), shape)  # in text order again
+        taken = tf.scatter_nd(
+            tf.stack([rows, order], 2), tf.cast(taken, tf.int32), shape
+        )  # in text order again
         return tf.gather(taken, words, batch_dims=1) > 0
 
     def _replace(self, mask_ids: tf.Tensor, choice_seed: tf.Tensor, token_seed: tf.Tensor) -> tf.Tensor:
@@ -282,7 +287,8 @@ def _to_dense(inputs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         inputs = tf.convert_to_tensor(inputs)
     if inputs.shape.rank not in (1, 2):
         raise ValueError(
-            f"`inputs` must be token ids of shape [length] or [batch, length]. Received: shape {inputs.shape}."
+            "`inputs` must be token ids of shape [length] or [batch, length]. "
+            f"Received: shape {inputs.shape}."
         )
     if not inputs.dtype.is_integer:
         raise ValueError(f"`inputs` must be integers. Received: dtype {inputs.dtype.name}.")

@@ -9,9 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.config import ConfigError
+from tf_mlm.text.detokenizer import detokenize
 from tf_mlm.text.token_table import TokenTable
-from tf_mlm.text.tokenizer import Tokenizer, Tokens, WordPieceTokenizer
-from tf_mlm.text.vocabulary import CONTINUATION_PREFIX, Vocabulary
+from tf_mlm.text.tokenizer import WordPieceTokenizer
+from tf_mlm.text.tokens import Tokenizer, Tokens
+from tf_mlm.text.vocabulary import Vocabulary
 
 
 class Preprocessed(NamedTuple):
@@ -38,8 +40,8 @@ class TextPreprocessor(tf.Module):
     """Tokenises texts or pairs of texts, adds special tokens, cuts and pads, and finds the masks.
 
     Works eagerly, in a `tf.function`, in `tf.data` and inside a SavedModel (the vocabulary is an asset).
-    Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the longer
-    text first. A mask is never cut off silently.
+    Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the
+    longer text first. A mask is never cut off silently.
 
     Args:
         vocabulary: the tokens; its configuration says how text is normalised.
@@ -137,17 +139,15 @@ class TextPreprocessor(tf.Module):
         ids = np.asarray(token_ids)
         if ids.ndim == 2:
             return [self.detokenize(row, skip_special_tokens=skip_special_tokens) for row in ids]
-        skipped = self.vocabulary.special_ids if skip_special_tokens else (self.vocabulary.pad_id,)
-        tokens = self.vocabulary.tokens
-        kept = [tokens[index] for index in ids.tolist() if 0 <= index < len(tokens) and index not in skipped]
-        return _join(kept, bool(self.vocabulary.config.extra.get("clean_up_tokenization_spaces")))
+        return detokenize(self.vocabulary, ids.tolist(), skip_special_tokens=skip_special_tokens)
 
     def _encode_texts(self, text: tf.Tensor) -> Preprocessed:
         found = self.tokenizer(text)
         kept = tf.minimum(found.counts, self.max_length - 2)
-        none = Tokens(*(tensor[:0] for tensor in found[:3]), tf.zeros_like(kept), tf.zeros_like(kept))
+        no_token, zeros = found.token_ids[:0], tf.zeros_like(kept)
+        none = Tokens(no_token, no_token, no_token, zeros, zeros)
         with tf.control_dependencies([self._check_masks(found, kept, found.counts + 2)]):
-            return self._assemble(found, none, kept, tf.zeros_like(kept), kept + 2)
+            return self._assemble(found, none, kept, zeros, kept + 2)
 
     def _encode_pairs(self, text: tf.Tensor, pair: tf.Tensor) -> Preprocessed:
         same = tf.debugging.Assert(
@@ -174,8 +174,8 @@ class TextPreprocessor(tf.Module):
                 tf.strings.as_string(rows),
                 " has ",
                 tf.strings.as_string(tf.gather(total, rows)),
-                f" tokens (special ones included), the limit is {self.max_length}, and a mask would be cut off. "
-                "Shorten the text, or move the mask nearer to its start.",
+                f" tokens (special ones included), the limit is {self.max_length}, and a mask would be cut "
+                "off. Shorten the text, or move the mask nearer to its start.",
             ]
         )
         return tf.debugging.Assert(tf.equal(tf.size(rows), 0), [message])
@@ -250,30 +250,7 @@ def _strings(text: Any, argument: str) -> tf.Tensor:
         strings = strings[tf.newaxis]
     if strings.shape.rank != 1:
         raise ValueError(
-            f"`{argument}` must be one text or a batch of texts, string [batch]. Received: shape {strings.shape}."
+            f"`{argument}` must be one text or a batch of texts, string [batch]. "
+            f"Received: shape {strings.shape}."
         )
     return strings
-
-
-def _join(tokens: list[str], clean_up: bool) -> str:
-    from tokenizers import decoders
-
-    text = decoders.WordPiece(prefix=CONTINUATION_PREFIX).decode(tokens)
-    if clean_up:  # Hugging Face's second pass, on if tokenizer_config.json asks for it
-        for old, new in _CLEAN_UP:
-            text = text.replace(old, new)
-    return text
-
-
-_CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)

@@ -16,49 +16,19 @@ that a stock TF-Serving registers. Bytes that are not UTF-8 count as U+FFFD, whi
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
-
-import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tf_mlm.config import ConfigError
 from tf_mlm.text import code_points as cp
+from tf_mlm.text.special_tokens import SpecialTokenFinder
+from tf_mlm.text.tokens import Tokens
 from tf_mlm.text.vocabulary import CONTINUATION_PREFIX, Vocabulary
 
 MAX_WORD_LENGTH = 100
 """Longer words, counted in normalised characters, become one unknown token, as in every BERT."""
 
 _PLAIN = r"[\t\n\r -~]*"
-
-
-class Tokens(NamedTuple):
-    """The tokens of a batch of texts, without special tokens around them.
-
-    The tokens of one text stand together, but the texts may stand in any order.
-
-    Attributes:
-        token_ids: int32 [tokens].
-        starts: int32 [tokens], first byte of the token in its text.
-        ends: int32 [tokens], byte behind its last one.
-        firsts: int32 [batch], where the tokens of each text begin.
-        counts: int32 [batch], how many tokens each text has.
-    """
-
-    token_ids: tf.Tensor
-    starts: tf.Tensor
-    ends: tf.Tensor
-    firsts: tf.Tensor
-    counts: tf.Tensor
-
-
-class Tokenizer(Protocol):
-    """What a preprocessor needs of a tokenizer; WordPiece is one, others can stand in."""
-
-    vocabulary: Vocabulary
-
-    def __call__(self, text: tf.Tensor) -> Tokens:
-        """Tokens of the texts, string [batch]."""
 
 
 class WordPieceTokenizer(tf.Module):
@@ -83,8 +53,6 @@ class WordPieceTokenizer(tf.Module):
         super().__init__(name=name)
         self.vocabulary = vocabulary
         config = vocabulary.config
-        specials = sorted(config.special_tokens, key=len, reverse=True)  # the longest match wins
-        _check_no_overlap(specials)
         table = cp.code_points(config)
         self._pages = tf.constant(table.pages)
         self._entries = tf.constant(table.entries)
@@ -92,15 +60,7 @@ class WordPieceTokenizer(tf.Module):
         self._marks = tf.constant(table.marks)
         self._mark_classes = tf.constant(table.mark_classes)
 
-        spelling = np.full([len(specials), len(specials[0])], -1, np.int32)
-        for row, token in enumerate(specials):
-            spelling[row, : len(token)] = [ord(character) for character in token]
-        self._spelling = tf.constant(spelling)
-        self._special_ids = tf.constant([vocabulary.id_of(token) for token in specials], tf.int32)
-        self._special_lengths = tf.constant([len(token) for token in specials], tf.int32)
-        self._special_bytes = tf.constant([len(token.encode()) for token in specials], tf.int32)
-        ascii_specials = [f"\\Q{token}\\E" for token in specials if token.isascii()]
-        self._special_pattern = f"(?s).*(?:{'|'.join(ascii_specials)}).*" if ascii_specials else None
+        self._specials = SpecialTokenFinder(vocabulary)
 
         def wordpiece(max_bytes: int, single_words: bool) -> tf_text.FastWordpieceTokenizer:
             try:
@@ -113,7 +73,9 @@ class WordPieceTokenizer(tf.Module):
                     no_pretokenization=single_words,
                 )
             except RuntimeError as error:
-                raise ConfigError(f"tf.text cannot build a WordPiece model of this vocabulary: {error}") from error
+                raise ConfigError(
+                    f"tf.text cannot build a WordPiece model of this vocabulary: {error}"
+                ) from error
 
         self._wordpiece_of_lines = wordpiece(MAX_WORD_LENGTH, single_words=False)
         # A character takes at most four bytes; longer words never get that far.
@@ -130,7 +92,11 @@ class WordPieceTokenizer(tf.Module):
         plain_rows = tf.where(is_plain)[:, 0]
         other_rows = tf.where(~is_plain)[:, 0]
         plain = self._tokens_of_plain(tf.gather(text, plain_rows))
-        other = self._tokens_of_any(tf.gather(text, other_rows))
+        other = tf.cond(
+            tf.size(other_rows) > 0,
+            lambda: self._tokens_of_any(tf.gather(text, other_rows)),
+            lambda: Tokens(*[tf.zeros([0], tf.int32)] * 5),
+        )
         behind = tf.size(plain.token_ids)
         rows = [tf.cast(plain_rows, tf.int32), tf.cast(other_rows, tf.int32)]
         return Tokens(
@@ -142,10 +108,7 @@ class WordPieceTokenizer(tf.Module):
         )
 
     def _is_plain(self, text: tf.Tensor) -> tf.Tensor:
-        is_plain = tf.strings.regex_full_match(text, _PLAIN)
-        if self._special_pattern is None:
-            return is_plain
-        return is_plain & ~tf.strings.regex_full_match(text, self._special_pattern)
+        return tf.strings.regex_full_match(text, _PLAIN) & ~self._specials.is_in_ascii(text)
 
     def _tokens_of_plain(self, text: tf.Tensor) -> Tokens:
         if self.vocabulary.config.do_lower_case:
@@ -183,7 +146,9 @@ class WordPieceTokenizer(tf.Module):
         is_long = word_lasts - word_firsts >= MAX_WORD_LENGTH
         word_ids = tf.gather(given_ids, tf.gather(owners, word_firsts))  # −1: for WordPiece to find out
         word_ids = tf.where(is_long, self.vocabulary.unk_id, word_ids)
-        words = tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(kept, word_splits, validate=False), "UTF-8")
+        words = tf.strings.unicode_encode(
+            tf.RaggedTensor.from_row_splits(kept, word_splits, validate=False), "UTF-8"
+        )
         # One character makes exactly one token, whose id is then put right.
         words = tf.cond(tf.reduce_any(is_long), lambda: tf.where(is_long, "-", words), lambda: words)
 
@@ -194,8 +159,10 @@ class WordPieceTokenizer(tf.Module):
         sizes = _utf8_size(kept)
         byte_firsts = tf.cumsum(sizes, exclusive=True)
         word_bytes = tf.gather(byte_firsts, tf.gather(word_firsts, word_of))
-        first = tf.searchsorted(byte_firsts, word_bytes + tf.cast(piece_starts.flat_values, tf.int32), "right") - 1
-        last = tf.searchsorted(byte_firsts, word_bytes + tf.cast(piece_ends.flat_values, tf.int32), "left") - 1
+        piece_from = word_bytes + tf.cast(piece_starts.flat_values, tf.int32)
+        piece_to = word_bytes + tf.cast(piece_ends.flat_values, tf.int32)
+        first = tf.searchsorted(byte_firsts, piece_from, "right") - 1
+        last = tf.searchsorted(byte_firsts, piece_to, "left") - 1
         last = tf.where(is_given, tf.gather(word_lasts, word_of), last)
 
         kept_splits = tf.gather(tf.concat([[0], tf.cumsum(counts)], 0), line_splits)
@@ -208,34 +175,31 @@ class WordPieceTokenizer(tf.Module):
         )
 
     def _keep_specials_whole(
-        self, points: tf.Tensor, line_splits: tf.Tensor, entries: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
+        self,
+        points: tf.Tensor,
+        line_splits: tf.Tensor,
+        entries: tf.Tensor,
+        starts: tf.Tensor,
+        ends: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make each special token one lone character that spans it.
 
         Returns:
             Entries and ends with that change, and [characters] the id of the special token or -1.
         """
-        width = self._spelling.shape[1]
-        is_candidate = tf.reduce_any(points[:, tf.newaxis] == tf.unique(self._spelling[:, 0])[0], 1)
-        places = tf.cast(tf.where(is_candidate)[:, 0], tf.int32)
-        line_ends = tf.gather(line_splits, tf.searchsorted(line_splits, places, "right"))
-        window = tf.gather(tf.pad(points, [[0, width]]), places[:, tf.newaxis] + tf.range(width))
-        matches = tf.reduce_all((window[:, tf.newaxis] == self._spelling) | (self._spelling < 0), 2)
-        matches &= places[:, tf.newaxis] + self._special_lengths <= line_ends[:, tf.newaxis]
-        is_special = tf.reduce_any(matches, 1)
-        places = tf.boolean_mask(places, is_special)
-        which = tf.argmax(tf.boolean_mask(matches, is_special), 1, output_type=tf.int32)
-
+        places, which = self._specials.find(points, line_splits)
         size = tf.size(points)
         place = places[:, tf.newaxis]
-        behind = place + tf.gather(self._special_lengths, which)[:, tf.newaxis]
+        behind = place + tf.gather(self._specials.lengths, which)[:, tf.newaxis]
         one = tf.ones_like(places)
-        inside = tf.cumsum(tf.scatter_nd(tf.concat([place, behind], 0), tf.concat([one, -one], 0), [size + 1])) > 0
-        entries = tf.where(inside[:-1], cp.CLEANED, entries)
+        edges = tf.scatter_nd(tf.concat([place, behind], 0), tf.concat([one, -one], 0), [size + 1])
+        entries = tf.where(tf.cumsum(edges)[:-1] > 0, cp.CLEANED, entries)
         entries = tf.tensor_scatter_nd_update(entries, place, one * (cp.ALONE | 1 << cp.COUNT_SHIFT))
-        special_ends = tf.gather(starts, places) + tf.gather(self._special_bytes, which)
+        special_ends = tf.gather(starts, places) + tf.gather(self._specials.sizes, which)
         ends = tf.tensor_scatter_nd_update(ends, place, special_ends)
-        given_ids = tf.tensor_scatter_nd_update(tf.fill([size], -1), place, tf.gather(self._special_ids, which))
+        given_ids = tf.tensor_scatter_nd_update(
+            tf.fill([size], -1), place, tf.gather(self._specials.token_ids, which)
+        )
         return entries, ends, given_ids
 
     def _sort_marks(
@@ -262,7 +226,9 @@ class WordPieceTokenizer(tf.Module):
 
         return tf.cond(tf.reduce_any((entries & cp.IS_KEPT_MARK) != 0), sort, lambda: (points, entries))
 
-    def _replace(self, points: tf.Tensor, counts: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _replace(
+        self, points: tf.Tensor, counts: tf.Tensor, values: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The normalised characters [kept], and the character of the text that each one comes from."""
 
         def one_for_one() -> tuple[tf.Tensor, tf.Tensor]:
@@ -302,15 +268,3 @@ def _marks_at(places: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """bool [size], true at these places; they may repeat or equal `size`."""
     ones = tf.scatter_nd(places[:, tf.newaxis], tf.ones_like(places), [size + 1])
     return ones[:-1] > 0
-
-
-def _check_no_overlap(specials: list[str]) -> None:
-    for one in specials:
-        for other in specials:
-            inside = one in other[1:]
-            joined = any(one.endswith(other[:size]) for size in range(1, min(len(one), len(other))))
-            if inside or joined:
-                raise ConfigError(
-                    "No special token may overlap another one or itself when both are written in a text. "
-                    f"Received: {one!r} and {other!r}. Choose spellings such as [MASK] and [SEP]."
-                )
