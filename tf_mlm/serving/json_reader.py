@@ -1,0 +1,245 @@
+"""JSON as TF-Serving's parser reads it: RapidJSON's dialect, its error texts and offsets.
+
+The dialect differs from the `json` module: `Inf` and `-NaN` are numbers, `1e400` is an error, the
+first of equal keys wins, text after the value is ignored, bytes need not be UTF-8, nesting has no
+limit. (RapidJSON's own Python binding does not help: it has a recursion limit, lets the last key
+win and refuses trailing text and invalid UTF-8.) Plain bodies go through `json`'s C scanner; the
+rest, and every error, through the iterative parser below. Strings come back with
+`surrogateescape`, so that any bytes survive.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+from tf_mlm.serving.errors import invalid_argument
+
+_BOM = b"\xef\xbb\xbf"
+# What the C scanner would take differently: numbers beyond double, and escaped surrogates.
+_NEEDS_EXACT_PARSER = re.compile(rb"\d[eE]\+?\d{3}|\d{200}|\\u[dD][89a-fA-F]")
+_SPACE = re.compile(r"[ \t\n\r]*")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?", re.ASCII)
+_ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_STRING_STOP = re.compile(r'["\\\x00-\x1f]')
+_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_WORDS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
+_INT64, _UINT64 = -(2**63), 2**64
+
+
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        members = dict(reversed(pairs))
+    return members
+
+
+_SCANNER = json.JSONDecoder(object_pairs_hook=_first_wins)
+
+
+class _Failure(Exception):
+    def __init__(self, text: str, position: int) -> None:
+        super().__init__(text)
+        self.text, self.position = text, position
+
+
+def parse(body: bytes) -> Any:
+    """The value a body holds.
+
+    Objects are dicts, arrays lists, integers that fit int64 or uint64 `int`, other numbers `float`.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT with RapidJSON's description and byte offset.
+
+    Example:
+        >>> from tf_mlm.serving.json_reader import parse
+        >>> parse(b'{"a": [1, -Inf], "a": 2} trailing')
+        {'a': [1, -inf]}
+    """
+    if not body:
+        raise invalid_argument("JSON Parse error: The document is empty")
+    start = len(_BOM) if body.startswith(_BOM) else 0
+    text = body[start:].decode("utf-8", "surrogateescape")
+    if not _NEEDS_EXACT_PARSER.search(body):
+        try:
+            return _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
+        except (ValueError, RecursionError):
+            pass
+    try:
+        return _parse(text)
+    except _Failure as failure:
+        offset = start + len(text[: failure.position].encode("utf-8", "surrogateescape"))
+        raise invalid_argument(f"JSON Parse error: {failure.text} at offset: {offset}") from None
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a parsed number counts as an integer (RapidJSON turns what exceeds uint64 into a double)."""
+    return type(value) is int and _INT64 <= value < _UINT64
+
+
+def _parse(text: str) -> Any:
+    """Iterative descent: `stack` holds the open containers, `keys` the member name awaiting its value."""
+    stack: list[Any] = []
+    keys: list[str] = []
+    position = _skip(text, 0)
+    if position == len(text) or text[position] in "]},:":
+        raise _Failure("The document is empty.", position)
+    while True:
+        # A value is due at `position`.
+        opener = text[position : position + 1]
+        if opener == "[":
+            position = _skip(text, position + 1)
+            if text[position : position + 1] != "]":
+                stack.append([])
+                continue
+            value: Any = []
+            position += 1
+        elif opener == "{":
+            position = _skip(text, position + 1)
+            if text[position : position + 1] != "}":
+                stack.append({})
+                key, position = _parse_key(text, position)
+                keys.append(key)
+                continue
+            value = {}
+            position += 1
+        else:
+            value, position = _parse_scalar(text, position)
+        # A value has ended: put it into its container, close what closes.
+        while True:
+            if not stack:
+                return value
+            container = stack[-1]
+            position = _skip(text, position)
+            follower = text[position : position + 1]
+            if isinstance(container, list):
+                container.append(value)
+                if follower not in (",", "]"):
+                    raise _Failure("Missing a comma or ] after an array element.", position)
+            else:
+                container.setdefault(keys.pop(), value)
+                if follower not in (",", "}"):
+                    raise _Failure("Missing a comma or } after an object member.", position)
+            position += 1
+            if follower == ",":
+                position = _skip(text, position)
+                if isinstance(container, dict):
+                    key, position = _parse_key(text, position)
+                    keys.append(key)
+                elif text[position : position + 1] == "]":
+                    raise _Failure("Invalid value.", position)
+                break
+            value = stack.pop()
+
+
+def _skip(text: str, position: int) -> int:
+    return _SPACE.match(text, position).end()  # type: ignore[union-attr]
+
+
+def _parse_key(text: str, position: int) -> tuple[str, int]:
+    if text[position : position + 1] != '"':
+        raise _Failure("Missing a name for object member.", position)
+    key, position = _parse_string(text, position + 1)
+    position = _skip(text, position)
+    if text[position : position + 1] != ":":
+        raise _Failure("Missing a colon after a name of object member.", position)
+    return key, _skip(text, position + 1)
+
+
+def _parse_scalar(text: str, position: int) -> tuple[Any, int]:
+    first = text[position : position + 1]
+    if first == '"':
+        return _parse_string(text, position + 1)
+    if first in _WORDS:
+        word, value = _WORDS[first]
+        return value, _consume(text, position, word)
+    return _parse_number(text, position)
+
+
+def _consume(text: str, position: int, word: str) -> int:
+    for letter in word:
+        if text[position : position + 1] != letter:
+            raise _Failure("Invalid value.", position)
+        position += 1
+    return position
+
+
+def _parse_number(text: str, position: int) -> tuple[float, int]:
+    found = _NUMBER.match(text, position)
+    if found is None:
+        minus = text[position : position + 1] == "-"
+        value, end = _parse_non_finite(text, position + minus)
+        return (-value if minus else value), end
+    whole, fraction, exponent = found.groups()
+    if fraction == ".":
+        raise _Failure("Miss fraction part in number.", found.end(2))
+    if exponent is not None and not exponent[-1].isdigit():
+        raise _Failure("Miss exponent in number.", found.end())
+    if fraction is None and exponent is None and len(whole) <= 20:
+        integer = int(found.group())
+        return (integer if is_integer(integer) else float(integer)), found.end()
+    number = float(found.group())
+    if number in (float("inf"), float("-inf")):
+        raise _Failure("Number too big to be stored in double.", position)
+    return number, found.end()
+
+
+def _parse_non_finite(text: str, position: int) -> tuple[float, int]:
+    if text[position : position + 1] == "N":
+        return float("nan"), _consume(text, position, "NaN")
+    if text[position : position + 1] == "I":
+        position = _consume(text, position, "Inf")
+        if text[position : position + 1] == "i":
+            position = _consume(text, position, "inity")
+        return float("inf"), position
+    raise _Failure("Invalid value.", position)
+
+
+def _parse_string(text: str, start: int) -> tuple[str, int]:
+    """A string whose opening quote stands before `start`; the C scanner takes those without surrogates."""
+    position = start
+    plain = True
+    parts: list[str] = []
+    chunk = start
+    while True:
+        stop = _STRING_STOP.search(text, position)
+        if stop is None or stop.group() == "\0":
+            raise _Failure("Missing a closing quotation mark in string.", stop.start() if stop else len(text))
+        position = stop.start()
+        if stop.group() == '"':
+            parts.append(text[chunk:position])
+            return (scanstring(text, start, True)[0] if plain else "".join(parts)), position + 1
+        if stop.group() != "\\":
+            raise _Failure("Invalid escape character in string.", position)
+        escape = _ESCAPE.match(text, position)
+        if escape is None:
+            bad_hex = text[position + 1 : position + 2] == "u"
+            reason = (
+                "Incorrect hex digit after \\u escape in string."
+                if bad_hex
+                else ("Invalid escape character in string.")
+            )
+            raise _Failure(reason, position)
+        character, end = _unescape(text, escape)
+        plain = plain and not 0xD800 <= ord(character[0]) <= 0xDFFF
+        parts += [text[chunk:position], character]
+        position = chunk = end
+
+
+def _unescape(text: str, escape: re.Match[str]) -> tuple[str, int]:
+    name = escape.group(1)
+    if name[0] != "u":
+        return _ESCAPED[name], escape.end()
+    unit = int(name[1:], 16)
+    if 0xD800 <= unit <= 0xDBFF:
+        low = _ESCAPE.match(text, escape.end())
+        second = int(low.group(1)[1:], 16) if low and low.group(1)[0] == "u" else 0
+        if low is None or not 0xDC00 <= second <= 0xDFFF:
+            raise _Failure("The surrogate pair in string is invalid.", escape.start())
+        return chr(0x10000 + ((unit - 0xD800) << 10 | second - 0xDC00)), low.end()
+    if unit >= 0xDC00 and unit <= 0xDFFF:
+        # A lone low surrogate is let through as its three bytes.
+        return chr(unit).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"), escape.end()
+    return chr(unit), escape.end()

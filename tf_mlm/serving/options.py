@@ -1,0 +1,157 @@
+"""Everything a server can be told, as one frozen dataclass. Standard library only.
+
+The defaults of the shared settings are `tensorflow_model_server`'s. Three limits are ours; they are
+generous enough that an honest client never meets them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+
+_CPUS = os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SslOptions:
+    """PEM contents for gRPC over TLS."""
+
+    server_key: bytes
+    server_cert: bytes
+    custom_ca: bytes = b""
+    client_verify: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchingOptions:
+    """Merging of requests into batches; times are in seconds.
+
+    Raises:
+        ValueError: at construction, when a setting breaks a rule; the text is TF-Serving's.
+
+    Example:
+        >>> from tf_mlm.serving.options import BatchingOptions
+        >>> BatchingOptions(max_batch_size=8, allowed_batch_sizes=(1, 4, 8)).execution_size
+        8
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout: float = 0.0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = _CPUS
+    thread_pool_name: str = "model_server_batch_threads"
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int | None = None
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+
+    @property
+    def execution_size(self) -> int:
+        """The most rows one run gets."""
+        if self.enable_large_batch_splitting and self.max_execution_batch_size:
+            return self.max_execution_batch_size
+        return self.max_batch_size
+
+    def __post_init__(self) -> None:
+        if self.num_batch_threads < 1:
+            raise ValueError(f"num_batch_threads must be positive; was {self.num_batch_threads}")
+        if self.max_batch_size < 1:
+            raise ValueError(f"max_batch_size must be positive; was {self.max_batch_size}")
+        if self.batch_timeout < 0:
+            raise ValueError(
+                f"batch_timeout_micros must be non-negative; was {round(self.batch_timeout * 1e6)}"
+            )
+        if self.max_enqueued_batches < 0:
+            raise ValueError(f"max_enqueued_batches must be non-negative; was {self.max_enqueued_batches}")
+        sizes = self.allowed_batch_sizes
+        if any(b <= a for a, b in itertools.pairwise(sizes)):
+            raise ValueError("allowed_batch_sizes entries must be monotonically increasing")
+        if self.enable_large_batch_splitting:
+            if self.execution_size > self.max_batch_size:
+                raise ValueError(
+                    f"max_execution_batch_size must be at most max_batch_size ({self.max_batch_size}); "
+                    f"was {self.execution_size}"
+                )
+            if sizes and sizes[-1] != self.execution_size:
+                raise ValueError(
+                    "Last entry in allowed_batch_sizes must be equal to max_execution_batch_size; "
+                    f"last entry was {sizes[-1]}; expected {self.execution_size}"
+                )
+        elif sizes and sizes[-1] != self.max_batch_size:
+            raise ValueError(
+                "Last entry in allowed_batch_sizes must match max_batch_size; "
+                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerOptions:
+    """What a `ModelServer` serves, where it listens, and its limits.
+
+    Times are in seconds. A port of 0 picks a free one; `None` turns that door off.
+
+    Attributes:
+        model_config_file: text `ModelServerConfig`; wins over `model_name` and `model_base_path`.
+        grpc_max_threads, rest_api_num_threads: requests answered at once. TF-Serving's default is
+            4 per CPU; ours is at least 64, since a request waiting in a batch holds a thread.
+        max_request_bytes: larger requests are refused (RESOURCE_EXHAUSTED, HTTP 413).
+        max_concurrent_requests: requests in hand per door, beyond which new ones are refused
+            (RESOURCE_EXHAUSTED, HTTP 429); 0 for no limit.
+        shutdown_grace: how long requests in flight may take to finish when the server stops.
+        access_log: file for one JSON line per request, `-` for standard error.
+    """
+
+    model_name: str = "default"
+    model_base_path: str = ""
+    model_config_file: str = ""
+    model_config_file_poll_wait: float = 0.0
+    allow_version_labels_for_unavailable_models: bool = False
+
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int | None = 0
+    grpc_socket_path: str = ""
+    grpc_max_threads: int = max(64, 4 * _CPUS)
+    grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    ssl: SslOptions | None = None
+    enable_grpc_healthcheck_service: bool = False
+    enable_serialization_as_tensor_content: bool = False
+
+    rest_host: str = "127.0.0.1"
+    rest_port: int | None = 0
+    rest_api_num_threads: int = max(64, 4 * _CPUS)
+    rest_api_timeout: float = 30.0
+    rest_api_enable_cors_support: bool = False
+    prometheus_path: str = ""
+
+    batching: BatchingOptions | None = None
+    enable_per_model_batching_parameters: bool = False
+
+    file_system_poll_wait: float = 1.0
+    num_load_threads: int = 0
+    num_unload_threads: int = 0
+    max_num_load_retries: int = 5
+    load_retry_interval: float = 60.0
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    enable_signature_method_name_check: bool = False
+
+    saved_model_tags: tuple[str, ...] = ("serve",)
+    session_config: bytes = b""
+    session_parallelism: int = 0
+    intra_op_parallelism: int = 0
+    inter_op_parallelism: int = 0
+
+    max_request_bytes: int = 2**31 - 1
+    max_concurrent_requests: int = 1024
+    shutdown_grace: float = 30.0
+    access_log: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("grpc_port", "rest_port"):
+            port = getattr(self, name)
+            if port is not None and not 0 <= port <= 65535:
+                raise ValueError(f"`{name}` must be a port number from 0 to 65535. Received: {port}.")
+        for name in ("grpc_max_threads", "rest_api_num_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
