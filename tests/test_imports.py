@@ -19,6 +19,7 @@ BELOW = {
     "layers": {"config"},
     "text": {"config"},
     "model": {"config", "signatures", "layers", "text"},
+    "convert": {"config", "signatures", "layers", "text", "model"},
     "export": {"config", "signatures", "layers", "text", "model"},
     "training": {"config", "signatures", "layers", "text", "model"},
     "serving": set(),

@@ -30,6 +30,9 @@ def _require(condition: bool, rule: str, **received: Any) -> None:
 class ModelConfig:
     """Sizes and constants of an encoder with its masked-LM head.
 
+    `head_hidden_act` and `head_layer_norm_eps` are for heads that differ from their encoder, as
+    KerasHub's do; None follows the family. transformers has no such keys and ignores them.
+
     `extra` keeps the keys of a `config.json` that this package does not use, so that saving
     a loaded model loses nothing.
 
@@ -59,6 +62,8 @@ class ModelConfig:
     embedding_size: int | None = None
     tie_word_embeddings: bool = True
     model_type: str = "bert"
+    head_hidden_act: str | None = None
+    head_layer_norm_eps: float | None = None
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:

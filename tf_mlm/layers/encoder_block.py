@@ -53,9 +53,7 @@ class EncoderBlock(tf.Module):
         self.attention_output = Dense(
             hidden, hidden, kernel_initializer=initializer(), name="attention_output", dtype=precision
         )
-        self.attention_norm = LayerNorm(
-            hidden, config.layer_norm_eps, name="attention_norm", dtype=precision
-        )
+        self.attention_norm = LayerNorm(hidden, config.layer_norm_eps, name="attention_norm", dtype=precision)
         self.intermediate = Dense(
             hidden, inner, config.hidden_act, initializer(), name="intermediate", dtype=precision
         )
@@ -70,9 +68,7 @@ class EncoderBlock(tf.Module):
         """What each position reads from the others: [batch, length, hidden]."""
         return self.attention(x, mask, fold_in(dropout_seed, 0))
 
-    def transform(
-        self, context: tf.Tensor, x: tf.Tensor, dropout_seed: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def transform(self, context: tf.Tensor, x: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """What `attend` returned and the block's input, at the same positions: [..., hidden] both."""
         attended = dropout(self.attention_output(context), self.dropout_rate, fold_in(dropout_seed, 1))
         x = self.attention_norm(x + attended)

@@ -97,7 +97,10 @@ class MaskedLMHead(tf.Module):
             raise ValueError(
                 f"`layer_norm_epsilon` must be positive. Received: layer_norm_epsilon={layer_norm_epsilon}."
             )
-        self.vocabulary_size = vocabulary_size if token_embedding is None else token_embedding.input_dim
+        if token_embedding is not None:
+            vocabulary_size = token_embedding.input_dim
+        assert vocabulary_size is not None  # one of the two was given
+        self.vocabulary_size = vocabulary_size
         self.token_embedding = token_embedding
         self.intermediate_activation = activations.get(intermediate_activation)
         self.activation = activations.get(activation)
@@ -166,6 +169,7 @@ class MaskedLMHead(tf.Module):
         if self.token_embedding is not None:
             logits = self.token_embedding.project(features, dtype=self.token_embedding.reverse_dtype or dtype)
         else:
+            assert self.output_kernel is not None  # without an embedding there is an own kernel
             rows = tf.reshape(tf.cast(features, dtype), [-1, self.output_kernel.shape[0]])
             logits = tf.matmul(rows, tf.cast(self.output_kernel, dtype))
             shape = tf.concat([tf.shape(features)[:-1], [self.vocabulary_size]], 0)

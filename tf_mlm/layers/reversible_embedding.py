@@ -161,7 +161,7 @@ class ReversibleEmbedding(tf.Module):
             if value and name not in names and name not in _KERAS_BOOKKEEPING:
                 raise ValueError(
                     f"`{name}` is a feature of Keras that this layer does not have. "
-                    f"Received: {name}={value!r}. Remove it from the config and apply it in your training step."
+                    f"Received: {name}={value!r}. Remove it from the config; apply it in your training step."
                 )
         return cls(**{name: value for name, value in config.items() if name in names})
 

@@ -49,6 +49,9 @@ _ONLY: Mapping[str, Any] = {
     "quantization_config": {},
 }
 
+# Keys that transformers does not know; they are written only where they say something.
+_OPTIONAL = ("head_hidden_act", "head_layer_norm_eps")
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
@@ -210,7 +213,9 @@ def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
     check_config(config)
     family = FAMILIES[config.model_type]
     values = {
-        family.keys.get(key, key): value for key, value in to_json(config).items() if key not in family.fixed
+        family.keys.get(key, key): value
+        for key, value in to_json(config).items()
+        if key not in family.fixed and not (key in _OPTIONAL and value is None)
     }
     # transformers gives a loaded model the dtype that the config states.
     dtype_key = "torch_dtype" if "torch_dtype" in values else "dtype"
@@ -220,11 +225,12 @@ def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
 def check_config(config: ModelConfig) -> None:
     """Raises `ConfigError` for a config that transformers cannot express or would compute differently."""
     family = FAMILIES[config.model_type]
-    if config.hidden_act not in ACTIVATIONS:
-        raise ConfigError(
-            f"`hidden_act` must be one of {', '.join(ACTIVATIONS)}. "
-            f"Received: hidden_act={config.hidden_act!r}."
-        )
+    for name in ("hidden_act", "head_hidden_act"):
+        activation = getattr(config, name)
+        if activation not in ACTIVATIONS and not (name in _OPTIONAL and activation is None):
+            raise ConfigError(
+                f"`{name}` must be one of {', '.join(ACTIVATIONS)}. Received: {name}={activation!r}."
+            )
     for name, value in family.fixed.items():
         if (received := getattr(config, name)) != value:
             raise ConfigError(

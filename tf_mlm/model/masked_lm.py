@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 def head_activation(config: ModelConfig) -> str:
     """The activation inside the head: ELECTRA and RoBERTa use GELU there whatever the encoder uses."""
-    return "gelu" if config.model_type in ("electra", "roberta", "xlm-roberta") else config.hidden_act
+    follows = "gelu" if config.model_type in ("electra", "roberta", "xlm-roberta") else config.hidden_act
+    return config.head_hidden_act or follows
+
+
+def head_epsilon(config: ModelConfig) -> float:
+    """The epsilon of the head's layer norm."""
+    return config.head_layer_norm_eps or config.layer_norm_eps
 
 
 class MaskedLM(tf.Module):
@@ -72,7 +78,7 @@ class MaskedLM(tf.Module):
             config.vocab_size,
             encoder.embedding.token if config.tie_word_embeddings else None,
             head_activation(config),
-            layer_norm_epsilon=config.layer_norm_eps,
+            layer_norm_epsilon=head_epsilon(config),
             kernel_initializer=tf.keras.initializers.TruncatedNormal(
                 stddev=config.initializer_range, seed=None if seed is None else seed - 1
             ),

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors
@@ -25,21 +25,38 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be used. The message names the file, and the tensors or lines at fault."""
 
 
+class TensorSource(Protocol):
+    """Named tensors from somewhere.
+
+    Attributes:
+        origin: the file or directory to name in messages.
+        shapes: the shape of every tensor, by name.
+    """
+
+    origin: Path
+    shapes: dict[str, tuple[int, ...]]
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor as it is stored."""
+
+    def file(self, name: str) -> Path:
+        """The file that holds the tensor."""
+
+
 class TensorFiles:
     """Reads tensors by name from `model.safetensors`, its shards, or `pytorch_model.bin`.
 
     Files are opened at construction and closed by the context manager; a tensor is read when it is
     asked for, so that the whole checkpoint is never in memory twice.
 
-    Attributes:
-        shapes: the shape of every tensor, by name.
+    A `TensorSource`.
 
     Raises:
         CheckpointError: when there is no weight file, or a file is damaged.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.origin = directory
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._readers: dict[str, Callable[[], np.ndarray]] = {}
         self._files: dict[str, Path] = {}
@@ -68,14 +85,14 @@ class TensorFiles:
 
     def _weight_files(self) -> list[Path]:
         for name in (SAFETENSORS, PYTORCH):
-            if (self.directory / name).is_file():
-                return [self.directory / name]
-            index = self.directory / f"{name}.index.json"
+            if (self.origin / name).is_file():
+                return [self.origin / name]
+            index = self.origin / f"{name}.index.json"
             if index.is_file():
                 weight_map = read_json(index).get("weight_map")
                 if not isinstance(weight_map, dict) or not weight_map:
                     raise CheckpointError(f"`{index}` must hold a `weight_map` from tensor to file name.")
-                shards = [self.directory / shard for shard in sorted(set(weight_map.values()))]
+                shards = [self.origin / shard for shard in sorted(set(weight_map.values()))]
                 for shard in shards:
                     if not shard.is_file():
                         raise CheckpointError(
@@ -83,7 +100,7 @@ class TensorFiles:
                         )
                 return shards
         raise CheckpointError(
-            f"`{self.directory}` holds no weights. Expected: {SAFETENSORS}, {SAFETENSORS}.index.json "
+            f"`{self.origin}` holds no weights. Expected: {SAFETENSORS}, {SAFETENSORS}.index.json "
             f"or {PYTORCH}."
         )
 
