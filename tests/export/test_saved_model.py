@@ -1,0 +1,169 @@
+"""The export: what lies in it, what it answers, and what a stock server would make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mlm import signatures
+from tf_mlm.config import Buckets
+from tf_mlm.export.saved_model import (
+    ExportMismatchError,
+    check_reloaded,
+    export_saved_model,
+    read_description,
+)
+from tf_mlm.export.version_directory import VersionExistsError, versions
+from tf_mlm.model.masked_lm import MaskedLM
+
+NAMES = [signature.name for signature in signatures.SIGNATURES]
+SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
+
+
+def stock_session(directory: Path, **job: Any) -> dict[str, Any]:
+    defaults = {"disable_xla": False, "dump": None, "warmup": False, "random_requests": 0, "signatures": []}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("stock_session.py")), str(directory)],
+        input=json.dumps({**defaults, **job}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def no_xla_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_saved_model(tiny_model, tmp_path_factory.mktemp("plain"), xla=False, buckets=SMALL, top_k=5)
+
+
+def assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for alias, value in one.items():
+        if np.asarray(value).dtype.kind == "f":
+            np.testing.assert_allclose(value, other[alias], atol=1e-5, rtol=1e-4)
+        else:
+            assert value == other[alias]
+
+
+def test_it_holds_what_the_contract_says(tiny_export: Path) -> None:
+    files = {str(path.relative_to(tiny_export)) for path in tiny_export.rglob("*") if path.is_file()}
+    expected = {"saved_model.pb", "assets.extra/tf_serving_warmup_requests", "assets.extra/tf_mlm.json"}
+    assert expected <= files
+    assert any(name.startswith("assets/") for name in files)
+    assert [child.name for child in tiny_export.parent.iterdir()] == ["1"]
+    description = read_description(tiny_export)
+    assert description["buckets"] == {"batch": [1, 4], "length": [8, 16, 32], "masks": [1, 4, 16]}
+    assert description["top_k"] == 5
+    assert description["xla"] is True
+    assert description["versions"]["tensorflow"] == tf.__version__
+    assert description["model"]["hidden_size"] == 16
+
+
+@pytest.mark.parametrize("signature", signatures.SIGNATURES, ids=lambda signature: signature.name)
+@pytest.mark.parametrize("portable", [False, True])
+def test_signatures_have_the_inputs_and_outputs_of_the_contract(
+    tiny_export: Path, signature: signatures.Signature, portable: bool
+) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((tiny_export / "saved_model.pb").read_bytes())
+    name = signature.portable_name if portable else signature.name
+    found = proto.meta_graphs[0].signature_def[name]
+    for wanted, given in ((signature.inputs, found.inputs), (signature.outputs, found.outputs)):
+        assert set(given) == set(wanted)
+        for alias, tensor in wanted.items():
+            assert tf.as_dtype(given[alias].dtype) == tensor.dtype
+            sizes = [dim.size for dim in given[alias].tensor_shape.dim]
+            assert len(sizes) == len(tensor.shape)
+            assert sizes[0] == -1
+
+
+def test_xla_twins_and_a_stock_server_without_xla_agree(tiny_export: Path, no_xla_export: Path) -> None:
+    both = [*NAMES, *(name + signatures.PORTABLE for name in NAMES)]
+    with_xla = stock_session(tiny_export, signatures=both)
+    assert with_xla["errors"] == {}
+    without = stock_session(tiny_export, disable_xla=True, signatures=both)
+    numeric = {name for name in NAMES if name != "tokenize"}  # tokenising runs no numeric program
+    assert set(without["errors"]) == numeric
+    assert all("XLA compilation disabled" in message for message in without["errors"].values())
+    plain = stock_session(no_xla_export, disable_xla=True, warmup=True, signatures=NAMES)
+    assert plain["errors"] == {}
+    for name in NAMES:
+        assert_close(with_xla["answers"][name], with_xla["answers"][name + signatures.PORTABLE])
+        assert_close(with_xla["answers"][name], without["answers"][name + signatures.PORTABLE])
+        assert_close(with_xla["answers"][name], plain["answers"][name])
+
+
+def test_warmup_compiles_everything_there_is_to_compile(tiny_export: Path, tmp_path: Path) -> None:
+    counts = stock_session(tiny_export, dump=str(tmp_path), warmup=True, random_requests=60)
+    programs = read_description(tiny_export)["programs"]
+    assert programs == 2 * 3 + 4 * 3
+    assert counts["after_warmup"] == programs
+    assert counts["after_requests"] == programs
+
+
+def test_an_export_without_xla_has_no_twins_and_compiles_nothing(no_xla_export: Path, tmp_path: Path) -> None:
+    assert read_description(no_xla_export)["signatures"] == sorted(NAMES)
+    counts = stock_session(no_xla_export, dump=str(tmp_path), warmup=True, random_requests=5)
+    assert counts["after_requests"] == 0
+
+
+def test_an_existing_version_is_refused_and_stays_as_it_is(tiny_export: Path, tiny_model: MaskedLM) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_export.rglob("*")}
+    with pytest.raises(VersionExistsError, match=r"Version 1 already exists .* write version 2"):
+        export_saved_model(tiny_model, tiny_export.parent, version=1)
+    assert {path: path.stat().st_mtime_ns for path in tiny_export.rglob("*")} == before
+
+
+def test_a_killed_export_leaves_no_version(tmp_path: Path) -> None:
+    program = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import conftest
+from tf_mlm.export import saved_model
+saved_model.check_operations = lambda directory: os.kill(os.getpid(), signal.SIGKILL)
+saved_model.export_saved_model(conftest.make_tiny_model(), {str(tmp_path / "base")!r}, xla=False)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    left = [child.name for child in (tmp_path / "base").iterdir()]
+    assert left, "the export had not begun to write"
+    assert versions(tmp_path / "base") == []
+    assert all(name.startswith(".1.unfinished-") for name in left)
+
+
+def test_a_failing_check_leaves_nothing(
+    tiny_model: MaskedLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tf_mlm.export.saved_model.write_warmup", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        export_saved_model(tiny_model, tmp_path, xla=False, buckets=SMALL)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_reload_check_finds_an_export_of_another_model(no_xla_export: Path, tiny_model: MaskedLM) -> None:
+    check_reloaded(tiny_model, no_xla_export)
+    other = MaskedLM.from_config(tiny_model.config, seed=99, preprocessor=tiny_model.preprocessor)
+    with pytest.raises(ExportMismatchError, match="must answer as the model does"):
+        check_reloaded(other, no_xla_export)
+
+
+def test_too_many_buckets_for_the_warmup_file_are_refused(tiny_model: MaskedLM, tmp_path: Path) -> None:
+    buckets = Buckets(batch=tuple(range(1, 30)), length=tuple(range(8, 60)), masks=(1,))
+    with pytest.raises(ValueError, match="at most 1000 warm-up records"):
+        export_saved_model(tiny_model, tmp_path, buckets=buckets, xla=False)
+    assert os.listdir(tmp_path) == []
