@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tf_mlm.config import ConfigError, TokenizerConfig
+from tf_mlm.text.wordpiece_training import learn_word_pieces
 
 CONTINUATION_PREFIX = "##"
 MAX_TOKENS = 1 << 22
@@ -186,7 +187,7 @@ def train_vocabulary(
     """Learn a WordPiece vocabulary; the same texts give the same vocabulary.
 
     Args:
-        texts: lines or documents.
+        texts: lines or documents; they are read once.
         size: the number of tokens wanted, special ones included. Little text may give fewer, as
             pieces seen less than `min_frequency` times are not merged.
         config: normalisation and special tokens.
@@ -200,31 +201,11 @@ def train_vocabulary(
         >>> "the" in train_vocabulary(["the cat and the dog"] * 3, size=60)
         True
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
     config = config or TokenizerConfig()
-    specials = list(config.special_tokens)
-    if size <= len(specials):
-        raise ConfigError(f"`size` must exceed the {len(specials)} special tokens. Received: size={size}.")
-    tokenizer = Tokenizer(models.WordPiece(unk_token=config.unk_token))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=config.tokenize_chinese_chars,
-        strip_accents=config.strips_accents,
-        lowercase=config.do_lower_case,
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        min_frequency=min_frequency,
-        special_tokens=specials,
-        # One character costs two tokens (`x` and `##x`); most of the room belongs to longer pieces.
-        limit_alphabet=max(1, min(1000, (size - len(specials)) // 2)),
-        continuing_subword_prefix=CONTINUATION_PREFIX,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    ids = tokenizer.get_vocab()
-    if len(ids) == len(specials):
+    specials = len(config.special_tokens)
+    if size <= specials:
+        raise ConfigError(f"`size` must exceed the {specials} special tokens. Received: size={size}.")
+    tokens = learn_word_pieces(texts, size, config, prefix=CONTINUATION_PREFIX, min_frequency=min_frequency)
+    if len(tokens) == specials:
         raise ConfigError("A vocabulary needs text to learn from; the texts hold not one word.")
-    return Vocabulary(sorted(ids, key=ids.__getitem__), config)
+    return Vocabulary(tokens, config)
