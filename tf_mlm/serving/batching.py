@@ -54,8 +54,8 @@ def merge(name: str, arrays: Sequence[np.ndarray], pad_lengths: bool, extra_rows
         if not pad_lengths:
             raise _precondition(
                 f"Tensors with name '{name}' from different tasks have different shapes and padding is "
-                "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same name "
-                "have equal dimensions starting with the first dim."
+                "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the "
+                "same name have equal dimensions starting with the first dim."
             )
         arrays = _pad_lengths(arrays)
     if extra_rows:

@@ -134,7 +134,7 @@ def regression_result(signature: Any, values: Values, examples: int) -> Any:
     outputs = values[signature.outputs["outputs"].name]
     if outputs.ndim not in (1, 2) or (outputs.ndim == 2 and outputs.shape[1] != 1):
         raise invalid_argument(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
             + _shape(outputs)
         )
     if outputs.shape[0] != examples:
