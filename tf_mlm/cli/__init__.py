@@ -85,6 +85,6 @@ def _one_line(error: Exception) -> str:
     if "assertion failed: [" in text:
         text = text.split("assertion failed: ", 1)[1].split("\n", 1)[0].replace("] [", " ").strip("[]")
     text = " ".join(str(text).split())
-    # These say what was wrong in their own words; any other type helps to find out what it was about.
-    spoken = isinstance(error, ValueError | OSError | RuntimeError)
+    # These say what was wrong in their own words; of any other error the type helps too.
+    spoken = isinstance(error, ValueError | OSError | RuntimeError | ArithmeticError) or hasattr(error, "op")
     return text if spoken else f"{type(error).__name__}: {text}"

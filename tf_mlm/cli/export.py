@@ -8,9 +8,10 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.sizes import Sizes
+from tf_mlm.cli.verb import TensorFlowVerb
 
 
-@click.command("export")
+@click.command("export", cls=TensorFlowVerb)
 @click.argument("model_dir", type=click.Path(path_type=Path))
 @click.argument("base_path", type=click.Path(path_type=Path))
 @click.option("--version", type=click.IntRange(min=0), help="Version number; default: the next free one.")

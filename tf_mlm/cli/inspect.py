@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
+from tf_mlm.cli.verb import TensorFlowVerb
 
 
-@click.command("inspect")
+@click.command("inspect", cls=TensorFlowVerb)
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
 def command(path: Path, as_json: bool) -> None:

@@ -21,9 +21,11 @@ def command(files: tuple[str, ...], output: Path, size: int, cased: bool) -> Non
     """
     from tf_mlm.config import TokenizerConfig
     from tf_mlm.text.vocabulary import train_vocabulary
-    from tf_mlm.training.corpus import read_documents
+    from tf_mlm.training.corpus import find_files, read_documents
 
     with console().status("Reading and counting ..."):
-        vocabulary = train_vocabulary(read_documents(files), size, TokenizerConfig(do_lower_case=not cased))
+        vocabulary = train_vocabulary(
+            read_documents(find_files(files)), size, TokenizerConfig(do_lower_case=not cased)
+        )
         vocabulary.write(output)
     console().print(f"Wrote [bold]{output}[/]: {vocabulary.size} tokens.")

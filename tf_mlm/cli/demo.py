@@ -1,0 +1,232 @@
+"""`tf-mlm demo`: the whole path in one command."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tf_mlm.cli.console import console, table
+from tf_mlm.cli.fill import fill_table
+from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.training.options import TrainConfig
+
+QUESTIONS = (
+    "Return the [MASK] of the array.",
+    "If the [MASK] is not found, a KeyError is raised.",
+    "Compute the [MASK] between labels and predictions.",
+    "This [MASK] returns a [MASK] object.",
+)
+SENTENCES = 200
+
+
+@click.command("demo", cls=TensorFlowVerb)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--minutes", type=float, default=3.4, show_default=True, help="How long to train.")
+@click.option("--keep-serving", is_flag=True, help="Leave the server running at the end.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results there.")
+def command(output: Path, minutes: float, keep_serving: bool, json_file: Path | None) -> None:
+    """Train on Python's own documentation, export, serve, and ask the same questions at every door.
+
+    Example: tf-mlm demo --minutes 1
+    """
+    out = console()
+    begun = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    results: dict[str, Any] = {"seconds": seconds}
+
+    @contextlib.contextmanager
+    def step(name: str, title: str) -> Iterator[None]:
+        out.rule(f"[bold]{title}", align="left")
+        started = time.monotonic()
+        yield
+        seconds[name] = round(time.monotonic() - started, 1)
+
+    with step("corpus", "1. Text: the documentation inside this Python installation"):
+        from tf_mlm.training.documentation import write_documentation_corpus
+
+        corpus = output / "corpus.jsonl"
+        words = write_documentation_corpus(corpus)
+        out.print(f"{words:,} words in {corpus}; one document in twenty is held out.")
+    with step("train", f"2. Train for {minutes:g} minutes"):
+        from tf_mlm.training.trainer import train
+
+        config = dataclasses.replace(recipe(), minutes=minutes)
+        model_dir = output / "model"
+        evaluation = train([corpus], model_dir, config, console=out, fresh=True).evaluation
+        assert evaluation is not None
+        results["evaluation"] = {**dataclasses.asdict(evaluation), "lift": evaluation.lift}
+    with step("export", "3. Export: one SavedModel that takes raw strings"):
+        import tf_mlm
+        from tf_mlm.config import Buckets
+        from tf_mlm.export.saved_model import export_saved_model, read_description
+
+        model = tf_mlm.load(model_dir)
+        longest = model.config.max_length
+        buckets = Buckets(batch=(1, 8, 32), length=(longest // 2, longest), masks=(1, 8, 64))
+        version = export_saved_model(
+            model, output / "models" / "mlm", buckets=buckets, evaluation=results["evaluation"]
+        )
+        programs = read_description(version)["programs"]
+        out.print(f"Wrote {version}, read it back and got the model's own answers.")
+    with contextlib.ExitStack() as stack:
+        with step("serve", f"4. Serve: compile {programs} programs, then open the ports"):
+            server = Server(version.parent, output / "server.log", started=time.monotonic())
+            stack.callback(server.stop)
+            server.wait()
+            out.print(f"gRPC {server.grpc}   REST {server.rest}   log {server.log}")
+        with step("ask", "5. Ask: in Python, over gRPC, over REST"):
+            from tf_mlm.serving.client import Client
+
+            doors: dict[str, Any] = {"python": tf_mlm.FillMask(model)(QUESTIONS)}
+            for name, address in (("grpc", server.grpc), ("rest", server.rest)):
+                with Client(address) as client:
+                    doors[name] = client.fill(list(QUESTIONS))
+            for question, fills in zip(QUESTIONS, doors["grpc"], strict=True):
+                out.print(fill_table(question, fills))
+            results["fills"] = doors
+            results["largest_difference"] = largest_difference(doors)
+            with Client(server.grpc) as client:
+                results["word_order"] = word_order(client, corpus)
+        if keep_serving:
+            stack.pop_all()
+    results["seconds"]["total"] = round(time.monotonic() - begun, 1)
+    results["paths"] = {"model": str(model_dir), "export": str(version), "corpus": str(corpus)}
+    out.rule("[bold]Results", align="left")
+    summary = table(None, "", "", right=("",))
+    summary.show_header = False
+    held_out = results["evaluation"]
+    order = results["word_order"]
+    for name, value in (
+        ("held-out top-1", f"{held_out['top_1']:.1%}"),
+        ("  the most frequent token would reach", f"{held_out['most_frequent']:.1%}"),
+        ("  that is better by a factor of", f"{held_out['lift']:.2f}"),
+        ("held-out top-5", f"{held_out['top_5']:.1%}"),
+        ("largest difference between the doors", f"{results['largest_difference']:.1e}"),
+        ("sentences that beat their shuffled words", f"{order['better']} of {order['sentences']}"),
+        ("time, training alone / all", f"{seconds['train']:.0f} s / {seconds['total']:.0f} s"),
+        ("model directory, as Hugging Face's", str(model_dir)),
+        ("export, for TF-Serving", str(version)),
+        ("training curve", str(model_dir / "training" / "curve.png")),
+    ):
+        summary.add_row(name, value)
+    out.print(summary)
+    if json_file:
+        json_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    out.print('\nAsk more: [bold]tf-mlm fill demo/model "Raises a \\[MASK] if the file exists."[/]')
+    if keep_serving:
+        out.print(
+            f'Still serving (process {server.process.pid}): tf-mlm fill {server.grpc} "..."; kill it when done.'
+        )
+    else:
+        out.print(f"Serve again: [bold]tf-mlm serve {version.parent}[/]")
+
+
+def recipe() -> TrainConfig:
+    """A small encoder that learns something in minutes on two cores."""
+    return TrainConfig(length=64, batch_size=64, vocabulary_size=6000, hidden_size=192, layers=3, dropout=0.0)
+
+
+class Server:
+    """`tf-mlm serve` in a process of its own, as a user would start it."""
+
+    def __init__(self, base_path: Path, log: Path, started: float) -> None:
+        self.log = log
+        ports = []
+        with contextlib.ExitStack() as stack:
+            for _ in range(2):
+                free = stack.enter_context(socket.socket())
+                free.bind(("127.0.0.1", 0))
+                ports.append(free.getsockname()[1])
+        self.grpc = f"grpc://127.0.0.1:{ports[0]}/mlm"
+        self.rest = f"http://127.0.0.1:{ports[1]}/mlm"
+        arguments = ["serve", str(base_path), f"--port={ports[0]}", f"--rest-port={ports[1]}"]
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tf_mlm", *arguments],
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float = 300) -> None:
+        """Until the model is available over REST, the last port to open."""
+        import httpx
+
+        host, name = self.rest.rsplit("/", 1)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{host}/v1/models/{name}").status_code == 200:
+                    return
+            time.sleep(0.1)
+        tail = self.log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise click.ClickException(f"The server did not start ({' '.join(tail)}). Its log is {self.log}.")
+
+    def stop(self) -> None:
+        """SIGTERM, then wait for the requests in flight."""
+        self.process.send_signal(signal.SIGTERM)
+        if code := self.process.wait(60):
+            raise click.ClickException(f"The server stopped with exit code {code}. Its log is {self.log}.")
+
+
+def largest_difference(doors: dict[str, Any]) -> float:
+    """The largest difference of scores between doors; infinite when the tokens differ."""
+
+    def flat(value: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(value, dict):
+            yield value
+        else:
+            for item in value:
+                yield from flat(item)
+
+    first, *others = (list(flat(door)) for door in doors.values())
+    worst = 0.0
+    for other in others:
+        for one, two in zip(first, other, strict=True):
+            same = one["token"] == two["token"] and one["sequence"] == two["sequence"]
+            worst = max(worst, abs(one["score"] - two["score"]) if same else float("inf"))
+    return worst
+
+
+def word_order(client: Any, corpus: Path) -> dict[str, int]:
+    """How many held-out sentences score higher than the same words in random order."""
+    from tf_mlm.training.corpus import is_held_out, read_documents
+
+    chance = random.Random(0)
+    sentences: list[str] = []
+    for document in read_documents([corpus]):
+        if not is_held_out(document, recipe().held_out):
+            continue
+        for sentence in re.split(r"(?<=[.!?])\s+", document):
+            words = sentence.split()
+            if 8 <= len(words) <= 24 and re.fullmatch(r"[A-Z][\w\s,'-]+[.]", " ".join(words)):
+                sentences.append(" ".join(words))
+    chance.shuffle(sentences)
+    sentences = sentences[:SENTENCES]
+    shuffled = []
+    for sentence in sentences:
+        words = sentence.split()
+        while " ".join(words) == sentence:
+            chance.shuffle(words)
+        shuffled.append(" ".join(words))
+    better = 0
+    for start in range(0, len(sentences), 20):
+        ordered, mixed = (client.score(texts[start : start + 20])["score"] for texts in (sentences, shuffled))
+        better += int((ordered > mixed).sum())
+    return {"sentences": len(sentences), "better": better}

@@ -1,0 +1,89 @@
+"""`tf-mlm train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tf_mlm.cli.console import console, json_option, print_json
+from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.training.options import TrainConfig
+
+# On the command line some settings go by shorter names.
+_SHORT = {"vocabulary_size": "vocab-size"}
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One option per field of `TrainConfig`, with its help text; only those given reach the verb."""
+    for field in reversed(dataclasses.fields(TrainConfig)):
+        kind: Any = {"int": int, "float": float, "str": str, "bool": bool}[str(field.type).split(" |")[0]]
+        choices = field.metadata["choices"]
+        name = _SHORT.get(field.name, field.name.replace("_", "-"))
+        shown = "" if field.default is None else f"  [default: {field.default}]"
+        function = click.option(
+            f"--{name}",
+            field.name,
+            type=click.Choice(choices) if choices else kind,
+            is_flag=kind is bool,
+            default=None,
+            help=field.metadata["help"] + shown,
+        )(function)
+    return function
+
+
+def config_of(settings: dict[str, Any], **defaults: Any) -> TrainConfig:
+    """The `TrainConfig` of the options that were given, over `defaults`."""
+    return TrainConfig(**{**defaults, **{key: value for key, value in settings.items() if value is not None}})
+
+
+@click.command("train", cls=TensorFlowVerb)
+@click.argument("files", nargs=-1, required=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Model directory to write.")
+@click.option(
+    "--from", "from_directory", type=click.Path(path_type=Path), help="Model directory to continue."
+)
+@click.option("--vocab", type=click.Path(path_type=Path), help="vocab.txt of a new model; else it is learnt.")
+@click.option("--cased", is_flag=True, help="A learnt vocabulary keeps upper case and accents.")
+@click.option("--fresh", is_flag=True, help="Forget an unfinished run in OUTPUT instead of resuming it.")
+@training_options
+@json_option
+def command(
+    files: tuple[str, ...],
+    output: Path,
+    from_directory: Path | None,
+    vocab: Path | None,
+    cased: bool,
+    fresh: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Pretrain a model on FILES (text, .gz, .jsonl, .tfrecord; globs), or adapt one with --from.
+
+    The same command again resumes a run that was stopped.
+
+    Example: tf-mlm train docs/*.txt --output my-model --steps 2000 --length 64
+    """
+    config = config_of(settings)
+    from tf_mlm.config import TokenizerConfig
+    from tf_mlm.training.trainer import train
+
+    result = train(
+        files,
+        output,
+        config,
+        from_directory=from_directory,
+        vocabulary=vocab,
+        tokenizer_config=TokenizerConfig(do_lower_case=not cased),
+        console=None if as_json else console(),
+        fresh=fresh,
+    )
+    if as_json:
+        print_json({**dataclasses.asdict(result), "directory": str(result.directory)})
+    elif result.finished:
+        console().print(f"Wrote [bold]{output}[/]. Next: tf-mlm export {output} models/mlm")
+    else:
+        console().print("Stopped and saved; the same command continues.")
