@@ -26,9 +26,7 @@ CONFIGS = {
         do_lower_case=False, strip_accents=True, tokenize_chinese_chars=False
     ),
 }
-MODULES = (
-    "argparse collections ctypes decimal difflib email.message inspect logging pathlib statistics"
-)
+MODULES = "argparse collections ctypes decimal difflib email.message inspect logging pathlib statistics"
 SPECIALS = ["[MASK]", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[mask]", "[MASK", "MASK]", "[[MASK]]"]
 SAMPLES = [
     *(

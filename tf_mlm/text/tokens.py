@@ -20,6 +20,13 @@ class Tokens(NamedTuple):
         ends: int32 [tokens], byte behind its last one.
         firsts: int32 [batch], where the tokens of each text begin.
         counts: int32 [batch], how many tokens each text has.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from tf_mlm.text.tokens import Tokens
+        >>> parts = [7, 8, 9], [0, 2, 0], [2, 4, 3], [2, 0], [1, 2]
+        >>> Tokens(*map(tf.constant, parts)).to_ragged()
+        <tf.RaggedTensor [[9], [7, 8]]>
     """
 
     token_ids: tf.Tensor
