@@ -31,13 +31,13 @@ class Fleet:
         self.put("resident", "1")
         self.set("resident")
         self.config_file.write_text(str(self.config))
-        self.server: Process = launcher.shared(
-            "life_cycle",
+        flags = (
             f"--model_config_file={self.config_file}",
             "--max_num_load_retries=0",
             "--file_system_poll_wait_seconds=1",
             "--num_load_threads=2",
         )
+        self.server: Process = launcher.shared("life_cycle", lambda: flags)
 
     def path(self, name: str, version: str = "") -> Path:
         return self.root / "models" / name / version if version else self.root / "models" / name

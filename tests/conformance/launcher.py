@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -160,10 +160,10 @@ class Launcher:
         with self.starting(*flags, rest=rest) as process:
             yield process.wait_ready()
 
-    def shared(self, name: str, *flags: str) -> Process:
-        """The server of this name, started with `flags` when first asked for."""
+    def shared(self, name: str, flags: Callable[[], Sequence[str]]) -> Process:
+        """The server of this name, started with `flags()` when first asked for."""
         if name not in self._shared:
-            process = Process(self.command, flags, self.directory(name))
+            process = Process(self.command, flags(), self.directory(name))
             try:
                 process.wait_ready()
             except BaseException:
@@ -174,11 +174,11 @@ class Launcher:
 
     @property
     def standard(self) -> Process:
-        return self.shared("standard", *self.repository.standard_flags)
+        return self.shared("standard", lambda: self.repository.standard_flags)
 
     @property
     def batching(self) -> Process:
-        return self.shared("batching", *self.repository.batching_flags)
+        return self.shared("batching", lambda: self.repository.batching_flags)
 
     def close(self) -> None:
         for process in self._shared.values():

@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 v1 = tf.compat.v1
+tf.get_logger().setLevel("ERROR")  # TF1 exports are deprecated, and are what is wanted here
 Signatures = dict[str, "tf.compat.v1.SignatureDef"]
 
 PREDICT = "tensorflow/serving/predict"
@@ -52,7 +53,7 @@ def half_plus(constant: float) -> Callable[[], Signatures]:
     """
 
     def build() -> Signatures:
-        serialized = v1.placeholder(tf.string, name="tf_example")
+        serialized = v1.placeholder(tf.string, [None], name="tf_example")
         parsed = v1.parse_example(
             serialized,
             {

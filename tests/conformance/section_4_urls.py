@@ -267,15 +267,6 @@ def _(server: Server) -> None:
     )
 
 
-@bodies.case("metadata: one blank of indentation, model_spec first")
-def _(server: Server) -> None:
-    start = (
-        '{\n "model_spec": {\n  "name": "half_plus_two",\n  "signature_name": "",\n  "version": "123"\n },\n'
-    )
-    text = server.get(f"{M}/half_plus_two/metadata").text
-    equal(text[: len(start)], start, "start of the body")
-
-
 @bodies.case("metadata: unknown ranks and the init op of a TF2 export")
 def _(server: Server) -> None:
     signatures = server.get(f"{M}/scale/metadata").json["metadata"]["signature_def"]["signature_def"]

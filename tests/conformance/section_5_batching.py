@@ -263,8 +263,9 @@ PER_MODEL: Mapping[str, str | None] = {
 
 def per_model_server(launcher: Launcher) -> Process:
     """A server with one batch thread and a parameter file in each version directory that needs one."""
-    root = launcher.directory("per_model") if "per_model" not in launcher._shared else None
-    if root is not None:
+
+    def flags() -> list[str]:
+        root = launcher.directory("per_model")
         for name, text in PER_MODEL.items():
             source = "slow" if name == "narrow" else "batch_view"
             version = launcher.repository.copy_model(source, "1", root / name / "1")
@@ -274,16 +275,15 @@ def per_model_server(launcher: Launcher) -> Process:
             f'config {{ name: "{name}" base_path: "{root / name}" model_platform: "tensorflow" }}'
             for name in PER_MODEL
         )
-        models = launcher.file(f"model_config_list {{ {entries} }}")
         threads = launcher.file("num_batch_threads { value: 1 }", "batching.config")
-        return launcher.shared(
-            "per_model",
-            f"--model_config_file={models}",
+        return [
+            f"--model_config_file={launcher.file(f'model_config_list {{ {entries} }}')}",
             "--enable_batching=true",
             f"--batching_parameters_file={threads}",
             "--enable_per_model_batching_parameters=true",
-        )
-    return launcher.shared("per_model")
+        ]
+
+    return launcher.shared("per_model", flags)
 
 
 @parameters.case("per-model parameters: without a file, a version is not batched")
