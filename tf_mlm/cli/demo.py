@@ -128,9 +128,7 @@ def command(output: Path, minutes: float, keep_serving: bool, json_file: Path | 
         json_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     out.print('\nAsk more: [bold]tf-mlm fill demo/model "Raises a \\[MASK] if the file exists."[/]')
     if keep_serving:
-        out.print(
-            f'Still serving (process {server.process.pid}): tf-mlm fill {server.grpc} "..."; kill it when done.'
-        )
+        out.print(f'Still serving: tf-mlm fill {server.grpc} "..."; stop it with: kill {server.process.pid}')
     else:
         out.print(f"Serve again: [bold]tf-mlm serve {version.parent}[/]")
 

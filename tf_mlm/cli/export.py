@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -60,7 +62,7 @@ def command(
             buckets=buckets,
             top_k=top_k,
             xla=not no_xla,
-            evaluation=tf_mlm.model.checkpoint.read_evaluation(model_dir),
+            evaluation=_last_evaluation(model_dir),
             model_name=name,
         )
     description = read_description(path)
@@ -78,3 +80,17 @@ def command(
             "needs --xla_cpu_compilation_enabled=true, or use the `_portable` signatures."
         )
     out.print(f"Next: tf-mlm serve {base_path}")
+
+
+def _last_evaluation(model_dir: Path) -> dict[str, Any]:
+    """What the training run that wrote the model found at its end, if it left its log there."""
+    log = model_dir / "training" / "log.jsonl"
+    records = (
+        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    )
+    found = [record for record in records if record.get("event") == "evaluation"]
+    return (
+        {key: value for key, value in found[-1].items() if key not in ("event", "fills", "seconds")}
+        if found
+        else {}
+    )

@@ -34,6 +34,8 @@ def command(path: Path, as_json: bool) -> None:
             for name, ends in value.items():
                 signatures.add_row(name, *("\n".join(ends[end]) for end in ("inputs", "outputs")))
             out.print(signatures)
+        elif key == "operations":
+            out.print(f"operations: {len(value)} kinds, all of them in stock TF-Serving (--json lists them)")
         elif isinstance(value, dict):
             pairs = table(key, "", "")
             pairs.show_header = False
@@ -53,7 +55,8 @@ def _facts(path: Path) -> dict[str, Any]:
         return _model_facts(path)
     if found := versions(path):
         newest = _version_facts(path / str(found[-1]))
-        return {**newest, "kind": f"base path with versions {', '.join(map(str, found))}; the newest:"}
+        numbers = ", ".join(map(str, found))
+        return {**newest, "kind": f"base path, versions {numbers}. The newest: {newest['kind']}"}
     raise click.ClickException(
         f"`{path}` is neither a model directory (config.json), a version (saved_model.pb) nor a base path "
         "with numbered versions. Check the path."

@@ -53,7 +53,7 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
         8
     """
     directory = Path(directory)
-    config = _read_config(directory)
+    config = read_config(directory)
     with TensorFiles(directory) as files:
         preprocessor = read_preprocessor(directory, config)
         model = MaskedLM.from_config(config, dtype=dtype, seed=seed, preprocessor=preprocessor)
@@ -103,7 +103,12 @@ def _tensors(entries: Iterable[Entry]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _read_config(directory: Path) -> ModelConfig:
+def read_config(directory: Path) -> ModelConfig:
+    """The settings of a model directory, without its weights.
+
+    Raises:
+        ConfigError: naming the file, when it is missing, malformed or not supported.
+    """
     if not directory.is_dir():
         raise ConfigError(
             f"`{directory}` is not a directory. Give a local model directory that holds a {CONFIG}; "

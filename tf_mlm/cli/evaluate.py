@@ -1,0 +1,73 @@
+"""`tf-mlm evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from tf_mlm.cli.console import console, json_option, print_json, table
+from tf_mlm.cli.verb import TensorFlowVerb
+
+
+@click.command("evaluate", cls=TensorFlowVerb)
+@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="A second model directory, on the same masks."
+)
+@click.option("--length", type=int, help="Tokens of one row.  [default: 128, or the model's limit]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Rows at once.")
+@click.option("--mask-rate", type=float, default=0.15, show_default=True, help="Share of tokens predicted.")
+@click.option("--rows", type=click.IntRange(min=1), default=2048, show_default=True, help="Most rows read.")
+@click.option("--held-out", type=float, help="Only the documents that training with this share held out.")
+@json_option
+def command(
+    model_dir: Path,
+    files: tuple[str, ...],
+    against: Path | None,
+    length: int | None,
+    batch_size: int,
+    mask_rate: float,
+    rows: int,
+    held_out: float | None,
+    as_json: bool,
+) -> None:
+    """Loss, perplexity, top-1 and top-5 of MODEL_DIR on FILES, always on the same masks.
+
+    Example: tf-mlm evaluate my-model news.txt --against old-model
+    """
+    from tf_mlm.model.checkpoint import read_config
+    from tf_mlm.training.comparison import evaluate
+    from tf_mlm.training.options import TrainConfig
+
+    directories = [model_dir, *([against] if against else [])]
+    longest = min(read_config(directory).max_length for directory in directories)
+    config = TrainConfig(
+        length=length or min(128, longest),
+        batch_size=batch_size,
+        mask_rate=mask_rate,
+        evaluation_rows=rows,
+        **({} if held_out is None else {"held_out": held_out}),
+    )
+    found = evaluate(
+        directories,
+        files,
+        config,
+        only_held_out=held_out is not None,
+        console=None if as_json else console(),
+    )
+    if as_json:
+        results = [
+            {"model": str(path), **dataclasses.asdict(one)}
+            for path, one in zip(directories, found, strict=True)
+        ]
+        print_json(results if against else results[0])
+        return
+    columns = ("loss", "perplexity", "top-1", "top-5", "most frequent", "masks")
+    result = table(None, "model", *columns, right=columns)
+    for path, one in zip(directories, found, strict=True):
+        shares = (f"{share:.2%}" for share in (one.top_1, one.top_5, one.most_frequent))
+        result.add_row(str(path), f"{one.loss:.4f}", f"{one.perplexity:.2f}", *shares, f"{one.masks:,}")
+    console().print(result)
