@@ -32,6 +32,7 @@ def test_every_token_is_used_once_and_in_order(documents: list[list[int]], lengt
         assert np.all(row[size:] == PAD)
         assert size >= 3
         assert row[1] != SEP
+        assert row[size - 2] != SEP
         used += [token for token in row[1 : size - 1].tolist() if token != SEP]
     assert used == [token for document in documents for token in document]
 

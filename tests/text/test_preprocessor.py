@@ -93,6 +93,25 @@ def test_a_mask_beyond_the_limit_is_never_cut(preprocess: TextPreprocessor, comp
         call(tf.constant(["a", "a a"]), tf.constant(["b", "b b b b [MASK]"]))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (2, 3, (2, 3)),
+        (1, 9, (1, 4)),
+        (9, 1, (4, 1)),
+        (2, 9, (2, 3)),
+        (9, 9, (2, 3)),
+        (9, 8, (3, 2)),
+        (3, 3, (2, 3)),
+    ],
+)
+def test_of_a_pair_the_longer_text_is_cut_first(
+    preprocess: TextPreprocessor, first: int, second: int, kept: tuple[int, int]
+) -> None:
+    (token_ids,) = lists(preprocess("a " * first, "b " * second))["token_ids"]
+    assert (token_ids.count(A), token_ids.count(B)) == kept
+
+
 def test_pairs_must_be_as_many_as_texts(preprocess: TextPreprocessor) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="same batch size"):
         preprocess(["a", "a"], ["b"])
