@@ -112,6 +112,11 @@ def test_of_a_pair_the_longer_text_is_cut_first(
     assert (token_ids.count(A), token_ids.count(B)) == kept
 
 
+def test_a_shorter_text_below_half_the_limit_is_left_whole(vocabulary: Vocabulary) -> None:
+    (token_ids,) = lists(TextPreprocessor(vocabulary, 13)("a " * 4, "b " * 9))["token_ids"]
+    assert (token_ids.count(A), token_ids.count(B)) == (4, 6)
+
+
 def test_pairs_must_be_as_many_as_texts(preprocess: TextPreprocessor) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="same batch size"):
         preprocess(["a", "a"], ["b"])
