@@ -1,0 +1,11 @@
+"""Every claim, in the order of the table."""
+
+from __future__ import annotations
+
+from parity import fill_mask, hugging_face, keras_hub_model, keras_layers, mask_generator
+
+CLAIMS = [
+    claim
+    for module in (keras_layers, mask_generator, hugging_face, keras_hub_model, fill_mask)
+    for claim in module.CLAIMS
+]

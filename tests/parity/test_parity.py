@@ -1,0 +1,76 @@
+"""Every claim of `tools/parity`: a subset of its cases by default, all of them under `slow`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.peers
+
+
+def names() -> list[str]:
+    """The claims' places, without importing the peers while tests are collected."""
+    return [f"{module}:{name}" for module, claims in PLACES.items() for name in claims]
+
+
+PLACES = {
+    "keras_layers": [
+        "head_outputs",
+        "head_gradients",
+        "head_half_precision",
+        "head_round_trips",
+        "embedding",
+    ],
+    "mask_generator": ["certain", "shares"],
+    "hugging_face": ["loads", "saves", "keys"],
+    "keras_hub_model": ["keras_hub", "google", "training"],
+    "fill_mask": ["fill_mask", "exported", "embeddings"],
+}
+
+
+def find(place: str):
+    import importlib
+
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f"parity.{module}"), name)
+
+
+@pytest.mark.parametrize("place", names())
+def test_claim_holds_on_a_subset(place: str) -> None:
+    row = find(place).run(quick=True)
+    assert row.holds, row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("place", names())
+def test_claim_holds(place: str) -> None:
+    row = find(place).run(quick=False)
+    assert row.holds, row
+
+
+def test_every_claim_is_tested() -> None:
+    from parity.claims import CLAIMS
+
+    assert [find(place) for place in names()] == CLAIMS
+
+
+def test_the_tool_prints_the_claims_it_is_asked_for() -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "tools" / "parity"),
+        "--quick",
+        "--json",
+        "--only",
+        "where nothing is",
+    ]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
+    [row] = json.loads(process.stdout)
+    assert row["holds"]
+    assert row["cases"] == 36
