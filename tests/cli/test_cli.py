@@ -1,0 +1,216 @@
+"""The command line as a person and as a script use it."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tf_mlm.cli import VERBS, main
+
+
+def run(*arguments: Any) -> int:
+    """Runs the command line in this process; its exit code."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chance = random.Random(0)
+    path = tmp_path_factory.mktemp("corpus") / "animals.txt"
+    sentences = [
+        f"The {chance.choice(['cat', 'dog', 'bird'])} {chance.choice(['sat', 'slept', 'ran'])} on the "
+        f"{chance.choice(['mat', 'log', 'roof'])}.\n\n"
+        for _ in range(600)
+    ]
+    path.write_text("".join(sentences))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_dir(corpus: Path) -> Path:
+    output = corpus.parent / "model"
+    settings = [
+        "--steps",
+        3,
+        "--length",
+        16,
+        "--batch-size",
+        8,
+        "--hidden-size",
+        16,
+        "--layers",
+        1,
+        "--heads",
+        2,
+    ]
+    assert (
+        run("train", corpus, "--output", output, *settings, "--vocab-size", 60, "--held-out", 0.2, "--json")
+        == 0
+    )
+    return output
+
+
+@pytest.fixture(scope="module")
+def base_path(model_dir: Path) -> Path:
+    path = model_dir.parent / "models" / "mlm"
+    buckets = ["--batch-buckets", "1,4", "--length-buckets", "16", "--mask-buckets", "1,4"]
+    assert run("export", model_dir, path, "--top-k", 5, *buckets, "--no-xla", "--json") == 0
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_and_does_not_load_tensorflow(verb: str) -> None:
+    program = (
+        "import sys\nfrom tf_mlm.cli import main\ntry: main([sys.argv[1], '--help'])\nfinally:\n"
+        "  print('tensorflow' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, verb], capture_output=True, text=True, check=False)
+    assert "Example: tf-mlm" in done.stdout
+    assert done.stderr.strip().splitlines()[-1] == "False"
+
+
+def test_the_listing_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    listing = capsys.readouterr().out
+    assert all(verb in listing for verb in VERBS)
+
+
+def test_training_wrote_a_model_directory(model_dir: Path) -> None:
+    assert {"config.json", "vocab.txt", "model.safetensors", "tokenizer_config.json"} <= {
+        path.name for path in model_dir.iterdir()
+    }
+
+
+def test_the_export_carries_its_evaluation(base_path: Path) -> None:
+    description = json.loads((base_path / "1" / "assets.extra" / "tf_mlm.json").read_text())
+    assert description["evaluation"]["masks"] > 0
+    assert description["evaluation"]["step"] == 3
+
+
+def test_evaluate_compares_on_the_same_masks(
+    model_dir: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", model_dir, corpus, "--against", model_dir, "--rows", 16, "--json") == 0
+    one, other = json.loads(capsys.readouterr().out)
+    assert one == other
+    assert 0 <= one["top_1"] <= one["top_5"] <= 1
+
+
+@pytest.mark.parametrize("kind", ["model", "base", "version"])
+def test_fill_score_and_tokenize_any_target(
+    model_dir: Path, base_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = {"model": model_dir, "base": base_path, "version": base_path / "1"}[kind]
+    assert run("fill", target, "The [MASK] sat.", "[MASK] [MASK]", "--top-k", 2, "--json") == 0
+    one, two = json.loads(capsys.readouterr().out)
+    assert [len(one), len(two), len(two[0])] == [2, 2, 2]
+    assert run("score", target, "The cat sat.", "--json") == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["texts"][0]["score"] < 0
+    assert scored["pseudo_perplexity"] > 1
+    assert run("tokenize", target, "The cat", "--json") == 0
+    (tokens,) = json.loads(capsys.readouterr().out)
+    assert tokens[0]["token"] == "[CLS]"
+    assert "The cat"[tokens[1]["start"] : tokens[1]["end"]].lower() == tokens[1]["token"]
+
+
+def test_every_target_gives_the_same_fills(
+    model_dir: Path, base_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = []
+    for target in (model_dir, base_path):
+        assert run("fill", target, "The [MASK] sat on the [MASK].", "--targets", "cat,dog", "--json") == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    for one, other in zip(*(row for answer in answers for row in answer), strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a == {**b, "score": pytest.approx(b["score"], abs=1e-6)}
+
+
+def test_tables_for_people(model_dir: Path, base_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ("fill", model_dir, "The [MASK]."),
+        ("score", model_dir, "The cat."),
+        ("tokenize", model_dir, "The cat."),
+        ("inspect", model_dir),
+        ("inspect", base_path),
+    ):
+        assert run(*arguments) == 0
+        assert capsys.readouterr().out.strip()
+
+
+def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", base_path) == 0
+    assert "without XLA: runs on any stock server" in " ".join(capsys.readouterr().out.split())
+    assert run("inspect", base_path / "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
+
+
+def test_vocab_writes_the_size_asked_for(corpus: Path, tmp_path: Path) -> None:
+    assert run("vocab", corpus, "--output", tmp_path / "vocab.txt", "--size", 50) == 0
+    assert len((tmp_path / "vocab.txt").read_text().splitlines()) <= 50
+
+
+def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Path) -> None:
+    records = tmp_path / "ids.tfrecord"
+    assert run("tokenize", model_dir, corpus, "--to-tfrecord", records, "--json") == 0
+    settings = ["--steps", 1, "--length", 16, "--batch-size", 8, "--held-out", 0.2, "--json"]
+    assert run("train", records, "--from", model_dir, "--output", tmp_path / "again", *settings) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["export", "{model}", "{base}", "--version", "1"], 1, "Version 1 already exists"),
+        (["export", "{model}", "{base}", "--version", "one"], 2, "'one' is not a valid integer"),
+        (["export", "{model}", "{base}", "--length-buckets", "16,x"], 2, "list of whole numbers"),
+        (["export", "{model}", "{base}", "--length-buckets", "16,8"], 1, "ascending order"),
+        (["export", "{model}", "{base}", "--length-buckets", "16,999"], 1, "positions for 16 tokens"),
+        (["export", "/nowhere", "{base}"], 1, "`/nowhere` is not a directory"),
+        (["fill", "{model}", "no mask"], 1, "Every text must contain the mask token [MASK]"),
+        (["fill", "{model}"], 2, "Missing argument"),
+        (["fill", "/nowhere", "[MASK]"], 1, "A target must be a model directory"),
+        (["fill", "grpc://nonsense", "[MASK]"], 1, "A target must look like grpc://host:8500/name"),
+        (["score", "{model}"], 2, "Give at least one text"),
+        (["serve", "{empty}"], 1, "at least one numbered version"),
+        (["inspect", "{empty}"], 1, "neither a model directory"),
+        (["train", "/nowhere/*.txt", "--output", "{empty}"], 1, "/nowhere"),
+        (
+            ["train", "{corpus}", "--output", "{empty}", "--mask-rate", "1.5"],
+            1,
+            "`mask_rate` must lie between 0",
+        ),
+        (
+            ["train", "{corpus}", "--output", "{empty}", "--heads", "3", "--hidden-size", "16"],
+            1,
+            "must divide",
+        ),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_mistakes_get_one_line_that_says_what_to_do(
+    arguments: list[str],
+    code: int,
+    message: str,
+    model_dir: Path,
+    base_path: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"model": model_dir, "base": base_path, "corpus": corpus, "empty": tmp_path}
+    assert run(*(argument.format(**places) for argument in arguments)) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    if code == 1:
+        assert len(error.strip().splitlines()) == 1

@@ -1,0 +1,147 @@
+"""The same question through every door gives the same answer: Python, SavedModel, gRPC and REST."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mlm.model.fill_mask import FillMask
+from tf_mlm.model.inference import Inference
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.serving.client import Client, ClientError
+from tf_mlm.serving.server import ModelServer, ServerOptions
+from tf_mlm.signatures import PORTABLE, SIGNATURES
+
+TEXTS = ["the [MASK] sat on a mat .", "a [MASK] cat [MASK] ?", "[MASK]"]
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "serving_default": {"text": TEXTS},
+    "score_targets": {"text": TEXTS, "targets": [["cat", "dog"]] * 3},
+    "pseudo_log_likelihood": {"text": ["the cat sat .", "dogs", ""]},
+    "encode": {"text": TEXTS},
+    "tokenize": {"text": ["The cats,  sat", ""]},
+    "predict_masked": {
+        "token_ids": [[2, 5, 4, 3], [2, 4, 3, 0]],
+        "lengths": [4, 3],
+        "segment_ids": [[0, 0, 0, 0], [0, 0, 0, 0]],
+        "mask_positions": [[2, 1], [1, 0]],
+    },
+    "masked_lm_head": {
+        "hidden_states": np.linspace(-1, 1, 2 * 3 * 16, dtype=np.float32).reshape(2, 3, 16).tolist(),
+        "mask_positions": [[2, 0], [1, 1]],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_export: Path) -> Iterator[ModelServer]:
+    options = ServerOptions(model_name="mlm", model_base_path=str(tiny_export.parent), rest_port=0)
+    with ModelServer(options) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["grpc", "http"])
+def client(request: pytest.FixtureRequest, server: ModelServer) -> Iterator[Client]:
+    port = server.grpc_port if request.param == "grpc" else server.rest_port
+    with Client(f"{request.param}://127.0.0.1:{port}/mlm") as client:
+        yield client
+
+
+def as_arrays(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
+    return {alias: tf.constant(value) for alias, value in inputs.items()}
+
+
+@pytest.fixture(scope="module")
+def in_python(tiny_model: MaskedLM) -> dict[str, dict[str, np.ndarray]]:
+    from conftest import BUCKETS
+
+    inference = Inference(tiny_model, buckets=BUCKETS, top_k=5, xla=False)
+    answers = {
+        "serving_default": inference.fill,
+        "score_targets": inference.score_targets,
+        "pseudo_log_likelihood": inference.pseudo_log_likelihood,
+        "encode": inference.encode,
+        "tokenize": inference.tokenize,
+        "predict_masked": inference.predict_masked,
+        "masked_lm_head": inference.masked_lm_head,
+    }
+    return {
+        name: {alias: value.numpy() for alias, value in answers[name](**as_arrays(inputs)).items()}
+        for name, inputs in QUESTIONS.items()
+    }
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for alias, value in one.items():
+        assert np.shape(value) == np.shape(other[alias]), alias
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, other[alias], atol=1e-5, err_msg=alias)
+        else:
+            np.testing.assert_array_equal(value, other[alias], err_msg=alias)
+
+
+def test_every_signature_is_asked() -> None:
+    assert set(QUESTIONS) == {signature.name for signature in SIGNATURES}
+
+
+@pytest.mark.parametrize("suffix", ["", PORTABLE])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_served_signature_answers_as_python_does(
+    client: Client, in_python: dict[str, dict[str, np.ndarray]], name: str, suffix: str
+) -> None:
+    assert_same(in_python[name], client.predict(QUESTIONS[name], name + suffix))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_saved_model_answers_as_python_does(
+    tiny_export: Path, in_python: dict[str, dict[str, np.ndarray]], name: str
+) -> None:
+    function = tf.saved_model.load(str(tiny_export)).signatures[name + PORTABLE]
+    answer = {alias: value.numpy() for alias, value in function(**as_arrays(QUESTIONS[name])).items()}
+    assert_same(in_python[name], answer)
+
+
+@pytest.mark.parametrize("targets", [None, ["cat", "dogs", "dog"]])
+@pytest.mark.parametrize("text", [TEXTS, TEXTS[0], TEXTS[1]], ids=["batch", "one mask", "two masks"])
+def test_clients_fill_as_fill_mask_does(
+    client: Client, tiny_model: MaskedLM, text: Any, targets: list[str] | None
+) -> None:
+    def flat(value: Any) -> list[dict[str, Any]]:
+        return [value] if isinstance(value, dict) else [fill for item in value for fill in flat(item)]
+
+    expected = flat(FillMask(tiny_model)(text, top_k=2, targets=targets))
+    found = flat(client.fill(text, top_k=2, targets=targets))
+    assert found == [{**fill, "score": pytest.approx(fill["score"], abs=1e-5)} for fill in expected]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "signature", "message"),
+    [
+        ({"text": ["no mask"]}, "serving_default", r"must contain the mask token \[MASK\]"),
+        ({"text": ["the " * 40 + "[MASK]"]}, "serving_default", "No mask may lie beyond the length limit"),
+        (
+            {**QUESTIONS["predict_masked"], "mask_positions": [[9, 0], [0, 0]]},
+            "predict_masked",
+            "`mask_positions` must lie in",
+        ),
+    ],
+)
+def test_bad_input_is_an_invalid_argument_and_the_server_stays_up(
+    client: Client, inputs: dict[str, Any], signature: str, message: str
+) -> None:
+    with pytest.raises(ClientError, match=message) as caught:
+        client.predict(inputs, signature)
+    assert caught.value.code.name == "INVALID_ARGUMENT"
+    assert client.fill("the [MASK] sat", top_k=1)
+
+
+def test_status_and_metadata(client: Client) -> None:
+    assert [entry["state"] for entry in client.status()] == ["AVAILABLE"]
+    metadata = client.metadata()
+    assert {signature.name for signature in SIGNATURES} <= set(metadata)
+    assert metadata["serving_default"].inputs["text"].dtype == "string"
