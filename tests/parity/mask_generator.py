@@ -43,6 +43,8 @@ def certain(quick: bool) -> Measurements:
     for rate, mask_rate, length, (kind, inputs) in itertools.product(
         (0.0, 1.0), (0.0, 1.0), (None, 5, 9), _inputs().items()
     ):
+        if quick and (rate == 0 or length == 9):
+            continue
         ours, theirs = _both(
             mask_selection_rate=rate,
             mask_selection_length=length,

@@ -73,4 +73,4 @@ def test_the_tool_prints_the_claims_it_is_asked_for() -> None:
     assert process.returncode == 0, process.stderr
     [row] = json.loads(process.stdout)
     assert row["holds"]
-    assert row["cases"] == 36
+    assert row["cases"] == 12
