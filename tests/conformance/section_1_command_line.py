@@ -52,6 +52,14 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "INVALID_ARGUMENT: You cannot configure all",
     ),
     "model config file that does not exist": (["--model_config_file=/nowhere/models.config"], "NOT_FOUND"),
+    "ALTS together with TLS": (
+        [
+            "--model_base_path=/nowhere",
+            "--use_alts_credentials=true",
+            "--ssl_config_file=/nowhere/ssl.config",
+        ],
+        "Failed to start server. Error: INVALID_ARGUMENT: ",
+    ),
     "relative model base path": (
         ["--model_base_path=models/half", "--model_name=half"],
         "INVALID_ARGUMENT: Expected model half to have an absolute path or URI; got base_path()=models/half",
@@ -102,6 +110,9 @@ def flag_server(launcher: Launcher) -> Process:
             "stray",
             "--model_name=replaced_by_the_last",
             *model_flags(launcher),
+            "--model_name",
+            "not_understood",
+            "-model_name=nor_this",
             "--enable_grpc_healthcheck_service",
             f"--grpc_socket_path={launcher.directory('socket') / 'grpc.sock'}",
             "--grpc_channel_arguments=grpc.max_connection_age_ms=600000,grpc.lb_policy_name=grpclb,grpc.so_reuseaddr=1",
@@ -130,7 +141,7 @@ def flag_server(launcher: Launcher) -> Process:
     return launcher.shared("flags", arguments)
 
 
-@flags.case("a repeated flag: the last one wins")
+@flags.case("a repeated flag: the last one wins; `--name value` and `-name=value` are not flags")
 def _(launcher: Launcher) -> None:
     close(flag_server(launcher).predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -17,7 +18,7 @@ from conformance.case import Needs, Section
 from conformance.expectations import close, contains, equal, eventually, rpc_error
 from conformance.launcher import Launcher, Process
 from conformance.section_1_command_line import NO_RETRIES, failed, model_flags
-from conformance.server import Server, examples_input, model_spec
+from conformance.server import Reply, Server, examples_input, model_spec
 
 shared = Section("5.1 Batches", Needs.BATCHING)
 parameters = Section("5.2 Batching parameters", Needs.LAUNCHER)
@@ -261,11 +262,15 @@ PER_MODEL: Mapping[str, str | None] = {
 }
 
 
+def per_model_base(launcher: Launcher) -> Path:
+    return launcher.repository.directory / "per_model"
+
+
 def per_model_server(launcher: Launcher) -> Process:
     """A server with one batch thread and a parameter file in each version directory that needs one."""
 
     def flags() -> list[str]:
-        root = launcher.directory("per_model")
+        root = per_model_base(launcher)
         for name, text in PER_MODEL.items():
             source = "slow" if name == "narrow" else "batch_view"
             version = launcher.repository.copy_model(source, "1", root / name / "1")
@@ -281,6 +286,8 @@ def per_model_server(launcher: Launcher) -> Process:
             "--enable_batching=true",
             f"--batching_parameters_file={threads}",
             "--enable_per_model_batching_parameters=true",
+            "--rest_api_timeout_in_ms=2000",
+            "--max_num_load_retries=0",
         ]
 
     return launcher.shared("per_model", flags)
@@ -316,7 +323,7 @@ def _(launcher: Launcher) -> None:
 @parameters.case("a full queue: UNAVAILABLE with both numbers, and 503")
 def _(launcher: Launcher) -> None:
     server = per_model_server(launcher)
-    busy = {"x": [1.0], "steps": [400]}
+    busy = {"x": [1.0], "steps": [150]}
 
     def grpc_errors() -> str:
         try:
@@ -339,6 +346,39 @@ def _(launcher: Launcher) -> None:
         assert "" in answers, "some requests must have been answered"
 
     eventually(full)
+
+
+@parameters.case("a request that expires in the queue: 429")
+def _(launcher: Launcher) -> None:
+    server = per_model_server(launcher)
+
+    def work(steps: int) -> dict[str, np.ndarray]:
+        return server.predict("narrow", {"x": [1.0], "steps": [steps]}, timeout=120)
+
+    work(1)
+    steps = round(
+        500 * 5 / timed(lambda: work(500))
+    )  # keeps the only batch thread busy for some five seconds
+    body = {"signature_name": "doubled", "inputs": [[1.0, 2.0]]}
+
+    def late() -> Reply:
+        time.sleep(0.5)  # behind the request that takes the thread
+        return server.post(f"{M}/unpadded:predict", body)
+
+    _, reply = together(lambda: work(steps), late)
+    equal(reply.status, 429, f"HTTP status (body {reply.text[:200]!r})")
+    contains(reply.error, "Run() timeout exceeded while waiting in batching queue")
+    equal(server.post(f"{M}/unpadded:predict", body).status, 200, "HTTP status once the thread is free")
+
+
+@parameters.case("a malformed per-model file fails the load of that version")
+def _(launcher: Launcher) -> None:
+    server = per_model_server(launcher)
+    models = per_model_base(launcher) / "unbatched"
+    version = launcher.repository.copy_model("batch_view", "1", models / "making")
+    (version / "batching_params.pbtxt").write_text("max_batch_size: 8")
+    version.rename(models / "2")
+    eventually(lambda: equal(server.states("unbatched"), {2: "END", 1: "AVAILABLE"}, "states"))
 
 
 @parameters.case("large batches are split to the execution size and put together again")

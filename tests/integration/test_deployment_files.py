@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +270,9 @@ def test_roll_outs_and_evictions_keep_pods_up() -> None:
 def test_start_up_has_time_to_warm_up() -> None:
     probe = container()["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 600
+
+
+def test_the_embedded_server_knows_the_same_flags() -> None:
+    command = [sys.executable, "-m", "tf_mlm.serving.model_server", "--help"]
+    usage = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+    assert set(re.findall(r"--(\w+)", usage)) >= FLAGS
