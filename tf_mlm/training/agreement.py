@@ -71,7 +71,8 @@ def check_agreement(strategy: tf.distribute.Strategy, options: Mapping[str, Any]
     if different:
         own_values = ", ".join(f"{name}={options[name]!r}" for name in different)
         raise ConfigError(
-            f"All workers must be started with the same options and files. They differ in {', '.join(different)}. "
+            "All workers must be started with the same options and files. They differ in "
+            f"{', '.join(different)}. "
             f"Received on this worker: {own_values}. Start every worker with the same command."
         )
 

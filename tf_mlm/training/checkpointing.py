@@ -97,7 +97,8 @@ class Checkpoints:
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(
-                f"The checkpoint of step {step} could not be written to `{self.directory}`: {error.strerror or error}. "
+                f"The checkpoint of step {step} could not be written to `{self.directory}`: "
+                f"{error.strerror or error}. "
                 f"{self._last_good()} Free some space and run the same command again."
             ) from error
         self._prune()
@@ -151,8 +152,8 @@ class Checkpoints:
         ]
         if wrong:
             raise ConfigError(
-                f"`{checkpoint.directory}` must hold exactly the variables of this model. Received differences in "
-                f"{', '.join(wrong[:5])}. Choose another output directory."
+                f"`{checkpoint.directory}` must hold exactly the variables of this model. Received "
+                f"differences in {', '.join(wrong[:5])}. Choose another output directory."
             )
         for name, variable in variables.items():
             variable.assign(values[name])
@@ -168,7 +169,8 @@ class Checkpoints:
                 for name in changed
             )
             raise ConfigError(
-                f"A run is resumed with the options it was started with; {details}. Give the old value to continue "
+                f"A run is resumed with the options it was started with; {details}. Give the old value to "
+                "continue "
                 f"from step {checkpoint.step}, or another output directory (or --fresh) to start anew."
             )
 
@@ -216,9 +218,7 @@ def _flush_directory(path: Path) -> None:
 
 def _value(variable: tf.Variable) -> np.ndarray:
     # A distributed variable holds the same value on every replica; reading it takes one of them.
-    return np.ascontiguousarray(
-        variable.numpy() if hasattr(variable, "numpy") else variable.read_value().numpy()
-    )
+    return np.array(variable.numpy())
 
 
 def _verify(directory: Path) -> Checkpoint:

@@ -35,7 +35,8 @@ def find_files(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
             or a file is empty.
     """
     found: dict[Path, None] = {}
-    for pattern in map(os.fspath, patterns):
+    for given in patterns:
+        pattern = os.fspath(given)
         matches = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
         if not matches:
             raise ConfigError(
@@ -84,6 +85,7 @@ def read_documents(files: Sequence[Path], *, text_field: str = "text") -> Iterat
     """
     for path in files:
         lines = _lines(path)
+        pieces: Iterator[str]
         if kind_of(path) == "json":
             pieces = (
                 piece
@@ -127,7 +129,8 @@ def _lines(path: Path) -> Iterator[str]:
                 if b"\0" in chunk:
                     raise ConfigError(
                         f"A training file must be UTF-8 text. Received: `{path}`, which is binary: line "
-                        f"{line + chunk[: chunk.index(0)].count(10)} holds a zero byte. Extract its text first."
+                        f"{line + chunk[: chunk.index(0)].count(10)} holds a zero byte. Extract its text "
+                        "first."
                     )
                 *full, rest = (rest + chunk).split(b"\n")
                 for text in full:
@@ -140,7 +143,8 @@ def _lines(path: Path) -> Iterator[str]:
                         rest = rest[cut:]
                 if len(rest) > LONGEST_RUN:
                     raise ConfigError(
-                        f"Text must have white space or line ends. Received: `{path}`, line {line} runs on for "
+                        f"Text must have white space or line ends. Received: `{path}`, line {line} runs "
+                        "on for "
                         f"more than {LONGEST_RUN} bytes. Break it into lines, or remove it."
                     )
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -156,7 +160,8 @@ def _decode(text: bytes, path: Path, line: int) -> str:
         return text.decode("utf-8").rstrip("\r").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"A training file must be UTF-8 text. Received: `{path}`, line {line}, byte 0x{text[error.start]:02x}. "
+            f"A training file must be UTF-8 text. Received: `{path}`, line {line}, byte "
+            f"0x{text[error.start]:02x}. "
             "Convert it, for example with `iconv -t UTF-8`, or extract its text first."
         ) from None
 

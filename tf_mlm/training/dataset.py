@@ -18,6 +18,11 @@ from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.step import Batch
+from tf_mlm.training.token_store import Rows
+
+ROWS_PER_CALL = 4096
+EVALUATION_SEED = 0
+"""The masks of an evaluation do not follow the run's seed, so that runs can be compared."""
 
 
 def mask_generator(vocabulary: Vocabulary, config: TrainConfig, *, seed: int) -> MaskedLMMaskGenerator:
@@ -50,7 +55,8 @@ class RowOrder:
         if rows < batch_size:
             raise ConfigError(
                 "The training rows must fill one batch. "
-                f"Received: {rows} rows and batch_size={batch_size}. Lower `batch_size` or `length`, or add text."
+                f"Received: {rows} rows and batch_size={batch_size}. Lower `batch_size` or `length`, or "
+                "add text."
             )
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self._permutation = functools.lru_cache(maxsize=2)(self._draw)
@@ -68,32 +74,56 @@ class RowOrder:
 
 
 def training_batches(
-    rows: np.ndarray, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
+    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
 ) -> tf.data.Dataset:
     """The global batches of steps `first_step` to `steps` - 1, as `Batch`es of static shape.
 
     Args:
-        rows: integer [rows, length], packed token ids.
+        rows: packed token ids.
         vocabulary: for the ids of mask and special tokens.
         config: batch size, masks, seed.
         first_step: where to begin; a resumed run begins where it stopped.
         steps: where to end.
     """
-    order = RowOrder(len(rows), config.batch_size, config.seed)
+    order = RowOrder(len(rows.lengths), config.batch_size, config.seed)
     generator = mask_generator(vocabulary, config, seed=config.seed)
+    if config.masking == "static":
+        once = _mask_once(generator, rows, config)
+        return tf.data.Dataset.from_generator(
+            lambda: (Batch(*(x[order(step)] for x in once)) for step in range(first_step, steps)),
+            output_signature=Batch(
+                *(tf.TensorSpec([config.batch_size, *x.shape[1:]], x.dtype) for x in once)
+            ),
+        )
 
-    def read() -> Iterator[tuple[int, np.ndarray]]:
+    def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for step in range(first_step, steps):
-            chosen = order(step)
-            yield step, rows[chosen].astype(np.int32)
+            yield step, *rows.take(order(step))
 
-    signature = (tf.TensorSpec([], tf.int64), tf.TensorSpec([config.batch_size, config.length], tf.int32))
+    signature = (
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([config.batch_size, config.length], tf.int32),
+        tf.TensorSpec([config.batch_size], tf.int32),
+    )
     dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
     return dataset.map(
-        lambda step, token_ids: _masked(generator, step, token_ids, config),
+        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+
+
+def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig) -> Batch:
+    """All rows with one set of masks each, as arrays in memory."""
+    masked = tf.function(
+        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
+        reduce_retracing=True,
+    )
+    parts = []
+    for first in range(0, len(rows.lengths), ROWS_PER_CALL):
+        token_ids, lengths = rows.take(slice(first, first + ROWS_PER_CALL))
+        parts.append(masked(tf.constant(first, tf.int64), tf.constant(token_ids), tf.constant(lengths)))
+    return Batch(*(np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)))
 
 
 def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -104,7 +134,7 @@ def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> t
     if replicas == 1:
         return dataset.prefetch(4)
 
-    def cut(*batch: tf.Tensor) -> tf.data.Dataset:
+    def cut(batch: Batch) -> tf.data.Dataset:
         parts = [
             tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]])[first : first + own]
             for x in batch
@@ -114,38 +144,37 @@ def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> t
     return dataset.flat_map(cut).prefetch(4)
 
 
-EVALUATION_SEED = 0
-"""The masks of an evaluation do not follow the run's seed, so that runs can be compared."""
-
-
 def evaluation_batches(
-    rows: np.ndarray, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
+    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
 ) -> Iterator[Batch]:
     """Up to `evaluation_rows` rows, spread evenly, with the same masks whenever the seed is the same.
 
     The last batch is filled up by copies of its first row with weight 0: every shape is static.
     """
     generator = mask_generator(vocabulary, config, seed=seed)
-    if len(rows) > config.evaluation_rows:
-        rows = rows[np.linspace(0, len(rows) - 1, config.evaluation_rows).astype(int)]
-    size = config.batch_size
-    for index in range(-(-len(rows) // size)):
-        part = rows[index * size : (index + 1) * size].astype(np.int32)
-        missing = size - len(part)
-        token_ids = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
-        batch = _masked(generator, tf.constant(index, tf.int64), tf.constant(token_ids), config)
+    count, size = min(len(rows.lengths), config.evaluation_rows), config.batch_size
+    chosen = np.linspace(0, len(rows.lengths) - 1, count).astype(int)
+    for index in range(-(-count // size)):
+        part = chosen[index * size : (index + 1) * size]
+        padded = np.concatenate([part, np.repeat(part[:1], size - len(part))])
+        token_ids, lengths = (tf.constant(x) for x in rows.take(padded))
+        batch = _masked(generator, tf.constant(index, tf.int64), token_ids, lengths, config)
         real = tf.cast(tf.range(size) < len(part), tf.float32)[:, tf.newaxis]
         yield batch._replace(mask_weights=batch.mask_weights * real)
 
 
 def _masked(
-    generator: MaskedLMMaskGenerator, step: tf.Tensor, token_ids: tf.Tensor, config: TrainConfig
+    generator: MaskedLMMaskGenerator,
+    step: tf.Tensor,
+    token_ids: tf.Tensor,
+    lengths: tf.Tensor,
+    config: TrainConfig,
 ) -> Batch:
     batch, length = token_ids.shape
     masked = generator(token_ids, step=step)
     return Batch(
         token_ids=tf.ensure_shape(tf.cast(masked["token_ids"], tf.int32), [batch, length]),
-        lengths=tf.fill([batch], length),
+        lengths=lengths,
         mask_positions=tf.ensure_shape(tf.cast(masked["mask_positions"], tf.int32), [batch, config.masks]),
         mask_ids=tf.ensure_shape(tf.cast(masked["mask_ids"], tf.int32), [batch, config.masks]),
         mask_weights=tf.ensure_shape(tf.cast(masked["mask_weights"], tf.float32), [batch, config.masks]),

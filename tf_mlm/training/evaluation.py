@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training.per_replica import PerReplica
 from tf_mlm.training.step import Batch
-from tf_mlm.training.strategy import compiles_whole_step
 
 LOGIT_BYTES = 64 * 2**20
 TOP = 5
@@ -69,10 +69,7 @@ class Evaluator:
     ) -> None:
         self._model = model
         self._strategy = strategy or tf.distribute.get_strategy()
-        jit = compile and not compiles_whole_step(self._strategy)
-        self._sums = (
-            tf.function(self._batch_sums, jit_compile=True, autograph=False) if jit else self._batch_sums
-        )
+        self._sums = PerReplica(lambda _, batch: self._batch_sums(batch), self._strategy, compile=compile)
         self._run = tf.function(self._distributed, autograph=False)
 
     def __call__(self, batches: Iterable[Batch]) -> Evaluation:
@@ -105,7 +102,7 @@ class Evaluator:
         )
 
     def _distributed(self, batch: Batch) -> tf.Tensor:
-        sums = self._strategy.run(self._sums, args=(batch,))
+        sums = self._strategy.run(self._sums.__call__, args=(batch,))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
     def _batch_sums(self, batch: Batch) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_mlm.training.dataset import share_of
 from tf_mlm.training.loss import LossSums
+from tf_mlm.training.per_replica import PerReplica
 from tf_mlm.training.step import METRICS, Batch, TrainStep
 from tf_mlm.training.strategy import compiles_whole_step
 
@@ -25,18 +26,15 @@ class TrainLoop:
 
     def __init__(self, step: TrainStep, strategy: tf.distribute.Strategy, *, compile: bool = True) -> None:
         self._step, self._strategy = step, strategy
-        # On TPU, `strategy.run` compiles the whole replica function, collectives included.
-        jit = compile and not compiles_whole_step(strategy)
 
-        def compiled(function: Any) -> Any:
-            return tf.function(function, jit_compile=True, autograph=False) if jit else function
+        def update(replica: int, sums: LossSums, gradients: list[tf.Tensor]) -> tf.Tensor:
+            return step.update(sums, gradients, local=lambda variable: self._local(variable, replica))
 
-        self._whole = compiled(step)
-        self._sums = compiled(lambda batch, shard: step.sums(batch, shard=shard))
-        self._updates = {
-            index: compiled(lambda sums, gradients, index=index: self._update(sums, gradients, index))
-            for index in range(self._local_replicas())
-        }
+        self._whole = PerReplica(lambda _, batch: step(batch), strategy, compile=compile)
+        self._sums = PerReplica(
+            lambda _, batch, shard: step.sums(batch, shard=shard), strategy, compile=compile
+        )
+        self._update = PerReplica(update, strategy, compile=compile)
         self._run = tf.function(self._steps)
 
     def distribute(self, batches: tf.data.Dataset) -> Iterator[Any]:
@@ -62,19 +60,12 @@ class TrainLoop:
             return self._whole(batch)
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group
-        sums, gradients = self._sums(batch, tf.convert_to_tensor(replica))
+        sums, gradients = self._sums(batch, replica)
         summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [*sums, *gradients])
-        sums, gradients = LossSums(*summed[:3]), summed[3:]
+        return self._update(LossSums(*summed[:3]), summed[3:])
+
+    def _local(self, variable: tf.Variable, replica: int) -> tf.Variable:
+        """The copy of a variable that a replica updates: sums are equal everywhere, so copies stay so."""
         if compiles_whole_step(self._strategy):
-            return self._step.update(sums, gradients)  # a TPU replica sees its own copies by itself
-        # Each replica updates the copies on its own device: sums are equal everywhere, so copies stay so.
-        return self._updates[int(replica) % len(self._updates)](sums, gradients)
-
-    def _update(self, sums: LossSums, gradients: list[tf.Tensor], index: int) -> tf.Tensor:
-        def local(variable: tf.Variable) -> tf.Variable:
-            return self._strategy.experimental_local_results(variable)[index]
-
-        return self._step.update(sums, gradients, local=local)
-
-    def _local_replicas(self) -> int:
-        return len(self._strategy.experimental_local_results(self._step.optimizer.step))
+            return variable  # on TPU a variable stands for the copy of whoever uses it
+        return self._strategy.experimental_local_results(variable)[replica]

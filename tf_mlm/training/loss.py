@@ -48,7 +48,8 @@ def plain_sums(
     Example:
         >>> import tensorflow as tf
         >>> from tf_mlm.training.loss import plain_sums
-        >>> sums = plain_sums(tf.zeros([1, 2]), tf.zeros([4, 2]), tf.zeros([4]), tf.constant([3]), tf.ones([1]))
+        >>> states, table, bias = tf.zeros([1, 2]), tf.zeros([4, 2]), tf.zeros([4])
+        >>> sums = plain_sums(states, table, bias, tf.constant([3]), tf.ones([1]))
         >>> round(float(sums.loss), 4)  # ln 4
         1.3863
     """
@@ -82,8 +83,10 @@ def fused_sums(
     rows, vocab = states.shape[0], table.shape[0]
     if rows is None or vocab is None:
         raise ValueError(
-            "The fused loss needs a known number of rows and vocabulary entries: it cuts them into slices when "
-            f"traced. Received: states {states.shape}, table {table.shape}. Fix the batch size or use `plain_sums`."
+            "The fused loss needs a known number of rows and vocabulary entries: it cuts them into slices "
+            "when "
+            f"traced. Received: states {states.shape}, table {table.shape}. Fix the batch size or use "
+            "`plain_sums`."
         )
     # The gradient flows through the per-row losses only; the best ids come along for the accuracy.
     losses, best = _sliced_cross_entropy(rows, _Slices(vocab, rows, slice_bytes))(
@@ -111,7 +114,8 @@ def _weighted(losses: tf.Tensor, best: tf.Tensor, targets: tf.Tensor, weights: t
 
 
 class _Slices:
-    """Equal slices of the vocabulary; when they do not divide it, the last one reaches back over its neighbour."""
+    """Equal slices of the vocabulary; when they do not divide it, the last one reaches back over its "
+    "neighbour."""
 
     def __init__(self, vocab: int, rows: int, slice_bytes: int) -> None:
         least = min(vocab, max(1, -(-4 * rows * vocab // slice_bytes)))
@@ -146,7 +150,8 @@ class _Slices:
 
 
 def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """The function (states, table, bias, targets) → (losses [rows], best ids [rows]) with its own gradient."""
+    """The function (states, table, bias, targets) → (losses [rows], best ids [rows]) with its own "
+    "gradient."""
 
     @tf.custom_gradient
     def cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def]

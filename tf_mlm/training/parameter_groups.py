@@ -59,7 +59,8 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
         lowest = int(train.removeprefix("last:"))
         if lowest > len(depth) - 1:
             raise ConfigError(
-                f"`train` asks for the last {lowest} encoder layers. Received: a model with {len(depth) - 1}. "
+                f"`train` asks for the last {lowest} encoder layers. Received: a model with "
+                f"{len(depth) - 1}. "
                 f"Use last:{len(depth) - 1} or all."
             )
     height_of = {id(variable): height for height, group in depth.items() for variable in group}
@@ -74,11 +75,13 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
 
 
 def _heights(model: MaskedLM, *, needed: bool) -> dict[int, Sequence[tf.Variable]]:
-    """Encoder variables by how far below the head they stand: 1 is the last layer, the largest the embeddings."""
+    """Encoder variables by how far below the head they stand: 1 is the last layer, the largest the "
+    "embeddings."""
     encoder = model.encoder
     if not isinstance(encoder, tf.Module):
         raise ConfigError(
-            f"The encoder must be a tf.Module, so that its variables can be found. Received: {type(encoder).__name__}."
+            "The encoder must be a tf.Module, so that its variables can be found. Received: "
+            f"{type(encoder).__name__}."
         )
     blocks = list(getattr(encoder, "blocks", ()))
     if needed and not blocks:

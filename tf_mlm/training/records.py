@@ -91,7 +91,7 @@ def write_token_records(
     target = Path(output)
     if target.exists():
         raise ConfigError(f"`{target}` must not exist yet. Remove it, or choose another name.")
-    documents = read_documents([path for path in find_files(files)], text_field=text_field)
+    documents = read_documents(find_files(files), text_field=text_field)
     digest = vocabulary_digest(preprocessor.vocabulary).encode()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     options = tf.io.TFRecordOptions(compression_type="GZIP" if target.suffix == ".gz" else "")
@@ -134,13 +134,15 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[np.ndarra
             made_with = list(features[VOCABULARY].bytes_list.value)
             if made_with and made_with[0] != digest:
                 raise ConfigError(
-                    f"Token ids must come from the vocabulary of the model. Received: `{path}`, made with vocabulary "
+                    f"Token ids must come from the vocabulary of the model. Received: `{path}`, made with "
+                    "vocabulary "
                     f"{made_with[0].decode()}, and a model with {digest.decode()}. Tokenize the text again."
                 )
             ids = np.asarray(features[IDS].int64_list.value, np.int64)
             if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary.size:
                 raise ConfigError(
-                    f"Token ids must lie in [0, {vocabulary.size}). Received: `{path}` with {ids.min()} to {ids.max()}."
+                    f"Token ids must lie in [0, {vocabulary.size}). Received: `{path}` with {ids.min()} "
+                    f"to {ids.max()}."
                 )
             yield ids.astype(np.int32)
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:

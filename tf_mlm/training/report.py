@@ -72,10 +72,11 @@ class Report:
 
     def steps(self, step: int, values: np.ndarray, tokens_per_second: float) -> None:
         """The `METRICS` of the steps up to `step` since the last call, float32 [steps, metrics]."""
-        metrics = dict(zip(METRICS, np.mean(values, axis=0, dtype=np.float64).tolist(), strict=True))
+        metrics = {name: float(np.mean(column)) for name, column in zip(METRICS, values.T, strict=True)}
         self._record("step", step, {**metrics, "tokens_per_second": round(tokens_per_second, 1)})
         if self._progress is not None and self._task is not None:
-            status = f"loss {metrics['loss']:.3f}  accuracy {metrics['accuracy']:.3f}  {tokens_per_second:,.0f} tokens/s"
+            scores = f"loss {metrics['loss']:.3f}  accuracy {metrics['accuracy']:.3f}"
+            status = f"{scores}  {tokens_per_second:,.0f} tokens/s"
             self._progress.update(self._task, completed=step, status=status)
 
     def evaluation(self, step: int, evaluation: Evaluation, fills: Sequence[Mapping[str, Any]]) -> None:
@@ -85,7 +86,8 @@ class Report:
             return
         self._console.print(
             f"step {step}: held-out loss {evaluation.loss:.3f}, perplexity {evaluation.perplexity:.1f}, "
-            f"top-1 {evaluation.top_1:.3f}, top-5 {evaluation.top_5:.3f} (most frequent {evaluation.most_frequent:.3f})"
+            f"top-1 {evaluation.top_1:.3f}, top-5 {evaluation.top_5:.3f} (most frequent "
+            f"{evaluation.most_frequent:.3f})"
         )
         for fill in fills:
             guesses = ", ".join(f"{guess['token']} {guess['score']:.2f}" for guess in fill["guesses"])

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.training.token_store import Rows
 
 CONTEXT = 7  # tokens shown on each side
 
@@ -19,7 +20,7 @@ class SampleFills:
     Args:
         model: encoder and head.
         preprocessor: spells ids.
-        rows: integer [rows, length], held-out token ids.
+        rows: held-out token ids.
         count: number of samples at most.
         seed: of the choice.
     """
@@ -28,7 +29,7 @@ class SampleFills:
         self,
         model: MaskedLM,
         preprocessor: TextPreprocessor,
-        rows: np.ndarray,
+        rows: Rows,
         *,
         count: int = 3,
         seed: int = 0,
@@ -39,20 +40,22 @@ class SampleFills:
         continues = np.zeros(vocabulary.size, bool)
         continues[list(vocabulary.continuation_ids)] = True
         self._rows: list[np.ndarray] = []
+        self._lengths: list[int] = []
         self._places: list[int] = []
         draw = np.random.default_rng(seed)
-        for index in draw.permutation(len(rows))[: 10 * count]:
-            row = rows[index].astype(np.int32)
+        for index in draw.permutation(len(rows.lengths))[: 10 * count]:
+            row = rows.take(index).token_ids
             # A whole word, and not the first piece of a longer one.
             places = np.flatnonzero(whole_words[row[1:-1]] & ~continues[row[2:]]) + 1
             if len(places) and len(self._rows) < count:
                 self._rows.append(row)
+                self._lengths.append(int(rows.lengths[index]))
                 self._places.append(int(draw.choice(places)))
 
-        def top(token_ids: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = model(
-                token_ids, tf.fill([tf.shape(token_ids)[0]], tf.shape(token_ids)[1]), None, positions
-            )
+        def top(
+            token_ids: tf.Tensor, lengths: tf.Tensor, positions: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = model(token_ids, lengths, None, positions)
             best = tf.math.top_k(tf.nn.softmax(logits[:, 0]), 3)
             return best.values, best.indices
 
@@ -67,7 +70,11 @@ class SampleFills:
         places = np.array(self._places)
         hidden = token_ids[np.arange(len(places)), places]
         token_ids[np.arange(len(places)), places] = vocabulary.mask_id
-        scores, ids = self._top(tf.constant(token_ids), tf.constant(places[:, np.newaxis], tf.int32))
+        scores, ids = self._top(
+            tf.constant(token_ids),
+            tf.constant(self._lengths),
+            tf.constant(places[:, np.newaxis], tf.int32),
+        )
         fills = []
         for row, place, word, row_scores, row_ids in zip(
             token_ids, places, hidden, scores.numpy(), ids.numpy(), strict=True

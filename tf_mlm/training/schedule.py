@@ -14,8 +14,8 @@ def learning_rate_schedule(config: TrainConfig, steps: int | tf.Variable) -> Cal
     """The function from the number of finished steps (integer []) to the rate of the next one (float32 []).
 
     `steps`, the length of the run, may be a variable: then a compiled step need not be compiled
-    again when it changes. The warm-up climbs in equal parts and never starts at 0, so that the first step already counts;
-    linear and cosine reach 0 one step after the last.
+    again when it changes. The warm-up climbs in equal parts and never starts at 0, so that the
+    first step already counts; linear and cosine reach 0 one step after the last.
 
     Example:
         >>> import tensorflow as tf

@@ -30,7 +30,8 @@ def starting_vocabulary(
     *,
     write: bool = True,
 ) -> Vocabulary:
-    """The vocabulary given; else the one this run has learnt before; else a new one from the training documents.
+    """The vocabulary given; else the one this run has learnt before; else a new one from the training "
+    "documents.
 
     Raises:
         ConfigError: if there are only token ids to learn from.
@@ -38,14 +39,15 @@ def starting_vocabulary(
     if isinstance(given, Vocabulary):
         return given
     if given is not None:
-        return Vocabulary.read(given, tokenizer)
+        return Vocabulary.read(Path(given), tokenizer)
     path = run_directory / f"{config.vocabulary_size}-{VOCABULARY}"
     if path.exists():
         return Vocabulary.read(path, tokenizer)
     text_files = [file for file in files if kind_of(file) != "tfrecord"]
     if not text_files:
         raise ConfigError(
-            "Token ids say nothing without their vocabulary. Received: TFRecord files only. Give the vocabulary they "
+            "Token ids say nothing without their vocabulary. Received: TFRecord files only. Give the "
+            "vocabulary they "
             "were made with, or continue from a model directory with --from."
         )
     # Held-out documents must not even decide which words get a token of their own.
@@ -102,7 +104,8 @@ def loaded_model(directory: str | os.PathLike[str], config: TrainConfig) -> Mask
     model = load(directory, config.dtype, seed=config.seed)
     if model.preprocessor is None:
         raise ConfigError(
-            f"Training on text needs the model's tokenizer. Received: `{Path(directory)}`, which has none that this "
+            f"Training on text needs the model's tokenizer. Received: `{Path(directory)}`, which has none "
+            "that this "
             "package can run (see the warning above). Continue from a WordPiece model."
         )
     return model
@@ -114,8 +117,12 @@ def open_rows(
     model: MaskedLM,
     config: TrainConfig,
     console: Console | None,
+    *,
+    held_out: float | None = None,
 ) -> TokenStore:
     """The packed rows of the corpus, with a progress bar while they are made.
+
+    `held_out` stands in for the share that `config` names.
 
     Raises:
         ConfigError: if rows would be longer than the model's positions.
@@ -139,7 +146,7 @@ def open_rows(
             files,
             model.preprocessor,
             length=config.length,
-            held_out=config.held_out,
+            held_out=config.held_out if held_out is None else held_out,
             text_field=config.text_field,
             progress=lambda count: progress.advance(task, count),
         )

@@ -1,8 +1,8 @@
 """Documents packed into rows of token ids, tokenised once and kept on disk.
 
-`[CLS] document [SEP] document [SEP] ... [SEP]`: a side of the split is one stream of tokens cut into
-rows of one length, so no position is padding and every shape is static. The rows are a flat file
-that is mapped into memory; a week's corpus needs no more memory than a page's.
+`[CLS] document [SEP] document [SEP] ... [SEP]`: documents share rows, so that next to no position
+is padding and every shape is static. The rows are flat files that are mapped into memory; a week's
+corpus needs no more memory than a page's.
 """
 
 from __future__ import annotations
@@ -14,16 +14,33 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tf_mlm.config import ConfigError
+from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.corpus import is_held_out
 from tf_mlm.training.records import document_ids, vocabulary_digest
 
 INDEX = "index.json"
+SIDES = ("train", "held_out")
+TOKENS_PER_PACK = 1 << 18
+"""So many tokens are packed at a time; the last row of each pack is the only one with padding."""
+
+
+class Rows(NamedTuple):
+    """Packed rows: `token_ids` uint16 or int32 [rows, length] and `lengths` int32 [rows]."""
+
+    token_ids: np.ndarray
+    lengths: np.ndarray
+
+    def take(self, chosen: Any) -> Rows:
+        """The chosen rows as int32 arrays in memory."""
+        return Rows(self.token_ids[chosen].astype(np.int32), self.lengths[chosen].astype(np.int32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +48,13 @@ class TokenStore:
     """The packed rows of a corpus.
 
     Attributes:
-        train, held_out: uint16 or int32 [rows, length], mapped from disk.
+        train, held_out: the two sides of the split, mapped from disk.
         digest: fingerprint of all rows, the same wherever and however they were read.
         documents: number of training and of held-out documents.
     """
 
-    train: np.ndarray
-    held_out: np.ndarray
+    train: Rows
+    held_out: Rows
     digest: str
     documents: tuple[int, int]
 
@@ -54,8 +71,10 @@ def open_token_store(
 ) -> TokenStore:
     """The rows of `files`; read from `directory` if they were put there for the same files and settings.
 
+    `held_out` is the share of the documents to hold out; with 1 there is nothing to train on.
+
     Raises:
-        ConfigError: if the files hold no text, or too little for one row on each side.
+        ConfigError: if the files hold no text, or only documents for one side.
     """
     key = {
         "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
@@ -70,47 +89,59 @@ def open_token_store(
         _build(directory, key, files, preprocessor, length, held_out, text_field, progress)
         index = _read_index(directory)
         assert index is not None
-    sides = {
-        side: np.memmap(
-            directory / f"{side}.ids", index["dtype"], mode="r", shape=(index["rows"][side], length)
-        )
-        for side in ("train", "held_out")
-    }
+    sides = {side: _map_rows(directory, side, index, length) for side in SIDES}
     return TokenStore(sides["train"], sides["held_out"], index["digest"], tuple(index["documents"]))
 
 
 class _Packer:
     """Writes a stream of documents as rows."""
 
-    def __init__(self, path: Path, length: int, dtype: str, cls_id: int, sep_id: int) -> None:
-        self.stream = path.open("wb")
+    def __init__(self, directory: Path, side: str, length: int, dtype: str, vocabulary: Vocabulary) -> None:
+        self._ids = (directory / f"{side}.ids").open("wb")
+        self._lengths = (directory / f"{side}.lengths").open("wb")
         self.digest = hashlib.blake2b(digest_size=8)
         self.rows = self.documents = 0
-        self._content, self._dtype, self._cls_id, self._sep_id = length - 2, dtype, cls_id, sep_id
-        self._rest = np.zeros([0], np.int32)
+        self._length, self._dtype, self._vocabulary = length, dtype, vocabulary
+        self._waiting: list[np.ndarray] = []
+        self._waiting_tokens = 0
 
     def add(self, ids: np.ndarray) -> None:
-        """Appends a document; whole rows go to the file at once."""
-        tokens = np.concatenate([self._rest, ids, [self._sep_id]])
-        whole = len(tokens) // self._content
-        self._write(tokens[: whole * self._content])
-        self._rest = tokens[whole * self._content :]
+        """Appends a document."""
+        self._waiting.append(ids)
+        self._waiting_tokens += len(ids)
         self.documents += 1
+        if self._waiting_tokens >= TOKENS_PER_PACK:
+            self._pack()
 
-    def _write(self, tokens: np.ndarray) -> None:
-        rows = tokens.reshape(-1, self._content)
-        framed = np.pad(rows, ((0, 0), (1, 1)))
-        framed[:, 0], framed[:, -1] = self._cls_id, self._sep_id
-        data = np.ascontiguousarray(framed, self._dtype).tobytes()
-        self.stream.write(data)
-        self.digest.update(data)
-        self.rows += len(rows)
+    def _pack(self) -> None:
+        documents = tf.RaggedTensor.from_row_lengths(
+            np.concatenate(self._waiting), [len(ids) for ids in self._waiting]
+        )
+        vocabulary = self._vocabulary
+        blocks = pack_documents(
+            documents,
+            self._length,
+            cls_id=vocabulary.cls_id,
+            sep_id=vocabulary.sep_id,
+            pad_id=vocabulary.pad_id,
+        )
+        for stream, values in (
+            (self._ids, blocks.token_ids.numpy().astype(self._dtype)),
+            (self._lengths, blocks.lengths.numpy().astype(np.int32)),
+        ):
+            stream.write(values.tobytes())
+            self.digest.update(values.tobytes())
+        self.rows += int(blocks.lengths.shape[0])
+        self._waiting, self._waiting_tokens = [], 0
 
     def close(self) -> None:
-        """Ends the file. What does not fill the last row is dropped: less than one row of a corpus."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-        self.stream.close()
+        """Packs what is left and ends the files."""
+        if self._waiting:
+            self._pack()
+        for stream in (self._ids, self._lengths):
+            stream.flush()
+            os.fsync(stream.fileno())
+            stream.close()
 
 
 def _build(
@@ -128,10 +159,7 @@ def _build(
     temporary = directory.with_name(f".{directory.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    packers = {
-        side: _Packer(temporary / f"{side}.ids", length, dtype, vocabulary.cls_id, vocabulary.sep_id)
-        for side in ("train", "held_out")
-    }
+    packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
     try:
         for content, ids in document_ids(files, preprocessor, text_field=text_field):
             if len(ids):
@@ -139,7 +167,7 @@ def _build(
             progress(1)
         for packer in packers.values():
             packer.close()
-        _check_enough(packers, files, length, held_out)
+        _check_enough(packers, files, held_out)
         index = {
             "key": key,
             "dtype": dtype,
@@ -154,18 +182,28 @@ def _build(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_enough(packers: dict[str, _Packer], files: Iterable[Path], length: int, held_out: float) -> None:
+def _check_enough(packers: dict[str, _Packer], files: Iterable[Path], held_out: float) -> None:
     train, kept = packers["train"], packers["held_out"]
-    if train.rows and kept.rows:
+    if kept.rows and (train.rows or held_out >= 1):
         return
     names = ", ".join(str(path) for path in files)
     if not train.documents and not kept.documents:
-        raise ConfigError(f"The training files must hold text. Received: {names}, without one token in it.")
+        raise ConfigError(f"The files must hold text. Received: {names}, without one token in it.")
     raise ConfigError(
-        f"Training and held-out text must each fill a row of {length} tokens, and the split goes by document. "
-        f"Received: {train.documents} documents ({train.rows} rows) to train on and {kept.documents} ({kept.rows} rows) "
-        f"held out, from {names}. Add documents (blank lines separate them), choose a shorter `length`, or a "
-        f"`held_out` share other than {held_out}."
+        "Text is split into training and held-out text by document, and each side needs one. "
+        f"Received: {train.documents} documents to train on and {kept.documents} held out, from {names}. "
+        "Add documents (a blank line or a JSON line separates them), or choose a `held_out` share other than "
+        f"{held_out}."
+    )
+
+
+def _map_rows(directory: Path, side: str, index: dict[str, Any], length: int) -> Rows:
+    rows = index["rows"][side]
+    if not rows:
+        return Rows(np.zeros([0, length], index["dtype"]), np.zeros([0], np.int32))
+    return Rows(
+        np.memmap(directory / f"{side}.ids", index["dtype"], mode="r", shape=(rows, length)),
+        np.memmap(directory / f"{side}.lengths", np.int32, mode="r", shape=(rows,)),
     )
 
 

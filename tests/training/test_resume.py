@@ -1,0 +1,143 @@
+"""Kill -9, SIGTERM, damaged checkpoints, a full disk: what a run survives, and how exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tf_mlm.config import ConfigError
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.trainer import train
+
+DEADLINE = 120.0
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def _weights(directory: Path) -> dict[str, np.ndarray]:
+    return safetensors.numpy.load_file(directory / "model.safetensors")
+
+
+def _assert_same_bits(first: Path, second: Path) -> None:
+    ours, theirs = _weights(first), _weights(second)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert value.tobytes() == theirs[name].tobytes(), name
+
+
+def _arguments(corpus: Path, output: Path, config: TrainConfig) -> str:
+    settings: dict[str, Any] = {
+        "files": [str(corpus)],
+        "output": str(output),
+        "config": dataclasses.asdict(config),
+    }
+    return json.dumps(settings)
+
+
+def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def config(small: TrainConfig) -> TrainConfig:
+    # Long enough that a signal arrives while it is running.
+    return dataclasses.replace(small, steps=400, checkpoint_every=20, evaluate_every=200)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("uninterrupted")
+    assert train([corpus], output, config).finished
+    return output
+
+
+def _kill_after(step: int, corpus: Path, output: Path, config: TrainConfig, start: Start) -> bool:
+    """Kills a run once it has logged `step`; False if it was done before that."""
+    process = start(_arguments(corpus, output, config))
+    log = output / "training" / "log.jsonl"
+
+    def reached() -> bool:
+        lines = log.read_text().splitlines() if log.exists() else []
+        try:
+            return bool(lines) and json.loads(lines[-1])["step"] >= step
+        except ValueError:
+            return False
+
+    _wait_for(lambda: reached() or process.poll() is not None, process)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def test_a_killed_run_ends_with_the_same_bits(
+    corpus: Path, config: TrainConfig, uninterrupted: Path, tmp_path: Path, start_training: Start
+) -> None:
+    assert _kill_after(27, corpus, tmp_path, config, start_training)
+    assert not (tmp_path / "model.safetensors").exists()
+    result = train([corpus], tmp_path, config)
+    assert result.finished
+    _assert_same_bits(uninterrupted, tmp_path)
+
+
+@pytest.mark.slow
+def test_five_kills_at_random_moments_end_with_the_same_bits(
+    corpus: Path, config: TrainConfig, uninterrupted: Path, tmp_path: Path, start_training: Start
+) -> None:
+    draw = np.random.default_rng(5)
+    for step in sorted(draw.integers(1, 380, 5)):
+        assert _kill_after(int(step), corpus, tmp_path, config, start_training)
+    assert train([corpus], tmp_path, config).finished
+    _assert_same_bits(uninterrupted, tmp_path)
+
+
+def test_sigterm_saves_exits_0_and_resumes_exactly(
+    corpus: Path, config: TrainConfig, uninterrupted: Path, tmp_path: Path, start_training: Start
+) -> None:
+    process = start_training(_arguments(corpus, tmp_path, config))
+    log = tmp_path / "training" / "log.jsonl"
+    _wait_for(lambda: log.exists() and log.stat().st_size > 0, process)
+    process.terminate()
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, err
+    stopped = json.loads(out)
+    assert not stopped["finished"]
+    assert (tmp_path / "training" / "checkpoints" / f"step-{stopped['steps']:08d}").is_dir()
+    assert train([corpus], tmp_path, config).finished
+    _assert_same_bits(uninterrupted, tmp_path)
+
+
+def test_a_finished_run_is_not_trained_again(corpus: Path, small: TrainConfig, tmp_path: Path) -> None:
+    train([corpus], tmp_path, small)
+    before = _weights(tmp_path)
+    again = train([corpus], tmp_path, small)
+    assert again.finished
+    assert again.evaluation is not None
+    assert all(np.array_equal(before[name], value) for name, value in _weights(tmp_path).items())
+
+
+def test_options_that_would_make_the_resume_wrong_are_refused_by_name(
+    corpus: Path, small: TrainConfig, tmp_path: Path
+) -> None:
+    train([corpus], tmp_path, small)
+    with pytest.raises(ConfigError, match=r"`learning_rate` was 0\.003 and is now 0\.001"):
+        train([corpus], tmp_path, dataclasses.replace(small, learning_rate=1e-3))
+    other = tmp_path / "other.txt"
+    other.write_text(corpus.read_text() + "\n\none more cat sees the house .\n")
+    with pytest.raises(ConfigError, match="`corpus` was"):
+        train([other], tmp_path, small)
+    # What does not change the weights may change.
+    assert train([corpus], tmp_path, dataclasses.replace(small, keep_checkpoints=7)).finished
+    assert train([corpus], tmp_path, dataclasses.replace(small, learning_rate=1e-3), fresh=True).finished

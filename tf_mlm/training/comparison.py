@@ -1,0 +1,53 @@
+"""Model directories measured on the same text."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tf_mlm.training.corpus import find_files
+from tf_mlm.training.dataset import evaluation_batches
+from tf_mlm.training.evaluation import Evaluation, Evaluator
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.start import loaded_model, open_rows
+
+
+def evaluate(
+    directories: Sequence[str | os.PathLike[str]],
+    files: Sequence[str | os.PathLike[str]],
+    config: TrainConfig | None = None,
+    *,
+    only_held_out: bool = False,
+    console: Console | None = None,
+) -> list[Evaluation]:
+    """Held-out loss, perplexity, top-1 and top-5 of each model directory.
+
+    Models with the same vocabulary see the same masks: rows and masks depend on text, vocabulary
+    and settings alone. Perplexities of different vocabularies are not comparable.
+
+    Args:
+        directories: model directories, one or more.
+        files: paths or globs, as for training.
+        config: `length`, `batch_size`, mask rates, `evaluation_rows` and `held_out` are used.
+        only_held_out: leave out the documents that training with the same `held_out` share reads.
+        console: for progress; None prints nothing.
+
+    Raises:
+        ConfigError: for files without text, or a model without a tokenizer or too few positions.
+    """
+    config = config or TrainConfig()
+    paths = find_files(files)
+    share = config.held_out if only_held_out else 1.0
+    results = []
+    for directory in directories:
+        model = loaded_model(directory, config)
+        assert model.preprocessor is not None
+        with tempfile.TemporaryDirectory() as temporary:
+            store = open_rows(paths, Path(temporary) / "tokens", model, config, console, held_out=share)
+            batches = evaluation_batches(store.held_out, model.preprocessor.vocabulary, config)
+            results.append(Evaluator(model)(batches))
+    return results
