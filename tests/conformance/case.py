@@ -17,13 +17,14 @@ class Needs(enum.Enum):
     SERVER = "a server on the model repository"
     BATCHING = "a server on the model repository, started with the batching flags"
     LAUNCHER = "the right to start and stop servers"
+    PROCESS = "a server process for itself, which costs a start of some seconds"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A single observable behaviour. `check` raises AssertionError where the server differs.
 
-    A check receives a `Server` (Needs.SERVER and Needs.BATCHING) or a `Launcher` (Needs.LAUNCHER).
+    A check receives a `Server` (Needs.SERVER and Needs.BATCHING) or a `Launcher` (the other needs).
     """
 
     section: str
@@ -55,14 +56,16 @@ class Section:
         self.needs = needs
         self.cases: list[Case] = []
 
-    def add(self, title: str, check: Check) -> None:
+    def add(self, title: str, check: Check, needs: Needs | None = None) -> None:
         if any(case.title == title for case in self.cases):
             raise ValueError(f"Titles of a section must differ. Received twice in {self.title!r}: {title!r}.")
-        self.cases.append(Case(self.title, title, self.needs, check))
+        self.cases.append(Case(self.title, title, needs or self.needs, check))
 
-    def case(self, title: str) -> Callable[[Check], Check]:
+    def case(self, title: str, needs: Needs | None = None) -> Callable[[Check], Check]:
+        """Registers the decorated check; `needs` differs from the section's where it is given."""
+
         def register(check: Check) -> Check:
-            self.add(title, check)
+            self.add(title, check, needs)
             return check
 
         return register

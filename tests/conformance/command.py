@@ -159,6 +159,7 @@ def run_started(command: list[str], cases: list[Any]) -> list[Outcome]:
             Needs.SERVER: lambda: launcher.standard,
             Needs.BATCHING: lambda: launcher.batching,
             Needs.LAUNCHER: lambda: launcher,
+            Needs.PROCESS: lambda: launcher,
         }
         try:
             return progress(cases, targets)

@@ -9,7 +9,7 @@ from conformance.expectations import close, contains, equal, rpc_error
 from conformance.launcher import EXIT_STATUS_OF_FAILURE, Finished, Launcher, Process, accepts, free_ports
 from conformance.server import Server, examples_input, model_spec
 
-parsing = Section("1.1 Flags and exit statuses", Needs.LAUNCHER)
+parsing = Section("1.1 Flags and exit statuses", Needs.PROCESS)
 flags = Section("1.2 Flags in force", Needs.LAUNCHER)
 
 NO_RETRIES = ("--max_num_load_retries=0", "--load_retry_interval_micros=0")
@@ -94,7 +94,7 @@ def _(launcher: Launcher) -> None:
     contains(finished.stdout, "TensorFlow ModelServer: ", "TensorFlow Library: ")
 
 
-@parsing.case("unknown flags and stray words: the first is named, the server starts")
+@parsing.case("unknown flags and stray words: the first is named, the server starts", needs=Needs.LAUNCHER)
 def _(launcher: Launcher) -> None:
     process = flag_server(launcher)
     contains(process.stdout, "unknown argument: --no_such_flag=1")
@@ -286,7 +286,7 @@ def _(launcher: Launcher) -> None:
     equal(flag_server(launcher).get("/monitoring/prometheus/metrics").status, 404, "HTTP status")
 
 
-@flags.case("a REST port equal to the gRPC port is skipped, gRPC runs")
+@flags.case("a REST port equal to the gRPC port is skipped, gRPC runs", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     with launcher.starting("--rest_api_port=0", *model_flags(launcher), rest=False) as process:
         process.wait_ready()
@@ -300,7 +300,7 @@ def _(launcher: Launcher) -> None:
         close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
 
 
-@flags.case("model_name defaults to `default`, and REST is off unless asked for")
+@flags.case("model_name defaults to `default`, and REST is off unless asked for", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     path = launcher.repository.models / "half_plus_two"
     with launcher.running(f"--model_base_path={path}", rest=False) as process:
@@ -308,7 +308,7 @@ def _(launcher: Launcher) -> None:
         assert not accepts(process.rest_port), "no REST port was asked for"
 
 
-@flags.case("saved_model_tags: another tag set is not found, the load fails")
+@flags.case("saved_model_tags: another tag set is not found, the load fails", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     finished = launcher.run_with_ports(*model_flags(launcher), *NO_RETRIES, "--saved_model_tags=serve,gpu")
     failed(
@@ -316,7 +316,7 @@ def _(launcher: Launcher) -> None:
     )
 
 
-@flags.case("ssl_config_file: TLS with required client certificates on gRPC, plain REST")
+@flags.case("ssl_config_file: TLS with required client certificates on gRPC, plain REST", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     import grpc
 

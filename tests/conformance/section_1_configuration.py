@@ -11,7 +11,7 @@ from conformance.launcher import Launcher
 from conformance.section_1_command_line import NO_RETRIES, failed, model_flags
 from conformance.server import Server
 
-files = Section("1.3 Configuration files", Needs.LAUNCHER)
+files = Section("1.3 Configuration files", Needs.PROCESS)
 reload = Section("1.3 Model lists over RPC", Needs.SERVER)
 
 

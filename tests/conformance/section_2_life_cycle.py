@@ -227,7 +227,7 @@ def _(models: Fleet) -> None:
     )
 
 
-@transitions.case("a load is retried: LOADING until it succeeds")
+@transitions.case("a load is retried: LOADING until it succeeds", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     base = launcher.directory("retries") / "m"
     launcher.repository.copy_model("counter", "1", base / "1")
@@ -250,7 +250,9 @@ def _(launcher: Launcher) -> None:
         contains(process.stderr, "Retrying of Loading servable: {name: m version: 2} retry:", what="stderr")
 
 
-@transitions.case("a version removed while its load is retried: retries end, others are not touched")
+@transitions.case(
+    "a version removed while its load is retried: retries end, others are not touched", needs=Needs.PROCESS
+)
 def _(launcher: Launcher) -> None:
     base = launcher.directory("cancelled") / "m"
     launcher.repository.copy_model("counter", "1", base / "1")
@@ -386,7 +388,10 @@ def write_config(path: Path, models: Path, names: Iterable[str]) -> None:
     beside.rename(path)
 
 
-@reloads.case("model_config_file_poll_wait_seconds=1: a rewritten file is applied, a broken one is not")
+@reloads.case(
+    "model_config_file_poll_wait_seconds=1: a rewritten file is applied, a broken one is not",
+    needs=Needs.PROCESS,
+)
 def _(launcher: Launcher) -> None:
     path, models = launcher.directory("polled") / "models.config", launcher.repository.models
     write_config(path, models, ["half_plus_two"])

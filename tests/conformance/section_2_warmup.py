@@ -145,7 +145,7 @@ fails(
 )
 
 
-@warmup.case("enable_model_warmup=false skips a file that would fail")
+@warmup.case("enable_model_warmup=false skips a file that would fail", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     base = launcher.directory("cold") / "m"
     path = launcher.repository.copy_model("half_plus_two", "00000123", base / "making")
@@ -157,7 +157,7 @@ def _(launcher: Launcher) -> None:
         close(process.predict("m", {"x": [2.0]})["y"], [3.0])
 
 
-@warmup.case("a failing warm-up at start-up stops the server")
+@warmup.case("a failing warm-up at start-up stops the server", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     base = launcher.directory("warm_start") / "m"
     path = launcher.repository.copy_model("half_plus_two", "00000123", base / "making")

@@ -247,6 +247,7 @@ for _title, (_text, _message) in INVALID.items():
     parameters.add(
         f"refused: {_title}",
         lambda launcher, text=_text, message=_message: refuses_parameters(launcher, text, message),
+        Needs.PROCESS,
     )
 
 # model of the per-model server → its batching_params.pbtxt (None: no file).

@@ -7,7 +7,7 @@ from conformance.expectations import close, contains, equal, eventually, remains
 from conformance.launcher import EXIT_STATUS_OF_FAILURE, Launcher, accepts
 from conformance.section_1_command_line import NO_RETRIES, failed, model_flags
 
-start = Section("6 Start-up", Needs.LAUNCHER)
+start = Section("6 Start-up", Needs.PROCESS)
 
 
 @start.case("a model that cannot load: all retries, then UNKNOWN on standard output and status 255")

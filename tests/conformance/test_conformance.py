@@ -1,4 +1,7 @@
-"""The embedded server against the contract: every case of the suite."""
+"""The embedded server against the contract: every case of the suite.
+
+Cases that start a server for themselves are marked slow: each costs seconds, and together minutes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +21,11 @@ from conformance.suite import SECTIONS, cases
 CASES = cases()
 
 
+def parameter(case: Case) -> Any:
+    marks = [pytest.mark.slow] if case.needs is Needs.PROCESS else []
+    return pytest.param(case, id=case.name, marks=marks)
+
+
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     repository = Repository(tmp_path_factory.mktemp("conformance") / "repository").write()
@@ -26,12 +35,13 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     launcher.close()
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", [parameter(case) for case in CASES])
 def test_case(case: Case, launcher: Launcher) -> None:
     targets = {
         Needs.SERVER: lambda: launcher.standard,
         Needs.BATCHING: lambda: launcher.batching,
         Needs.LAUNCHER: lambda: launcher,
+        Needs.PROCESS: lambda: launcher,
     }
     case.check(targets[case.needs]())
 
