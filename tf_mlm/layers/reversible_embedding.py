@@ -109,8 +109,8 @@ class ReversibleEmbedding(tf.Module):
     def embed(self, ids: Any) -> tf.Tensor:
         """Integer [...] → [..., output_dim] in the compute dtype."""
         ids = tf.convert_to_tensor(ids)
-        if not ids.dtype.is_integer:
-            ids = tf.cast(ids, tf.int32)  # as Keras: ids may come as floats
+        if ids.dtype not in (tf.int32, tf.int64):
+            ids = tf.cast(ids, tf.int32)  # as Keras: ids may come as floats or as narrow integers
         # Cast after the lookup: casting the table first would touch every row of it.
         return self.precision.cast(tf.gather(self.embeddings, ids))
 
