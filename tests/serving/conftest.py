@@ -213,6 +213,8 @@ def place(models: Path, name: str, base: Path, version: str = "1") -> Path:
 class Doors:
     """A running server with a stub per gRPC service and an HTTP client."""
 
+    request = staticmethod(predict_request)
+
     def __init__(self, server: ModelServer) -> None:
         self.server = server
         self.channel = grpc.insecure_channel(
@@ -221,7 +223,7 @@ class Doors:
         )
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=60)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port or 1}", timeout=60)
 
     def predict(self, name: str, inputs: dict, signature: str = "", **spec) -> dict[str, np.ndarray]:
         response = self.prediction.Predict(predict_request(name, inputs, signature, **spec), timeout=60)

@@ -32,6 +32,10 @@ def _precondition(message: str) -> ServingError:
     return ServingError(Code.FAILED_PRECONDITION, message)
 
 
+def _queue_timeout() -> ServingError:
+    return ServingError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+
+
 def task_size(feeds: Feeds) -> int:
     """Rows of a request: dim 0, which its inputs must share."""
     if not feeds:
@@ -87,6 +91,8 @@ class _Task:
     size: int
     expires: float | None
     queued: float = dataclasses.field(default_factory=time.monotonic)
+    running: bool = False
+    abandoned: bool = False  # its caller ran out of time and has gone
     outputs: list[np.ndarray] | None = None
     error: ServingError | None = None
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -103,14 +109,18 @@ class _Merger:
 
     def process(self, batch: Batch[_Task]) -> None:
         now = time.monotonic()
-        for task in batch.tasks:
+        tasks = [task for task in batch.tasks if not task.abandoned]
+        for task in tasks:
+            task.running = True
             self._metrics.queuing_latency.observe((now - task.queued) * 1e6, "")
-        try:
-            outputs = self._run(batch.tasks, batch.size)
-        except Exception as error:
-            self._fail(batch.tasks, as_serving_error(error))
+        if not tasks:
             return
-        for task, found in zip(batch.tasks, outputs, strict=True):
+        try:
+            outputs = self._run(tasks, sum(task.size for task in tasks))
+        except Exception as error:
+            self._fail(tasks, as_serving_error(error))
+            return
+        for task, found in zip(tasks, outputs, strict=True):
             task.outputs = found
             task.done.set()
 
@@ -130,9 +140,7 @@ class _Merger:
         """The longest remaining time of the tasks; none of them may have to wait for a stranger's."""
         remaining = [task.expires - time.monotonic() for task in tasks if task.expires is not None]
         if remaining and len(remaining) == len(tasks) and max(remaining) <= 0:
-            raise ServingError(
-                Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"
-            )
+            raise _queue_timeout()
         return max(remaining) if len(remaining) == len(tasks) else None
 
     def _run(self, tasks: Sequence[_Task], size: int) -> list[list[np.ndarray]]:
@@ -219,7 +227,11 @@ class BatchingRunner:
         for piece in pieces:
             remaining = None if expires is None else max(0.0, expires - time.monotonic())
             if not piece.done.wait(remaining):
-                raise ServingError(Code.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
+                for waiting in pieces:
+                    waiting.abandoned = True
+                if any(waiting.running for waiting in pieces):
+                    raise ServingError(Code.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
+                raise _queue_timeout()
         for piece in pieces:
             if piece.error is not None:
                 raise piece.error

@@ -64,7 +64,9 @@ def parse(body: bytes) -> Any:
     text = body[start:].decode("utf-8", "surrogateescape")
     if not _NEEDS_EXACT_PARSER.search(body):
         try:
-            return _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
+            value = _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
+            if isinstance(value, dict):  # the scanner stops early at a bare `1.`; only objects are requests
+                return value
         except (ValueError, RecursionError):
             pass
     try:
@@ -117,11 +119,11 @@ def _parse(text: str) -> Any:
             if isinstance(container, list):
                 container.append(value)
                 if follower not in (",", "]"):
-                    raise _Failure("Missing a comma or ] after an array element.", position)
+                    raise _Failure("Missing a comma or ']' after an array element.", position)
             else:
                 container.setdefault(keys.pop(), value)
                 if follower not in (",", "}"):
-                    raise _Failure("Missing a comma or } after an object member.", position)
+                    raise _Failure("Missing a comma or '}' after an object member.", position)
             position += 1
             if follower == ",":
                 position = _skip(text, position)

@@ -7,6 +7,7 @@ are `rest_api_num_threads`. Requests beyond `max_concurrent_requests` are refuse
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import threading
@@ -23,6 +24,7 @@ from tf_mlm.serving.rest_api import Reply, Request, RestApi
 
 _log = logging.getLogger(__name__)
 _START_TIMEOUT = 30.0
+_BACKLOG = 2048
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -137,7 +139,7 @@ class RestServer:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=max(1, round(options.shutdown_grace)),
-            backlog=2048,
+            backlog=_BACKLOG,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
@@ -165,12 +167,21 @@ def _listen(host: str, port: int) -> socket.socket:
     """`::` means both families where the machine has IPv6, else IPv4 only."""
     if host == "::":
         try:
-            return socket.create_server(
-                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048
-            )
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno == 98:  # EADDRINUSE
+            return _server_socket(socket.AF_INET6, host, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 raise
             host = "0.0.0.0"
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
+    return _server_socket(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+
+
+def _server_socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    listener = socket.create_server(
+        (host, port),
+        family=family,
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        backlog=_BACKLOG,
+    )
+    # asyncio leaves sockets made elsewhere with Nagle's algorithm on, which costs 40 ms a reply.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

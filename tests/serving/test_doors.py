@@ -1,0 +1,218 @@
+"""Other ways in: TLS, Unix sockets, CORS, limits, the access log, tensor_content, method names."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
+
+from tf_mlm.serving.options import ServerOptions, SslOptions
+
+X = {"x": np.float32([2.0])}
+
+
+@pytest.fixture
+def base(models: Path, tmp_path: Path) -> str:
+    shutil.copytree(models / "half_plus_two", tmp_path / "m" / "1")
+    return str(tmp_path / "m")
+
+
+def certificate(name: str, issuer=None) -> tuple[bytes, bytes, tuple]:
+    """A key, a certificate for localhost, and what signs others."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    signer_name, signer_key = issuer or (subject, key)
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer_name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .sign(signer_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private, made.public_bytes(pem), (subject, key)
+
+
+def test_tls_and_client_certificates(serve, base: str) -> None:
+    _, authority, signer = certificate("authority")
+    server_key, server_cert, _ = certificate("localhost", signer)
+    client_key, client_cert, _ = certificate("client", signer)
+    ssl = SslOptions(server_key, server_cert, authority, client_verify=True)
+    doors = serve(model_name="m", model_base_path=base, ssl=ssl)
+
+    def predict(*client: bytes) -> list[float]:
+        credentials = grpc.ssl_channel_credentials(authority, *client)
+        with grpc.secure_channel(f"localhost:{doors.server.grpc_port}", credentials) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            response = stub.Predict(doors.request("m", X), timeout=10)
+            return list(response.outputs["y"].float_val)
+
+    assert predict(client_key, client_cert) == [3.0]
+    with pytest.raises(grpc.RpcError) as error:
+        predict()
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(grpc.RpcError):
+        doors.prediction.Predict(doors.request("m", X), timeout=5)  # not encrypted
+    assert doors.post("m:predict", {"instances": [2.0]}).json() == {"predictions": [3.0]}  # REST stays plain
+    doors.server.stop()
+
+
+def test_unix_socket_beside_tcp(serve, base: str, tmp_path: Path) -> None:
+    doors = serve(model_name="m", model_base_path=base, grpc_socket_path=str(tmp_path / "s"))
+    with grpc.insecure_channel(f"unix:{tmp_path / 's'}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert list(stub.Predict(doors.request("m", X), timeout=10).outputs["y"].float_val) == [3.0]
+    assert doors.predict("m", X)["y"].tolist() == [3.0]
+    doors.server.stop()
+
+
+def test_cors_headers_on_every_reply(serve, base: str) -> None:
+    doors = serve(model_name="m", model_base_path=base, rest_api_enable_cors_support=True)
+    headers = {
+        "access-control-allow-origin": "*",
+        "access-control-allow-methods": "POST, GET",
+        "access-control-allow-headers": "Content-Type",
+    }
+    replies = [
+        doors.http.get("/v1/models/m"),
+        doors.http.get("/v1/nothing"),
+        doors.http.options("/v1/models/m", headers={"Origin": "https://a"}),
+    ]
+    for reply in replies:
+        assert headers.items() <= dict(reply.headers).items()
+    doors.server.stop()
+
+
+def test_tensor_content(serve, base: str) -> None:
+    doors = serve(model_name="m", model_base_path=base, enable_serialization_as_tensor_content=True)
+    proto = doors.prediction.Predict(doors.request("m", X)).outputs["y"]
+    assert (proto.tensor_content, list(proto.float_val)) == (np.float32([3.0]).tobytes(), [])
+    assert tf.make_ndarray(proto).tolist() == [3.0]
+    assert doors.post("m:predict", {"instances": [2.0]}).json() == {"predictions": [3.0]}
+    doors.server.stop()
+
+
+def test_method_names_are_checked_if_asked(serve, base: str) -> None:
+    doors = serve(model_name="m", model_base_path=base, enable_signature_method_name_check=True)
+    with pytest.raises(grpc.RpcError, match="Was: something/else") as error:
+        doors.prediction.Predict(doors.request("m", X, "odd_method"))
+    assert error.value.code() is grpc.StatusCode.INTERNAL
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name, request.model_spec.signature_name = "m", "regress_x_to_y"
+    with pytest.raises(grpc.RpcError, match="method_name to be tensorflow/serving/classify"):
+        doors.prediction.Classify(request)
+    doors.server.stop()
+
+
+def test_rest_time_limit(serve, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "shapes", tmp_path / "shapes" / "1")
+    doors = serve(model_name="shapes", model_base_path=str(tmp_path / "shapes"), rest_api_timeout=0.2)
+    reply = doors.post("shapes:predict", {"inputs": [2_000_000_000], "signature_name": "slow"})
+    assert (reply.status_code, reply.json()["error"]) == (504, "Timed out waiting for notification")
+    doors.server.stop()
+
+
+def test_limits_refuse_a_flood_and_the_server_stays_up(serve, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "shapes", tmp_path / "shapes" / "1")
+    doors = serve(
+        model_name="shapes",
+        model_base_path=str(tmp_path / "shapes"),
+        max_concurrent_requests=4,
+        max_request_bytes=10_000,
+        rest_api_num_threads=2,
+        grpc_max_threads=2,
+        rest_api_timeout=1.0,
+    )
+    reply = doors.post("shapes:predict", b" " * 10_001)
+    assert (reply.status_code, "larger than the limit of 10000 bytes" in reply.json()["error"]) == (413, True)
+    big = doors.request("shapes", {"x": np.zeros(10_000, np.float32)})
+    with pytest.raises(grpc.RpcError) as error:
+        doors.prediction.Predict(big)
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    slow = {"inputs": [2_000_000_000], "signature_name": "slow"}
+    request = doors.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
+
+    def rest(_: int) -> int:
+        return httpx.post(
+            f"{doors.http.base_url}/v1/models/shapes:predict", json=slow, timeout=60
+        ).status_code
+
+    def rpc(_: int) -> grpc.StatusCode:
+        return doors.prediction.Predict.future(request, timeout=1).code()
+
+    with ThreadPoolExecutor(24) as threads:
+        http_codes, codes = list(threads.map(rest, range(12))), list(threads.map(rpc, range(12)))
+    assert set(http_codes) == {429, 504}
+    assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    one = doors.request("shapes", {"x": np.float32([1.0])})
+    deadline = time.monotonic() + 20
+    while doors.prediction.Predict.future(one).code() is not grpc.StatusCode.OK:  # the last ones are ending
+        assert time.monotonic() < deadline
+    assert doors.post("shapes:predict", {"inputs": [1.0]}).json() == {"outputs": [1.0]}
+    doors.server.stop()
+
+
+def test_access_log(serve, base: str, tmp_path: Path) -> None:
+    log = tmp_path / "access.jsonl"
+    doors = serve(model_name="m", model_base_path=base, access_log=str(log))
+    doors.predict("m", X)
+    doors.post("m:predict", b"{")
+    doors.server.stop()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["door"], line["method"], line["model"], line["code"]) for line in lines] == [
+        ("grpc", "Predict", "m", "OK"),
+        ("rest", "POST", "m", "INVALID_ARGUMENT"),
+    ]
+    assert all(line["milliseconds"] > 0 and line["peer"] for line in lines)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_port_numbers_out_of_range(port: int) -> None:
+    with pytest.raises(ValueError, match="`grpc_port` must be a port number from 0 to 65535"):
+        ServerOptions(grpc_port=port)
+
+
+def test_keras_and_text_models(serve, tmp_path: Path) -> None:
+    import tensorflow_text as tf_text
+
+    model = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(1, kernel_initializer="ones")])
+    model.export(str(tmp_path / "keras" / "1"), verbose=False)
+
+    class Words(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        def __call__(self, text):
+            return {"words": tf_text.WhitespaceTokenizer().tokenize(text).to_tensor()}
+
+    words = Words()
+    tf.saved_model.save(words, str(tmp_path / "text" / "01"), signatures=words.__call__)
+    config = tmp_path / "models.config"
+    listed = (
+        f'config {{ name: "{name}" base_path: "{tmp_path / name}" model_platform: "tensorflow" }}'
+        for name in ("keras", "text")
+    )
+    config.write_text(f"model_config_list {{ {' '.join(listed)} }}")
+    doors = serve(model_config_file=str(config))
+    assert doors.post("keras:predict", {"instances": [[2.0]]}).json() == {"predictions": [[2.0]]}
+    assert doors.predict("text", {"text": ["a bc"]})["words"].tolist() == [[b"a", b"bc"]]
+    doors.server.stop()

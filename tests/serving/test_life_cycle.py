@@ -1,0 +1,357 @@
+"""A live server while its disk and configuration change."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
+
+from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.server import ModelServer, ServerOptions
+
+X = {"x": np.float32([2.0])}
+
+
+def eventually(check: Callable[[], object], seconds: float = 30.0) -> object:
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, "the expected state did not come about in time"
+        time.sleep(0.02)
+    return found
+
+
+def place(models: Path, name: str, base: Path, version: str) -> Path:
+    base.mkdir(parents=True, exist_ok=True)
+    hidden = base / f".{version}.tmp"
+    shutil.copytree(models / name, hidden)
+    return hidden.rename(base / version)
+
+
+def states(doors, name: str = "m") -> dict[str, str]:
+    listed = doors.http.get(f"/v1/models/{name}").json()["model_version_status"]
+    return {entry["version"]: entry["state"] for entry in listed}
+
+
+@pytest.fixture
+def single(serve, models: Path, tmp_path: Path):
+    """A server of one model `m`, version 1 adding 2."""
+    place(models, "half_plus_two", tmp_path / "m", "1")
+    doors = serve(model_name="m", model_base_path=str(tmp_path / "m"))
+    yield doors
+    doors.server.stop()
+
+
+def test_a_new_version_takes_over_without_a_failed_request(single, models: Path, tmp_path: Path) -> None:
+    stop, answers, failures = threading.Event(), set(), []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answers.add(float(single.predict("m", X)["y"][0]))
+            except grpc.RpcError as error:
+                failures.append(error)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    eventually(lambda: 3.0 in answers)
+    place(models, "half_plus_three", tmp_path / "m", "2")
+    eventually(lambda: 4.0 in answers)
+    eventually(lambda: states(single) == {"1": "END", "2": "AVAILABLE"})
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert not failures
+    assert answers == {3.0, 4.0}
+
+
+def test_a_broken_version_leaves_the_old_one_serving(single, tmp_path: Path) -> None:
+    (tmp_path / "m" / "2").mkdir()
+    eventually(lambda: states(single) == {"1": "AVAILABLE", "2": "END"})
+    entry = single.http.get("/v1/models/m/versions/2").json()["model_version_status"][0]
+    assert entry["status"]["error_code"] == "NOT_FOUND"
+    assert "does not appear to contain a SavedModel bundle" in entry["status"]["error_message"]
+    assert single.predict("m", X)["y"].tolist() == [3.0]
+
+
+def test_an_empty_base_path_unloads_and_a_missing_one_does_not(single, tmp_path: Path) -> None:
+    moved = (tmp_path / "m").rename(tmp_path / "away")
+    time.sleep(0.2)  # several polls
+    assert single.predict("m", X)["y"].tolist() == [3.0]
+    (tmp_path / "m").mkdir()
+    eventually(lambda: states(single) == {"1": "END"})
+    assert single.post("m:predict", {"instances": [1.0]}).status_code == 404
+    (tmp_path / "m").rmdir()
+    moved.rename(tmp_path / "m")
+    eventually(lambda: states(single) == {"1": "AVAILABLE"})
+
+
+def test_unloading_gives_memory_back(single, models: Path, tmp_path: Path) -> None:
+    place(models, "half_plus_three", tmp_path / "m", "2")
+    eventually(lambda: states(single) == {"1": "END", "2": "AVAILABLE"})
+    gc.collect()
+    sessions = [thing for thing in gc.get_objects() if isinstance(thing, tf.compat.v1.Session)]
+    graphs = {id(session.graph) for session in sessions}
+    with single.server.manager.lease("m") as servable:
+        assert id(servable._runner._graph) in graphs
+    before = len(sessions)
+    shutil.rmtree(tmp_path / "m" / "1")
+    for version in range(3, 7):
+        place(models, "half_plus_two", tmp_path / "m", str(version))
+        eventually(lambda version=version: states(single).get(str(version)) == "AVAILABLE")
+        eventually(lambda: sorted(states(single).values())[1:] == ["END"] * (len(states(single)) - 1))
+    gc.collect()
+    assert sum(isinstance(thing, tf.compat.v1.Session) for thing in gc.get_objects()) == before
+
+
+# ---- configuration -----------------------------------------------------------------------------
+
+
+def config_text(*models: tuple[str, Path, str]) -> str:
+    listed = (
+        f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {more} }}'
+        for name, path, more in models
+    )
+    return f"model_config_list {{ {' '.join(listed)} }}"
+
+
+def reload(doors, text: str, *metrics: str):
+    request = model_management_pb2.ReloadConfigRequest(metric_names=metrics)
+    text_format.Parse(text, request.config)
+    return doors.model.HandleReloadConfigRequest(request, timeout=30)
+
+
+@pytest.fixture
+def pair(models: Path, tmp_path: Path) -> Path:
+    place(models, "half_plus_two", tmp_path / "two", "1")
+    place(models, "half_plus_three", tmp_path / "three", "1")
+    return tmp_path
+
+
+def test_reload_by_rpc(serve, pair: Path) -> None:
+    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    metric = "/tensorflow/cc/saved_model/load_attempt_count"
+    response = reload(doors, config_text(("three", pair / "three", "")), metric, "/none")
+    assert {entry.name: entry.int64_value_increase for entry in response.metric} == {metric: 0, "/none": 0}
+    assert doors.predict("three", X)["y"].tolist() == [4.0]
+    eventually(lambda: doors.post("two:predict", {"instances": [1.0]}).status_code == 404)
+    for text, code, message in [
+        (
+            config_text(*[("a", pair / "two", "")] * 2),
+            "INVALID_ARGUMENT",
+            "Illegal to list model a multiple times",
+        ),
+        (config_text(("a", Path("relative"), "")), "INVALID_ARGUMENT", "to have an absolute path or URI"),
+        (
+            config_text(("three", pair / "three", 'version_labels { key: "x" value: 9 }')),
+            "FAILED_PRECONDITION",
+            "Request to assign label to version 9 of model three, which is not currently available",
+        ),
+        (
+            config_text(("three", pair / "three", "logging_config {}")),
+            "INVALID_ARGUMENT",
+            "No request-logger-creator",
+        ),
+    ]:
+        with pytest.raises(grpc.RpcError) as error:
+            reload(doors, text)
+        assert (error.value.code().name, message in error.value.details()) == (code, True)
+    reload(doors, config_text(("three", pair / "three", 'version_labels { key: "x" value: 1 }')))
+    assert doors.predict("three", X, label="x")["y"].tolist() == [4.0]
+    (pair / "broken" / "1").mkdir(parents=True)
+    with pytest.raises(
+        grpc.RpcError, match=r"1 model\(s\) did not become available: {{name: broken version: 1}"
+    ):
+        reload(doors, config_text(("three", pair / "three", ""), ("broken", pair / "broken", "")))
+    assert doors.predict("three", X)["y"].tolist() == [4.0]
+    doors.server.stop()
+
+
+def test_reload_by_file(serve, pair: Path) -> None:
+    file = pair / "models.config"
+    file.write_text(config_text(("m", pair / "two", "")))
+    doors = serve(model_config_file=str(file), model_config_file_poll_wait=0.05)
+    assert doors.predict("m", X)["y"].tolist() == [3.0]
+    file.write_text("garbage")
+    time.sleep(0.2)  # several polls
+    assert doors.predict("m", X)["y"].tolist() == [3.0]
+    file.write_text(config_text(("m", pair / "two", ""), ("n", pair / "three", "")))
+    eventually(lambda: doors.post("n:predict", {"instances": [2.0]}).status_code == 200)
+    doors.server.stop()
+
+
+def test_specific_and_all_policies(serve, models: Path, tmp_path: Path) -> None:
+    for version in ("1", "2", "3"):
+        place(models, "half_plus_two", tmp_path / "m", version)
+    file = tmp_path / "models.config"
+    policy = "model_version_policy { specific { versions: 1 versions: 3 } }"
+    file.write_text(config_text(("m", tmp_path / "m", policy)))
+    doors = serve(model_config_file=str(file))
+    eventually(lambda: states(doors) == {"1": "AVAILABLE", "3": "AVAILABLE"})
+    reload(doors, config_text(("m", tmp_path / "m", "model_version_policy { all {} }")))
+    eventually(lambda: states(doors) == dict.fromkeys("123", "AVAILABLE"))
+    reload(doors, config_text(("m", tmp_path / "m", "model_version_policy { latest { num_versions: 1 } }")))
+    eventually(lambda: states(doors) == {"1": "END", "2": "END", "3": "AVAILABLE"})
+    doors.server.stop()
+
+
+def start_fails(code: Code, message: str, **options) -> None:
+    options = {"max_num_load_retries": 0, "file_system_poll_wait": 0.05, "shutdown_grace": 1, **options}
+    with pytest.raises(ServingError) as error:
+        ModelServer(ServerOptions(**options)).start()
+    assert (error.value.code, message in error.value.message) == (code, True), error.value
+
+
+def test_start_failures(models: Path, tmp_path: Path) -> None:
+    start_fails(
+        Code.INVALID_ARGUMENT, "Both server_options.model_base_path and server_options.model_config_file"
+    )
+    start_fails(Code.INVALID_ARGUMENT, "to have an absolute path", model_base_path="relative")
+    start_fails(Code.NOT_FOUND, "nowhere", model_config_file=str(tmp_path / "nowhere"))
+    (tmp_path / "bad.config").write_text("garbage")
+    start_fails(
+        Code.INVALID_ARGUMENT, "Invalid protobuf file", model_config_file=str(tmp_path / "bad.config")
+    )
+    (tmp_path / "empty" / "7").mkdir(parents=True)
+    start_fails(
+        Code.UNKNOWN,
+        "1 servable(s) did not become available: {{name: default version: 7} due to error: NOT_FOUND: ",
+        model_base_path=str(tmp_path / "empty"),
+    )
+    place(models, "half_plus_two", tmp_path / "m", "1")
+    start_fails(
+        Code.UNKNOWN,
+        "Could not find meta graph def matching supplied tags: { gpu serve }",
+        model_base_path=str(tmp_path / "m"),
+        saved_model_tags=("gpu", "serve"),
+    )
+    (tmp_path / "m" / "2").mkdir()
+    (tmp_path / "m" / "2" / "export.meta").touch()
+    start_fails(
+        Code.UNKNOWN,
+        "UNIMPLEMENTED: Session Bundle is deprecated and removed.",
+        model_base_path=str(tmp_path / "m"),
+    )
+
+
+def test_an_empty_config_serves_no_models(serve, tmp_path: Path) -> None:
+    (tmp_path / "none.config").write_text("")
+    doors = serve(model_config_file=str(tmp_path / "none.config"))
+    assert doors.http.get("/v1/models/m").status_code == 404
+    doors.server.stop()
+
+
+def test_a_port_in_use(doors, models: Path, tmp_path: Path, serve) -> None:
+    place(models, "half_plus_two", tmp_path / "m", "1")
+    base = str(tmp_path / "m")
+    start_fails(
+        Code.INVALID_ARGUMENT,
+        "Failed to BuildAndStart gRPC server",
+        model_base_path=base,
+        grpc_port=doors.server.grpc_port,
+    )
+    other = serve(model_base_path=base, rest_port=doors.server.rest_port)
+    assert other.server.rest_port is None  # logged; gRPC stays up
+    assert other.predict("default", X)["y"].tolist() == [3.0]
+    other.server.stop()
+
+
+# ---- warm-up -----------------------------------------------------------------------------------
+
+
+def predict_log(signature: str, inputs: dict) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = "another name", signature
+    for alias, value in inputs.items():
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+    return log
+
+
+def example_log(field: str, signature: str) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    request = getattr(log, field).request
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(2.0)
+    request.input.example_list.examples.append(example)
+    spec = (
+        request.tasks.add(method_name="tensorflow/serving/regress")
+        if field == "multi_inference_log"
+        else request
+    )
+    spec.model_spec.name, spec.model_spec.signature_name = "m", signature
+    return log
+
+
+def with_warmup(models: Path, base: Path, logs: list, version: str = "1") -> Path:
+    hidden = base / f".{version}"
+    base.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(models / "half_plus_two", hidden)
+    extra = hidden / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for log in logs:
+            writer.write(log if isinstance(log, bytes) else log.SerializeToString())
+    return hidden.rename(base / version)
+
+
+def test_warm_up_runs_every_kind(serve, models: Path, tmp_path: Path) -> None:
+    logs = [
+        predict_log("", X),
+        example_log("classify_log", "classify_x_to_y"),
+        example_log("regress_log", "regress_x_to_y"),
+        example_log("multi_inference_log", "regress_x_to_y"),
+        prediction_log_pb2.PredictionLog(),
+    ]
+    path = with_warmup(models, tmp_path / "m", logs)
+    doors = serve(
+        model_name="m",
+        model_base_path=str(tmp_path / "m"),
+        num_request_iterations_for_warmup=2,
+        prometheus_path="/metrics",
+    )
+    page = doors.http.get("/metrics").text
+    assert f':tensorflow:serving:model_warmup_records_read{{model_path="{path}",status="OK"}} 10\n' in page
+    doors.server.stop()
+
+
+@pytest.mark.parametrize(
+    ("logs", "message"),
+    [
+        ([predict_log("none", X)], 'Serving signature key "none" not found.'),
+        ([predict_log("", {"x": ["text"]})], "Expects arg[0] to be float but string is provided"),
+        ([b"\xff\xff"], "Failed to parse warmup record"),
+        ([predict_log("", X)] * 1001, "Number of warmup records exceeds the maximum (1000) at "),
+        (
+            [prediction_log_pb2.PredictionLog(session_run_log=prediction_log_pb2.SessionRunLog())],
+            "Unsupported log_type for warmup: ",
+        ),
+    ],
+    ids=["signature", "dtype", "garbage", "too many", "kind"],
+)
+def test_a_failing_warm_up_fails_the_load(models: Path, tmp_path: Path, logs: list, message: str) -> None:
+    with_warmup(models, tmp_path / "m", logs)
+    start_fails(Code.UNKNOWN, message, model_base_path=str(tmp_path / "m"))
+
+
+def test_a_warm_up_file_that_is_none(models: Path, tmp_path: Path, serve) -> None:
+    path = with_warmup(models, tmp_path / "m", [])
+    (path / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not records at all, but long enough")
+    start_fails(
+        Code.UNKNOWN,
+        "Please verify your warmup data is in TFRecord format.",
+        model_base_path=str(tmp_path / "m"),
+    )
+    doors = serve(model_base_path=str(tmp_path / "m"), enable_model_warmup=False)
+    assert doors.predict("default", X)["y"].tolist() == [3.0]
+    doors.server.stop()

@@ -1,0 +1,215 @@
+"""The command line that stands in for `tensorflow_model_server`, as a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tf_mlm.serving import flags
+from tf_mlm.serving.errors import ServingError
+from tf_mlm.serving.flag_options import channel_arguments, server_options
+
+COMMAND = [sys.executable, "-m", "tf_mlm.serving.model_server"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def options(*arguments: str):
+    parsed = flags.parse(["--model_base_path=/m", *arguments])
+    return server_options(parsed.values)
+
+
+# ---- parsing -----------------------------------------------------------------------------------
+
+
+def test_every_flag_of_the_original_is_known() -> None:
+    assert len(flags.FLAGS) == 48 + 5
+    assert "--port=8500" in flags.usage("x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["--enable_batching"], "enable_batching", True),
+        (["--enable_batching=TRUE"], "enable_batching", True),
+        (["--enable_batching=0"], "enable_batching", False),
+        (["--port=1", "--port=2"], "port", 2),
+        (["--port", "1"], "port", 8500),
+        (["-port=1"], "port", 8500),
+        (["--model_name=a=b"], "model_name", "a=b"),
+        (["--load_retry_interval_micros=-5"], "load_retry_interval_micros", -5),
+    ],
+)
+def test_parsing(arguments: list[str], name: str, value: object) -> None:
+    assert flags.parse(arguments).values[name] == value
+
+
+def test_the_first_unknown_argument_is_reported() -> None:
+    assert flags.parse(["--port", "1", "--x=2"]).unknown == "--port"
+
+
+@pytest.mark.parametrize("argument", ["--port=x", "--port=", "--port=2147483648", "--enable_batching=yes"])
+def test_values_that_do_not_parse(argument: str) -> None:
+    with pytest.raises(ValueError, match="Couldn't interpret value"):
+        flags.parse([argument])
+
+
+def test_defaults_follow_the_original() -> None:
+    made = options()
+    assert (made.grpc_port, made.rest_port, made.grpc_host) == (8500, None, "0.0.0.0")
+    assert (made.max_num_load_retries, made.load_retry_interval, made.rest_api_timeout) == (5, 60.0, 30.0)
+    assert made.batching is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--port=0"],
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set",
+        ),
+        (["--use_alts_credentials", "--ssl_config_file=/x"], "ssl_config_file"),
+        (
+            ["--model_base_path="],
+            "Both server_options.model_base_path and server_options.model_config_file are empty!",
+        ),
+        (["--batching_parameters_file=/x"], "without setting server_options.enable_batching to true"),
+        (
+            [f"--tensorflow_{name}_parallelism=1" for name in ("session", "intra_op", "inter_op")],
+            "You cannot configure all",
+        ),
+        (["--grpc_channel_arguments=a"], "key=value"),
+        (["--ssl_config_file=/nowhere"], "/nowhere"),
+    ],
+)
+def test_combinations(arguments: list[str], message: str) -> None:
+    with pytest.raises(ServingError) as error:
+        options(*arguments)
+    assert message in error.value.message
+
+
+def test_files_named_by_flags(tmp_path: Path) -> None:
+    def file(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    batching = file(
+        "batching",
+        "max_batch_size { value: 8 } batch_timeout_micros { value: 1500 } allowed_batch_sizes: [2, 8]\n"
+        "pad_variable_length_inputs: true",
+    )
+    made = options("--enable_batching", f"--batching_parameters_file={batching}").batching
+    assert (made.max_batch_size, made.batch_timeout, made.allowed_batch_sizes) == (8, 0.0015, (2, 8))
+    assert made.pad_variable_length_inputs
+    monitoring = file("monitoring", "prometheus_config { enable: true, path: '/metrics' }")
+    assert (
+        options(f"--monitoring_config_file={monitoring}", "--rest_api_port=1").prometheus_path == "/metrics"
+    )
+    ssl = file("ssl", 'server_key: "k" server_cert: "c" client_verify: true')
+    assert options(f"--ssl_config_file={ssl}").ssl.client_verify
+    session = file("session", "intra_op_parallelism_threads: 3")
+    assert options(f"--tensorflow_session_config_file={session}").session_config == b"\x10\x03"
+    platform = file(
+        "platform",
+        """platform_configs { key: "tensorflow" value { source_adapter_config {
+          [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {
+            legacy_config { enable_model_warmup: true saved_model_tags: "gpu"
+              batching_parameters { max_batch_size { value: 3 } } } } } } }""",
+    )
+    made = options(f"--platform_config_file={platform}")
+    assert (made.saved_model_tags, made.batching.max_batch_size) == (("gpu",), 3)
+
+
+def test_channel_arguments() -> None:
+    found = channel_arguments("grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb")
+    assert found == (("grpc.max_connection_age_ms", 2000), ("grpc.lb_policy_name", "grpclb"))
+
+
+# ---- as a process ------------------------------------------------------------------------------
+
+
+def test_help_and_version_do_not_wait_for_tensorflow() -> None:
+    start = time.monotonic()
+    shown, version = run("--help"), run("--version")
+    assert time.monotonic() - start < 3
+    assert shown.returncode == version.returncode == 0
+    assert "--rest_api_port=0" in shown.stdout
+    assert version.stdout.startswith("TensorFlow ModelServer: ")
+    assert "\nTensorFlow Library: " in version.stdout
+
+
+def test_failures_are_one_line_and_exit_with_255(tmp_path: Path) -> None:
+    bad = run("--port=x")
+    assert bad.returncode == 255
+    assert "usage: " in bad.stdout
+    (tmp_path / "bad.config").write_text("garbage")
+    failed = run(f"--model_config_file={tmp_path / 'bad.config'}", f"--port={free_port()}", "--nonsense")
+    assert failed.returncode == 255
+    assert failed.stdout.startswith("unknown argument: --nonsense\n")
+    assert failed.stdout.splitlines()[-1].startswith(
+        "Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: "
+    )
+    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in failed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_requests_in_flight_finish(models: Path, tmp_path: Path, number: int) -> None:
+    shutil.copytree(models / "shapes", tmp_path / "m" / "1")
+    port, rest_port = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            *COMMAND,
+            f"--port={port}",
+            f"--rest_api_port={rest_port}",
+            "--model_name=m",
+            f"--model_base_path={tmp_path / 'm'}",
+            "--host=127.0.0.1",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    try:
+        url = f"http://127.0.0.1:{rest_port}/v1/models/m:predict"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.post(url, json={"inputs": [1.0]}).json() == {"outputs": [1.0]}
+                break
+            except httpx.ConnectError:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.05)
+        answers = []
+        body = {"inputs": [100_000], "signature_name": "slow"}
+        asker = threading.Thread(target=lambda: answers.append(httpx.post(url, json=body, timeout=60)))
+        asker.start()
+        # The request has been read once the status page, asked later on the same loop, is answered.
+        assert httpx.get(f"http://127.0.0.1:{rest_port}/v1/models/m").status_code == 200
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        asker.join()
+        assert process.returncode == 0
+        assert "Entering the event loop ..." in errors
+        assert [answer.json() for answer in answers] == [{"outputs": [100_000]}]
+    finally:
+        process.kill()
+        process.wait()
