@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from conformance import models_tf1 as tf1
@@ -54,10 +54,10 @@ pad_variable_length_inputs: true
 """
 
 
-def models_config(models: Path) -> str:
-    """A `ModelServerConfig` in text form that lists every model."""
+def models_config(models: Path, names: Iterable[str]) -> str:
+    """A `ModelServerConfig` in text form that lists the models of these names."""
     entries = []
-    for name in MODELS:
+    for name in names:
         extra = COUNTER_POLICY if name == "counter" else ""
         entries.append(
             f'  config {{\n    name: "{name}"\n    base_path: "{models / name}"\n'
@@ -72,8 +72,9 @@ class Repository:
     `standard_flags` and `batching_flags` start a server on it, next to `--port` and `--rest_api_port`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, names: Iterable[str] = tuple(MODELS)) -> None:
         self.directory = directory.resolve()
+        self.names = tuple(names)
         self.models = self.directory / "models"
 
     def write(self) -> Repository:
@@ -90,12 +91,12 @@ class Repository:
                 "The model repository needs an empty or new directory. "
                 f"Received: {self.directory}, which has other files."
             )
-        for name, versions in MODELS.items():
-            for version, write in versions.items():
+        for name in self.names:
+            for version, write in MODELS[name].items():
                 write(self.models / name / version)
         (self.directory / "monitoring.config").write_text(MONITORING_CONFIG)
         (self.directory / "batching.config").write_text(BATCHING_CONFIG)
-        done.write_text(models_config(self.models))  # last, as the mark of a complete repository
+        done.write_text(models_config(self.models, self.names))  # last, as the mark of a complete repository
         return self
 
     @property

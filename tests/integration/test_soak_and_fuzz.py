@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
+from conformance.soak_clients import LiveModel, Tally, ask_until
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -27,7 +32,7 @@ def run(tmp_path: Path, *command: str) -> dict[str, Any]:
 def test_no_request_fails_while_models_change(tmp_path: Path) -> None:
     figures = run(
         tmp_path,
-        *("soak", "--duration=10", "--clients=8", "--swap-every=2.5", "--reload-every=2", "--growth=0.25"),
+        *("soak", "--duration=8", "--clients=8", "--swap-every=2.5", "--reload-every=2", "--growth=0.25"),
     )
     assert figures["failed or wrong"] == 0
     assert figures["swaps"] >= 2
@@ -63,3 +68,38 @@ def test_random_requests_depend_on_the_seed_only() -> None:
 
     assert digest(1) == digest(1)
     assert digest(1) != digest(2)
+
+
+def test_the_clients_notice_wrong_answers(tmp_path: Path) -> None:
+    live = LiveModel(tmp_path / "live")
+    live.publish()
+    assert live.check([2.0, 2.0], oldest=1) == 2
+    for differences, oldest in (([1.0, 2.0], 1), ([3.0], 1), ([1.0], 2), ([1.5], 1)):
+        with pytest.raises(AssertionError):
+            live.check(differences, oldest)
+    assert [path.name for path in sorted((tmp_path / "live").iterdir())] == ["1", "2"]
+    live.publish()
+    assert [path.name for path in sorted((tmp_path / "live").iterdir())] == ["2", "3"]
+
+
+def test_failures_are_counted_by_what_went_wrong() -> None:
+    class Broken:
+        name = "gRPC"
+
+        def good(self, rng: random.Random) -> None:
+            raise AssertionError("wrong answer")
+
+        def malformed(self, rng: random.Random) -> None:
+            raise ConnectionError("gone")
+
+        def close(self) -> None:
+            pass
+
+    tally = Tally()
+    ask_until(time.monotonic() + 0.05, Broken(), random.Random(0), 0.5, tally)
+    assert tally.failed > 2
+    assert not tally.counts
+    assert {text.split(":")[0] for text in tally.failures} == {
+        "gRPC good, wrong answer",
+        "gRPC malformed, failed",
+    }
