@@ -96,22 +96,22 @@ def test_an_empty_base_path_unloads_and_a_missing_one_does_not(single, tmp_path:
     eventually(lambda: states(single) == {"1": "AVAILABLE"})
 
 
+def open_sessions() -> int:
+    gc.collect()
+    return sum(isinstance(thing, tf.compat.v1.Session) for thing in gc.get_objects())
+
+
 def test_unloading_gives_memory_back(single, models: Path, tmp_path: Path) -> None:
     place(models, "half_plus_three", tmp_path / "m", "2")
     eventually(lambda: states(single) == {"1": "END", "2": "AVAILABLE"})
-    gc.collect()
-    sessions = [thing for thing in gc.get_objects() if isinstance(thing, tf.compat.v1.Session)]
-    graphs = {id(session.graph) for session in sessions}
-    with single.server.manager.lease("m") as servable:
-        assert id(servable._runner._graph) in graphs
-    before = len(sessions)
+    before = open_sessions()
+    assert before >= 1
     shutil.rmtree(tmp_path / "m" / "1")
     for version in range(3, 7):
         place(models, "half_plus_two", tmp_path / "m", str(version))
         eventually(lambda version=version: states(single).get(str(version)) == "AVAILABLE")
         eventually(lambda: sorted(states(single).values())[1:] == ["END"] * (len(states(single)) - 1))
-    gc.collect()
-    assert sum(isinstance(thing, tf.compat.v1.Session) for thing in gc.get_objects()) == before
+    assert open_sessions() == before
 
 
 # ---- configuration -----------------------------------------------------------------------------

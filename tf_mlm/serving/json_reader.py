@@ -18,8 +18,16 @@ from typing import Any
 from tf_mlm.serving.errors import invalid_argument
 
 _BOM = b"\xef\xbb\xbf"
-# What the C scanner would take differently: numbers beyond double, and escaped surrogates.
-_NEEDS_EXACT_PARSER = re.compile(rb"\d[eE]\+?\d{3}|\d{200}|\\u[dD][89a-fA-F]")
+# Digits to 0, e and + to themselves, the rest to blanks: makes finding huge numbers a substring search.
+_NUMBER_OUTLINE = bytes.maketrans(
+    bytes(range(256)),
+    bytes(
+        48 if chr(c).isdigit() and c < 128 else c if c in b"e+" else 101 if c == 69 else 32
+        for c in range(256)
+    ),
+)
+_HUGE = (b"e000", b"e+000", b"0" * 200)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?", re.ASCII)
 _ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})')
@@ -62,7 +70,7 @@ def parse(body: bytes) -> Any:
         raise invalid_argument("JSON Parse error: The document is empty")
     start = len(_BOM) if body.startswith(_BOM) else 0
     text = body[start:].decode("utf-8", "surrogateescape")
-    if not _NEEDS_EXACT_PARSER.search(body):
+    if not _needs_exact_parser(body):
         try:
             value = _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
             if isinstance(value, dict):  # the scanner stops early at a bare `1.`; only objects are requests
@@ -74,6 +82,14 @@ def parse(body: bytes) -> Any:
     except _Failure as failure:
         offset = start + len(text[: failure.position].encode("utf-8", "surrogateescape"))
         raise invalid_argument(f"JSON Parse error: {failure.text} at offset: {offset}") from None
+
+
+def _needs_exact_parser(body: bytes) -> bool:
+    """Whether there may be what the C scanner takes differently: numbers beyond double, surrogates."""
+    if b"\\u" in body and _SURROGATE.search(body):
+        return True
+    outline = body.translate(_NUMBER_OUTLINE)
+    return any(huge in outline for huge in _HUGE)
 
 
 def is_integer(value: Any) -> bool:
