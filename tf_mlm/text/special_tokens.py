@@ -35,6 +35,7 @@ class SpecialTokenFinder(tf.Module):
         for row, token in enumerate(specials):
             spelling[row, : len(token)] = [ord(character) for character in token]
         self._spelling = tf.constant(spelling)
+        self._first_points = sorted(set(spelling[:, 0].tolist()))
         self.token_ids = tf.constant([vocabulary.id_of(token) for token in specials], tf.int32)
         self.lengths = tf.constant([len(token) for token in specials], tf.int32)
         """Code points of each special token."""
@@ -59,8 +60,9 @@ class SpecialTokenFinder(tf.Module):
         Returns:
             int32 [found] each: the first character, and the row of `token_ids`, `lengths` and `sizes`.
         """
-        first_points, _ = tf.unique(self._spelling[:, 0])
-        is_candidate = tf.reduce_any(points[:, tf.newaxis] == first_points, 1)
+        is_candidate = tf.zeros_like(points, tf.bool)
+        for first in self._first_points:
+            is_candidate |= points == first
         places = tf.cast(tf.where(is_candidate)[:, 0], tf.int32)
         line_ends = tf.gather(line_splits, tf.searchsorted(line_splits, places, "right"))
         width = self._spelling.shape[1]

@@ -128,19 +128,24 @@ class WordPieceTokenizer(tf.Module):
         entries, ends, given_ids = self._keep_specials_whole(points, line_splits, entries, starts, ends)
         points, entries = self._sort_marks(points, line_splits, entries)
 
-        # Which word each character belongs to: words end at spaces, around lone characters, at line ends.
+        # Which word each character belongs to: words end at spaces and around lone characters.
         kinds = entries & cp.KIND_MASK
         is_alone = kinds == cp.ALONE
         is_break = is_alone | (kinds == cp.SPACE) | tf.concat([[False], is_alone], 0)[:-1]
-        is_break |= _marks_at(line_splits, tf.size(points))
         segments = tf.cumsum(tf.cast(is_break, tf.int32))
 
         # From here on [kept] characters: those that normalisation leaves, each with its owner in the text.
         counts = _shift(entries, cp.COUNT_SHIFT) & cp.COUNT_MASK
         kept, owners = self._replace(points, counts, _shift(entries, cp.VALUE_SHIFT))
         kept_segments = tf.gather(segments, owners)
-        is_first = tf.concat([[True], kept_segments[1:] != kept_segments[:-1]], 0)[: tf.size(kept)]
-        word_splits = tf.concat([tf.cast(tf.where(is_first)[:, 0], tf.int32), [tf.size(kept)]], 0)
+        is_first = kept_segments[1:] != kept_segments[:-1]
+        is_first = tf.concat([[True], is_first, [True]], 0)[: tf.size(kept) + 1]
+        # Words also end with their line. The last entry stands for the end of all of them.
+        kept_splits = tf.gather(tf.concat([[0], tf.cumsum(counts)], 0), line_splits)
+        is_first = tf.tensor_scatter_nd_update(
+            is_first, kept_splits[:, tf.newaxis], tf.ones_like(kept_splits, tf.bool)
+        )
+        word_splits = tf.cast(tf.where(is_first)[:, 0], tf.int32)
         word_firsts, word_lasts = word_splits[:-1], word_splits[1:] - 1
 
         is_long = word_lasts - word_firsts >= MAX_WORD_LENGTH
@@ -158,14 +163,12 @@ class WordPieceTokenizer(tf.Module):
         is_given = given >= 0
         sizes = _utf8_size(kept)
         byte_firsts = tf.cumsum(sizes, exclusive=True)
+        byte_owners = tf.repeat(tf.range(tf.size(kept)), sizes)  # which character each byte of a word is of
         word_bytes = tf.gather(byte_firsts, tf.gather(word_firsts, word_of))
-        piece_from = word_bytes + tf.cast(piece_starts.flat_values, tf.int32)
-        piece_to = word_bytes + tf.cast(piece_ends.flat_values, tf.int32)
-        first = tf.searchsorted(byte_firsts, piece_from, "right") - 1
-        last = tf.searchsorted(byte_firsts, piece_to, "left") - 1
+        first = tf.gather(byte_owners, word_bytes + tf.cast(piece_starts.flat_values, tf.int32))
+        last = tf.gather(byte_owners, word_bytes + tf.cast(piece_ends.flat_values, tf.int32) - 1)
         last = tf.where(is_given, tf.gather(word_lasts, word_of), last)
 
-        kept_splits = tf.gather(tf.concat([[0], tf.cumsum(counts)], 0), line_splits)
         token_splits = tf.gather(pieces.row_splits, tf.searchsorted(word_firsts, kept_splits))
         return _tokens(
             tf.where(is_given, given, pieces.flat_values),
@@ -189,18 +192,22 @@ class WordPieceTokenizer(tf.Module):
         """
         places, which = self._specials.find(points, line_splits)
         size = tf.size(points)
-        place = places[:, tf.newaxis]
-        behind = place + tf.gather(self._specials.lengths, which)[:, tf.newaxis]
-        one = tf.ones_like(places)
-        edges = tf.scatter_nd(tf.concat([place, behind], 0), tf.concat([one, -one], 0), [size + 1])
-        entries = tf.where(tf.cumsum(edges)[:-1] > 0, cp.CLEANED, entries)
-        entries = tf.tensor_scatter_nd_update(entries, place, one * (cp.ALONE | 1 << cp.COUNT_SHIFT))
-        special_ends = tf.gather(starts, places) + tf.gather(self._specials.sizes, which)
-        ends = tf.tensor_scatter_nd_update(ends, place, special_ends)
-        given_ids = tf.tensor_scatter_nd_update(
-            tf.fill([size], -1), place, tf.gather(self._specials.token_ids, which)
-        )
-        return entries, ends, given_ids
+        no_ids = tf.fill([size], -1)
+
+        def keep() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            place = places[:, tf.newaxis]
+            behind = place + tf.gather(self._specials.lengths, which)[:, tf.newaxis]
+            one = tf.ones_like(places)
+            edges = tf.scatter_nd(tf.concat([place, behind], 0), tf.concat([one, -one], 0), [size + 1])
+            cleaned = tf.where(tf.cumsum(edges)[:-1] > 0, cp.CLEANED, entries)
+            special_ends = tf.gather(starts, places) + tf.gather(self._specials.sizes, which)
+            return (
+                tf.tensor_scatter_nd_update(cleaned, place, one * (cp.ALONE | 1 << cp.COUNT_SHIFT)),
+                tf.tensor_scatter_nd_update(ends, place, special_ends),
+                tf.tensor_scatter_nd_update(no_ids, place, tf.gather(self._specials.token_ids, which)),
+            )
+
+        return tf.cond(tf.size(places) > 0, keep, lambda: (entries, ends, no_ids))
 
     def _sort_marks(
         self, points: tf.Tensor, line_splits: tf.Tensor, entries: tf.Tensor
@@ -262,9 +269,3 @@ def _utf8_size(points: tf.Tensor) -> tf.Tensor:
     """Bytes of each code point in UTF-8."""
     sizes = [tf.cast(points >= first, tf.int32) for first in (0x80, 0x800, 0x10000)]
     return 1 + sizes[0] + sizes[1] + sizes[2]
-
-
-def _marks_at(places: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """bool [size], true at these places; they may repeat or equal `size`."""
-    ones = tf.scatter_nd(places[:, tf.newaxis], tf.ones_like(places), [size + 1])
-    return ones[:-1] > 0
