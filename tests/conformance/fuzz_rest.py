@@ -219,5 +219,5 @@ posts = likely.map(lambda pair: ("POST", f"/v1/models/{pair[0]}", {}, json.dumps
 http_requests = st.one_of(
     posts,
     st.builds(lambda request, changes: (*request[:3], splice(request[3], changes)), posts, edits),
-    st.tuples(methods, paths, headers, http_bodies),
+    *[st.tuples(methods, paths, headers, http_bodies)] * 4,
 )

@@ -169,6 +169,12 @@ for _title, (_path, _body, _parts) in EXAMPLE_ERRORS.items():
     )
 
 
+@examples.case("400: a signature_name that is not UTF-8")
+def _(server: Server) -> None:
+    data = b'{"signature_name": "no\xe5\xf3", "examples": [{"x": 1.0}]}'
+    refuses(server, CLASSIFY, data, "No signature was found with the name: no")
+
+
 @examples.case("404: an unknown model")
 def _(server: Server) -> None:
     refuses(

@@ -295,6 +295,12 @@ for _title, (_path, _body, _parts) in ERRORS.items():
     )
 
 
+@predict.case("400: a signature_name that is not UTF-8")
+def _(server: Server) -> None:
+    data = b'{"signature_name": "no\xe5\xf3", "instances": [1.0]}'
+    refuses(server, HALF, data, 'Serving signature name: "no')
+
+
 @predict.case("JSON is parsed before the model is looked up")
 def _(server: Server) -> None:
     refuses(server, "nobody:predict", "{", "JSON Parse error: ")
