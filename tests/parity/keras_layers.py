@@ -74,7 +74,7 @@ def _grid(quick: bool) -> Iterator[HeadCase]:
     ]
     random.Random(0).shuffle(cases)
     if not quick:
-        yield from cases[: len(cases) // 5]
+        yield from cases[: len(cases) // 8]
         return
     unseen = {(field, value) for case in cases for field, value in dataclasses.asdict(case).items()}
     for case in cases:

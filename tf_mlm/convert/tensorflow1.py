@@ -43,16 +43,22 @@ def read(source: Path, lower_case: bool | None) -> Source:
         shapes = reader.get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"`{prefix}` is not a readable TensorFlow checkpoint ({error}).") from error
-    ignored = {
-        name for name in shapes if _SLOTS.search(name) or _COUNTERS.match(name) or _OTHER_TASKS.match(name)
-    }
+    slots = {name for name in shapes if _SLOTS.search(name) or _COUNTERS.match(name)}
+    other_tasks = {name for name in set(shapes) - slots if _OTHER_TASKS.match(name)}
     arrays: dict[str, Any] = {}
-    for name in sorted(set(shapes) - ignored):
+    for name in sorted(set(shapes) - slots - other_tasks):
         shape, kernel = tuple(shapes[name]), name.endswith("/kernel")
         arrays[modern_name(name)] = (
             shape[::-1] if kernel else shape,
-            partial(_read, reader, name, kernel),
+            partial(_read, prefix, reader, name, kernel),
         )
+    notes = [
+        "The graph is not in the files of a TensorFlow 1 checkpoint, so weights were compared, not logits."
+    ]
+    if config.hidden_act == "gelu":
+        notes.append("`gelu` is read as the exact function, as transformers reads it.")
+    if slots:
+        notes.append(f"{len(slots)} variables of the optimizer were left out.")
     vocabulary = directory / "vocab.txt"
     return Source(
         kind="Google BERT checkpoint (TensorFlow 1)",
@@ -60,13 +66,8 @@ def read(source: Path, lower_case: bool | None) -> Source:
         config_file=config_file,
         tensors=NamedArrays(prefix, arrays),
         vocabulary=read_vocabulary(vocabulary, lower_case) if vocabulary.is_file() else None,
-        ignored=tuple(ignored),
-        notes=(
-            "The graph of a TensorFlow 1 checkpoint is not in its files: the weights were compared, and "
-            "`gelu` is read as the exact function, as transformers does.",
-        )
-        if config.hidden_act == "gelu"
-        else ("The graph of a TensorFlow 1 checkpoint is not in its files: the weights were compared.",),
+        ignored=tuple(other_tasks),
+        notes=tuple(notes),
     )
 
 
@@ -95,6 +96,9 @@ def _only_checkpoint(directory: Path) -> Path:
     return prefixes[0]
 
 
-def _read(reader: Any, name: str, kernel: bool) -> np.ndarray:
-    value = reader.get_tensor(name)
+def _read(prefix: Path, reader: Any, name: str, kernel: bool) -> np.ndarray:
+    try:
+        value = reader.get_tensor(name)
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"`{prefix}`: the variable {name} cannot be read ({error}).") from error
     return value.T if kernel else value
