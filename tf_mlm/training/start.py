@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -16,9 +17,10 @@ from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
 from tf_mlm.training.corpus import is_held_out, kind_of, read_documents
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.token_store import TokenStore, open_token_store
+from tf_mlm.training.token_store import Rows, TokenStore, open_token_store
 
 VOCABULARY = "vocab.txt"
+ROWS_PER_COUNT = 1 << 16
 
 
 def starting_vocabulary(
@@ -88,6 +90,22 @@ def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | 
         )
     preprocessor = TextPreprocessor(vocabulary, max_length=sizes.max_length)
     return MaskedLM.from_config(sizes, dtype=config.dtype, seed=config.seed, preprocessor=preprocessor)
+
+
+def start_from_frequencies(model: MaskedLM, rows: Rows) -> None:
+    """Sets the output bias of a new model to the log-frequencies of the training tokens.
+
+    Learning which tokens are frequent is what the first hundreds of steps go to otherwise.
+    """
+    assert model.preprocessor is not None
+    vocabulary = model.preprocessor.vocabulary
+    counts = np.zeros(vocabulary.size)
+    for first in range(0, len(rows.lengths), ROWS_PER_COUNT):
+        ids = rows.token_ids[first : first + ROWS_PER_COUNT]
+        counts += np.bincount(ids.ravel(), minlength=vocabulary.size)
+    counts[list(vocabulary.special_ids)] = 0
+    counts += 1  # a token that never occurs is unlikely, not impossible
+    model.head.output_bias.assign(np.log(counts / counts.sum()))
 
 
 def loaded_model(directory: str | os.PathLike[str], config: TrainConfig) -> MaskedLM:

@@ -36,7 +36,13 @@ from tf_mlm.training.preemption import Preemption
 from tf_mlm.training.report import Report
 from tf_mlm.training.samples import SampleFills
 from tf_mlm.training.schedule import learning_rate_schedule
-from tf_mlm.training.start import loaded_model, new_model, open_rows, starting_vocabulary
+from tf_mlm.training.start import (
+    loaded_model,
+    new_model,
+    open_rows,
+    start_from_frequencies,
+    starting_vocabulary,
+)
 from tf_mlm.training.step import METRICS, TrainStep
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
 
@@ -129,6 +135,8 @@ def train(
     words = model.preprocessor.vocabulary
     tokens = run_directory / ("tokens" if worker is None else f"tokens-{worker}")
     store = open_rows(paths, tokens, model, config, console)
+    if from_directory is None:
+        start_from_frequencies(model, store.train)
     loop = TrainLoop(step, strategy, compile=compile)
     variables = {f"model/{name}": variable for name, variable in named_variables(model).items()}
     variables |= {f"optimizer/{name}": variable for name, variable in optimizer.state().items()}

@@ -1,0 +1,49 @@
+"""Evaluation against a NumPy count of ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mlm.config import ModelConfig
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training import evaluation
+from tf_mlm.training.evaluation import Evaluator
+from tf_mlm.training.step import Batch
+
+SIZES = ModelConfig(
+    vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, initializer_range=0.5
+)
+
+
+@pytest.mark.parametrize("logit_bytes", [evaluation.LOGIT_BYTES, 4 * 30 * 4], ids=["at once", "in parts"])
+def test_against_numpy(monkeypatch: pytest.MonkeyPatch, logit_bytes: int) -> None:
+    monkeypatch.setattr(evaluation, "LOGIT_BYTES", logit_bytes)
+    draw = np.random.default_rng(0)
+    model = MaskedLM.from_config(SIZES, seed=0)
+    batches, losses, ranks, hidden = [], [], [], []
+    for _ in range(3):
+        weights = draw.integers(0, 2, (5, 3))
+        batch = Batch(
+            tf.constant(draw.integers(0, 30, (5, 7)), tf.int32),
+            tf.constant(draw.integers(4, 8, 5), tf.int32),
+            tf.constant(draw.integers(0, 4, (5, 3)), tf.int32),
+            tf.constant(draw.integers(0, 30, (5, 3)), tf.int32),
+            tf.constant(weights, tf.float32),
+        )
+        batches.append(batch)
+        logits = model(batch.token_ids, batch.lengths, None, batch.mask_positions).numpy().astype(np.float64)
+        for row, place in np.argwhere(weights):
+            scores, target = logits[row, place], int(batch.mask_ids[row, place])
+            losses.append(np.log(np.exp(scores).sum()) - scores[target])
+            ranks.append((scores > scores[target]).sum())
+            hidden.append(target)
+    found = Evaluator(model)(batches)
+    assert found.masks == len(losses)
+    assert found.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert found.perplexity == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
+    assert found.top_1 == pytest.approx(np.mean(np.array(ranks) < 1))
+    assert found.top_5 == pytest.approx(np.mean(np.array(ranks) < 5))
+    assert found.most_frequent == pytest.approx(np.bincount(hidden).max() / len(hidden))
+    assert found.lift == pytest.approx(found.top_1 / found.most_frequent)

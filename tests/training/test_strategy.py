@@ -1,0 +1,176 @@
+"""Replicas and workers change nothing but the speed; devices that are not there are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+
+from tf_mlm.config import ConfigError
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
+from tf_mlm.training.trainer import train
+
+MIRRORED = """
+import json, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.strategy import make_strategy
+from tf_mlm.training.trainer import train
+arguments = json.loads(sys.argv[1])
+strategy = make_strategy("mirrored")
+assert strategy.num_replicas_in_sync == 2
+train(arguments["files"], arguments["output"], TrainConfig(**arguments["config"]), strategy=strategy)
+"""
+
+
+@pytest.fixture(scope="module")
+def config(small: TrainConfig) -> TrainConfig:
+    # Dropout differs from replica to replica, as it should.
+    return dataclasses.replace(small, steps=20, dropout=0.0, checkpoint_every=20, layers=1)
+
+
+@pytest.fixture(scope="module")
+def one_process(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("one")
+    train([corpus], output, config)
+    return output
+
+
+def _largest_difference(first: Path, second: Path) -> float:
+    ours, theirs = (safetensors.numpy.load_file(path / "model.safetensors") for path in (first, second))
+    return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
+
+
+def _arguments(corpus: Path, output: Path, config: TrainConfig) -> str:
+    return json.dumps({"files": [str(corpus)], "output": str(output), "config": dataclasses.asdict(config)})
+
+
+def test_two_mirrored_devices_match_one(
+    corpus: Path, config: TrainConfig, one_process: Path, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [sys.executable, "-c", MIRRORED, _arguments(corpus, tmp_path, config)],
+        check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    assert _largest_difference(one_process, tmp_path) < 1e-5
+
+
+def test_accumulation_matches_one_pass(
+    corpus: Path, config: TrainConfig, one_process: Path, tmp_path: Path
+) -> None:
+    train([corpus], tmp_path, dataclasses.replace(config, accumulation=4))
+    assert _largest_difference(one_process, tmp_path) < 1e-5
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _run_workers(
+    start: Callable[..., subprocess.Popen[str]], arguments: list[str]
+) -> list[tuple[int, str, str]]:
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(arguments))]
+    workers = [
+        start(
+            argument,
+            TF_CONFIG=json.dumps(
+                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            ),
+        )
+        for index, argument in enumerate(arguments)
+    ]
+    deadline = time.monotonic() + 300
+    try:
+        outputs = [worker.communicate(timeout=deadline - time.monotonic()) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [(worker.returncode, *output) for worker, output in zip(workers, outputs, strict=True)]
+
+
+def test_two_workers_match_one_process(
+    corpus: Path,
+    config: TrainConfig,
+    one_process: Path,
+    tmp_path: Path,
+    start_training: Callable[..., subprocess.Popen[str]],
+) -> None:
+    arguments = _arguments(corpus, tmp_path, dataclasses.replace(config, strategy="multiworker"))
+    for code, _, err in _run_workers(start_training, [arguments, arguments]):
+        assert code == 0, err
+    assert _largest_difference(one_process, tmp_path) < 1e-5
+
+
+def test_workers_that_disagree_stop_before_the_first_step(
+    corpus: Path, config: TrainConfig, tmp_path: Path, start_training: Callable[..., subprocess.Popen[str]]
+) -> None:
+    config = dataclasses.replace(config, strategy="multiworker")
+    other = dataclasses.replace(config, learning_rate=1e-4)
+    arguments = [_arguments(corpus, tmp_path, one) for one in (config, other)]
+    for code, _, err in _run_workers(start_training, arguments):
+        assert code != 0
+        assert "They differ in learning_rate" in err, err
+    assert not (tmp_path / "training" / "checkpoints").exists()
+
+
+def test_cpu_is_one_device() -> None:
+    strategy = make_strategy("cpu")
+    assert strategy.num_replicas_in_sync == 1
+    assert is_chief(strategy)
+    assert worker_index(strategy) is None
+
+
+def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [])
+    with pytest.raises(ConfigError, match=r"none visible. Use --strategy cpu"):
+        make_strategy("gpu")
+
+
+@pytest.mark.parametrize(
+    "value", ["", "{", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": {}, "task": {}}']
+)
+def test_a_bad_cluster_is_quoted(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(ConfigError, match="TF_CONFIG, which must look like"):
+        make_strategy("multiworker")
+
+
+def test_an_unknown_tpu_is_named_in_time() -> None:
+    begun = time.monotonic()
+    with pytest.raises(ConfigError, match=r"tpu='grpc://127.0.0.1:1'.*gcloud compute tpus"):
+        make_strategy("tpu", tpu="grpc://127.0.0.1:1", tpu_seconds=5.0)
+    assert time.monotonic() - begun < 60
+    with pytest.raises(ConfigError, match=r"tpu='local'.*TPU VM"):
+        make_strategy("tpu", tpu="local", tpu_seconds=20.0)
+
+
+def test_unknown_strategy() -> None:
+    with pytest.raises(ConfigError, match="must be one of auto"):
+        make_strategy("gpus")
+
+
+def test_the_batch_must_divide() -> None:
+    check_batch_size(make_strategy("cpu"), 6, 3)
+    with pytest.raises(ConfigError, match="Use a multiple of 4"):
+        check_batch_size(make_strategy("cpu"), 6, 4)
