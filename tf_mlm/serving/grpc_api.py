@@ -213,7 +213,10 @@ class GrpcServer:
                 Code.INVALID_ARGUMENT,
                 f"Failed to BuildAndStart gRPC server: cannot listen on {address}. "
                 "Is the port or socket in use by another process, or not permitted? "
-                "Choose another --port or --grpc_socket_path",
+                "Choose another --port or --grpc_socket_path"
+                + (
+                    "" if options.ssl is None else "; or is a key or certificate of --ssl_config_file no PEM?"
+                ),
             ) from error
 
     def stop(self, grace: float) -> None:
