@@ -128,6 +128,10 @@ class Shapes(tf.Module):
             with tf.control_dependencies([tf.debugging.assert_non_negative(x, "x must not be negative")]):
                 return {"root": tf.sqrt(x)}
 
+        @function(spec([None], tf.string, "text"))
+        def number(text):
+            return {"number": tf.strings.to_number(text)}
+
         @function(spec([None], tf.float32, "x"))
         def scalar(x):
             return {"mean": tf.reduce_mean(x)}

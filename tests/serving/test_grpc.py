@@ -131,6 +131,7 @@ PREDICT_ERRORS = [
     ("half_plus_two", {"x": tensor_pb2.TensorProto()}, "", {}, INVALID, "tensor parsing error: x"),
     ("shapes", {"x": np.float32([-1.0])}, "refuse_negative", {}, INVALID, "x must not be negative"),
     ("shapes", {"x": np.zeros((2, 3), np.float32)}, "xla", {}, INVALID, ""),
+    ("shapes", {"text": [b"\xff"]}, "number", {}, INVALID, "correctly convert string: \ufffd"),
 ]
 
 

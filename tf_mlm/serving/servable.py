@@ -161,6 +161,9 @@ class SessionRunner:
             )
         except tf.errors.OpError as error:
             raise as_serving_error(error) from error
+        except UnicodeDecodeError as error:
+            # A kernel quoted a request's bytes, and its message is no text; the code is lost with it.
+            raise invalid_argument(error.object.decode("utf-8", "replace")) from error
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
