@@ -44,7 +44,7 @@ def small() -> TrainConfig:
         steps=30,
         batch_size=8,
         length=16,
-        vocabulary_size=80,
+        vocabulary_size=120,
         hidden_size=16,
         layers=2,
         heads=2,

@@ -25,7 +25,16 @@ from tf_mlm.training.trainer import TrainingDiverged, TrainResult, train
 @pytest.fixture(scope="module")
 def learnt(small: TrainConfig) -> TrainConfig:
     """Long enough to learn what follows from what."""
-    return dataclasses.replace(small, steps=400, learning_rate=1e-2, dropout=0.0, evaluate_every=200)
+    return dataclasses.replace(
+        small,
+        steps=400,
+        batch_size=32,
+        hidden_size=32,
+        learning_rate=5e-3,
+        dropout=0.0,
+        evaluate_every=200,
+        checkpoint_every=200,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,8 @@ def test_it_learns(run: TrainResult) -> None:
     assert run.finished
     assert run.steps == 400
     assert run.evaluation is not None
-    assert run.evaluation.lift > 1.5
+    assert run.evaluation.lift > 1.25
+    assert run.evaluation.loss < 1.5  # the frequencies alone reach 2.4
     assert run.evaluation.top_5 > run.evaluation.top_1
     assert run.evaluation.perplexity == pytest.approx(np.exp(run.evaluation.loss))
 
@@ -100,7 +110,7 @@ def test_token_records_train_as_their_text_does(
     assert preprocessor is not None
     records = tmp_path / "ids.tfrecord.gz"
     documents, tokens = write_token_records([corpus], records, preprocessor)
-    assert (documents, tokens) == (200, 200 * 6 * 10)
+    assert (documents, tokens) == (200, 200 * 6 * 9)
     config = dataclasses.replace(small, steps=2)
     with pytest.raises(ConfigError, match="Token ids say nothing without their vocabulary"):
         train([records], tmp_path / "none", config, compile=False)

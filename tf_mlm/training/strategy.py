@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
+import urllib.parse
 from typing import Any
 
 import tensorflow as tf
@@ -125,6 +127,8 @@ def _tpu(name: str, seconds: float) -> tf.distribute.Strategy:
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
             if name != "local":
+                # TensorFlow waits for a silent address for ever, and lets no other thread run meanwhile.
+                _check_listening(resolver.master(), seconds)
                 tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
             outcome["resolver"] = resolver
@@ -148,3 +152,10 @@ def _tpu(name: str, seconds: float) -> tf.distribute.Strategy:
             "zone, or give its address as grpc://host:8470."
         )
     )
+
+
+def _check_listening(master: str, seconds: float) -> None:
+    """An `OSError` unless something accepts connections at `grpc://host:port`."""
+    address = urllib.parse.urlsplit(master if "//" in master else f"//{master}")
+    with socket.create_connection((address.hostname or "", address.port or 8470), timeout=seconds / 2):
+        pass
