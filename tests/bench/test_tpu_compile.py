@@ -1,0 +1,46 @@
+"""The TPU compiler, on a machine without a TPU: the real step passes, what a TPU cannot run is caught."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from tf_mlm.bench.tpu_compile import CHIPS, TpuCompiler
+from tf_mlm.config import ModelConfig
+
+CONFIG = ModelConfig(
+    vocab_size=1000, hidden_size=128, num_hidden_layers=1, num_attention_heads=2, intermediate_size=256
+)
+
+
+@pytest.fixture(scope="module")
+def compiler() -> TpuCompiler:
+    return TpuCompiler("v5e")
+
+
+@pytest.mark.peers
+def test_the_training_step_and_the_serving_core_compile(compiler: TpuCompiler) -> None:
+    train = compiler.train(CONFIG, batch=8, length=128)
+    serve = compiler.serve(CONFIG, batch=8, length=128)
+    for result in (train, serve):
+        assert result.compiles, result.error
+        assert result.fits
+        assert result.flops > 0
+    parameters = 1000 * 128 + 512 * 128
+    assert train.arguments > 3 * 4 * parameters  # the variables and AdamW's two averages
+    assert train.arguments > serve.arguments
+
+
+@pytest.mark.peers
+def test_what_a_tpu_cannot_run_is_caught(compiler: TpuCompiler) -> None:
+    words = tf.constant(["one", "two"])
+    strings = compiler._compile(
+        "serve", lambda x: tf.strings.length(tf.gather(words, x)), [tf.constant([1])], 1, 1
+    )
+    assert not strings.compiles
+    assert strings.error
+
+
+def test_an_unknown_chip_is_named() -> None:
+    with pytest.raises(ValueError, match=f"one of {', '.join(CHIPS)}. Received: 'v99'"):
+        TpuCompiler("v99")
