@@ -53,9 +53,7 @@ def in_chunks(
         Each output, concatenated over the chunks.
     """
     first = [
-        tf.TensorArray(
-            spec.dtype, size=1, dynamic_size=True, element_shape=spec.shape, infer_shape=False
-        )
+        tf.TensorArray(spec.dtype, size=1, dynamic_size=True, element_shape=spec.shape, infer_shape=False)
         for spec in outputs
     ]
 
