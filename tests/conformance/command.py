@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -84,6 +85,7 @@ def main(
 
     The exit status is 0 if every case passed and 1 if one failed.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started servers are stopped, too
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     command = OURS if ours else command
     if write_models is not None:
