@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import tensorflow as tf
 from tensorflow_serving.apis import (
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -154,20 +152,6 @@ class Shapes(tf.Module):
         return {**signatures, "serving_default": same}
 
 
-def write_warmup(directory: Path, logs: list) -> None:
-    path = directory / "assets.extra" / "tf_serving_warmup_requests"
-    path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for log in logs:
-            writer.write(log if isinstance(log, bytes) else log.SerializeToString())
-
-
-def predict_log(name: str, inputs: dict[str, np.ndarray], signature: str = "serving_default"):
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(predict_request(name, inputs, signature))
-    return log
-
-
 def predict_request(
     name: str, inputs: dict, signature: str = "", version: int | None = None, label: str = ""
 ):
@@ -182,17 +166,6 @@ def predict_request(
             value if isinstance(value, tf.make_tensor_proto(0).__class__) else tf.make_tensor_proto(value)
         )
     return request
-
-
-def eventually(check: Callable[[], object], seconds: float = 30.0) -> object:
-    """Polls until `check` gives something true; the deadline is a failure."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "the expected state did not come about in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -31,10 +31,6 @@ __all__ = ["ModelServer", "ServerOptions"]
 _log = logging.getLogger(__name__)
 
 
-def _quiet_watch(stop: threading.Event, seconds: float) -> bool:
-    return stop.wait(seconds)
-
-
 class ModelServer:
     """Serves models until it is stopped; usable as a context manager.
 
