@@ -36,8 +36,7 @@ REAL = np.arange(9) < LENGTHS[:, None]
 
 
 @EVERY_FAMILY
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize(("dtype", "jit_compile"), [("float32", False), ("mixed_bfloat16", True)], ids=str)
 def test_what_stands_behind_the_length_never_matters(
     config: ModelConfig, dtype: str, jit_compile: bool
 ) -> None:

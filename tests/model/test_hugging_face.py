@@ -85,8 +85,7 @@ TEXT = "Héllo [MASK] naïve CAFÉ, [mask] 寿司 <m>!"
 
 @pytest.mark.parametrize("lower_case", [True, False])
 @pytest.mark.parametrize("strip_accents", [None, True, False])
-@pytest.mark.parametrize("mask_token", ["[MASK]", "<m>"])
-@pytest.mark.parametrize("layout", ["tokenizer.json", "vocab.txt"])
+@pytest.mark.parametrize(("mask_token", "layout"), [("[MASK]", "tokenizer.json"), ("<m>", "vocab.txt")])
 def test_tokenizers_come_and_go(
     lower_case: bool, strip_accents: bool | None, mask_token: str, layout: str, tmp_path: Path
 ) -> None:
