@@ -22,7 +22,6 @@ BELOW = {
     "convert": {"config", "signatures", "layers", "text", "model"},
     "export": {"config", "signatures", "layers", "text", "model"},
     "training": {"config", "signatures", "layers", "text", "model"},
-    "convert": {"config", "signatures", "layers", "text", "model"},
     "bench": {"config", "signatures", "layers", "text", "model", "export", "training", "serving"},
     "serving": set(),
     "serving/client.py": {"signatures"},

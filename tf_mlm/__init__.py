@@ -31,18 +31,27 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
-    from tf_mlm.export.saved_model import export_saved_model
-    from tf_mlm.layers.masked_lm_head import MaskedLMHead
-    from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
-    from tf_mlm.model.checkpoint import load, save
-    from tf_mlm.model.encoder import BertEncoder
-    from tf_mlm.model.fill_mask import FillMask
-    from tf_mlm.model.masked_lm import MaskedLM
-    from tf_mlm.serving.client import Client
-    from tf_mlm.text.masking import MaskedLMMaskGenerator
-    from tf_mlm.text.preprocessor import TextPreprocessor
-    from tf_mlm.text.vocabulary import Vocabulary
+    from tf_mlm.config import (
+        ConfigError as ConfigError,
+    )
+    from tf_mlm.config import (
+        ModelConfig as ModelConfig,
+    )
+    from tf_mlm.config import (
+        TokenizerConfig as TokenizerConfig,
+    )
+    from tf_mlm.export.saved_model import export_saved_model as export_saved_model
+    from tf_mlm.layers.masked_lm_head import MaskedLMHead as MaskedLMHead
+    from tf_mlm.layers.reversible_embedding import ReversibleEmbedding as ReversibleEmbedding
+    from tf_mlm.model.checkpoint import load as load
+    from tf_mlm.model.checkpoint import save as save
+    from tf_mlm.model.encoder import BertEncoder as BertEncoder
+    from tf_mlm.model.fill_mask import FillMask as FillMask
+    from tf_mlm.model.masked_lm import MaskedLM as MaskedLM
+    from tf_mlm.serving.client import Client as Client
+    from tf_mlm.text.masking import MaskedLMMaskGenerator as MaskedLMMaskGenerator
+    from tf_mlm.text.preprocessor import TextPreprocessor as TextPreprocessor
+    from tf_mlm.text.vocabulary import Vocabulary as Vocabulary
 
 
 def __getattr__(name: str) -> Any:

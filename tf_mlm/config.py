@@ -7,6 +7,7 @@ directory needs no translation. Only the standard library is imported here.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,8 +91,14 @@ class ModelConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             rate = getattr(self, name)
             _require(0 <= rate < 1, f"`{name}` must lie in [0, 1).", **{name: rate})
-        _require(self.layer_norm_eps > 0, "`layer_norm_eps` must be positive.", layer_norm_eps=self.layer_norm_eps)
-        _require(self.type_vocab_size >= 0, "`type_vocab_size` must not be negative.", type_vocab_size=self.type_vocab_size)
+        _require(
+            self.layer_norm_eps > 0, "`layer_norm_eps` must be positive.", layer_norm_eps=self.layer_norm_eps
+        )
+        _require(
+            self.type_vocab_size >= 0,
+            "`type_vocab_size` must not be negative.",
+            type_vocab_size=self.type_vocab_size,
+        )
         _require(
             0 <= self.pad_token_id < self.vocab_size,
             "`pad_token_id` must be an id of the vocabulary.",
@@ -153,7 +160,9 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         names = self.special_tokens
         _require(all(names), "Special tokens must not be empty.", special_tokens=names)
-        _require(len(set(names)) == len(names), "Special tokens must differ from each other.", special_tokens=names)
+        _require(
+            len(set(names)) == len(names), "Special tokens must differ from each other.", special_tokens=names
+        )
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -173,7 +182,7 @@ def check_buckets(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
         **{name: buckets},
     )
     _require(
-        all(a < b for a, b in zip(buckets, buckets[1:], strict=False)),
+        all(a < b for a, b in itertools.pairwise(buckets)),
         f"`{name}` buckets must be in strictly ascending order; sort them and drop repeats.",
         **{name: buckets},
     )
@@ -225,6 +234,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"`{path}` cannot be read: {error}.") from error
     except json.JSONDecodeError as error:
-        raise ConfigError(f"`{path}` is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}.") from error
+        raise ConfigError(
+            f"`{path}` is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}."
+        ) from error
     _require(isinstance(value, dict), f"`{path}` must hold a JSON object.", type=type(value).__name__)
     return value

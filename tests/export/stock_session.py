@@ -1,7 +1,9 @@
 """Runs an export as stock TF-Serving does, in a TF1 session; a program of its own, as both switches last.
 
-    python stock_session.py VERSION_DIRECTORY REQUESTS.npz-free JSON on standard input:
-    {"disable_xla": bool, "dump": directory or null, "warmup": bool, "random_requests": n, "signatures": [...]}
+    python stock_session.py VERSION_DIRECTORY < JOB.json
+
+The job: {"disable_xla": bool, "dump": directory or null, "warmup": bool, "random_requests": number,
+"signatures": [names]}.
 
 Prints one JSON object. XLA writes one file per compilation into `dump`, which is how they are counted.
 """

@@ -49,16 +49,25 @@ def test_it_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="broken"), appearing_at_once(tmp_path / "3") as directory:
-        (directory / "file").touch()
-        raise RuntimeError("broken")
+    def broken() -> None:
+        with appearing_at_once(tmp_path / "3") as directory:
+            (directory / "file").touch()
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        broken()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_version_made_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "3"
-    with pytest.raises(VersionExistsError, match="another process"), appearing_at_once(path):
-        path.mkdir()
-        (path / "theirs").touch()
+
+    def overtaken() -> None:
+        with appearing_at_once(path):
+            path.mkdir()
+            (path / "theirs").touch()
+
+    with pytest.raises(VersionExistsError, match="another process"):
+        overtaken()
     assert [child.name for child in path.iterdir()] == ["theirs"]
     assert [child.name for child in tmp_path.iterdir()] == ["3"]

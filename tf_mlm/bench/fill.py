@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,10 +30,14 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
         positions = np.stack([np.sort(random.permutation(length)[:masks]) for _ in range(batch)])
         arrays = (ids, np.full([batch], length, np.int32), np.zeros_like(ids), positions.astype(np.int32))
         inputs = tuple(tf.constant(array) for array in arrays)
-        contenders: dict[str, Contender] = {OURS: lambda inputs=inputs: program(*inputs).numpy()}
+        contenders: dict[str, Contender] = {OURS: functools.partial(_ours, program, inputs)}
         if torch_model is not None:
             contenders["transformers"] = _transformers(torch_model, *arrays)
         yield compete(f"BERT-base fill, {batch}×{length}, {masks} masks", contenders, tolerance=1e-3)
+
+
+def _ours(program: Any, inputs: tuple[tf.Tensor, ...]) -> np.ndarray:
+    return program(*inputs).numpy()
 
 
 def _top(logits: tf.Tensor) -> tf.Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from tf_mlm.bench.contest import OURS, Outcome, compete
+from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
@@ -21,9 +22,9 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
         ("import tf_mlm", ("-c", "import tf_mlm")),
         ("tf-mlm --help", ("-m", "tf_mlm", "--help")),
     ):
-        contenders = {
-            OURS: lambda arguments=arguments: process(*arguments),
-            "import tensorflow": lambda: process("-c", "import tensorflow"),
-            "python alone": lambda: process("-c", ""),
+        contenders: dict[str, Contender] = {
+            OURS: functools.partial(process, *arguments),
+            "import tensorflow": functools.partial(process, "-c", "import tensorflow"),
+            "python alone": functools.partial(process, "-c", ""),
         }
         yield compete(work, contenders, rounds=5, tolerance=None)

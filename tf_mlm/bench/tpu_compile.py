@@ -100,7 +100,7 @@ class TpuCompiler:
                 "The TPU compiler comes with jax and libtpu: run `pip install 'tf-mlm[tpu-aot]'`."
             ) from error
         description = topologies.get_topology_desc(platform="tpu", topology_name=self.chip.topology)
-        self._device = description.devices[0]
+        self._device: Any = description.devices[0]
 
     def train(self, config: ModelConfig, *, batch: int, length: int, masks: int | None = None) -> Compiled:
         """One optimizer step on one core: mixed bfloat16, AdamW, dropout as the model has it."""

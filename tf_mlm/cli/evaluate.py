@@ -49,7 +49,7 @@ def command(
         batch_size=batch_size,
         mask_rate=mask_rate,
         evaluation_rows=rows,
-        **({} if held_out is None else {"held_out": held_out}),
+        held_out=TrainConfig.held_out if held_out is None else held_out,
     )
     found = evaluate(
         directories,

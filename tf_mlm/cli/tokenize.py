@@ -32,16 +32,21 @@ def command(target: str, texts: tuple[str, ...], to_tfrecord: str | None, as_jso
 
         with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=as_json) as progress:
             task = progress.add_task("documents", total=None)
-            documents, tokens = write_token_records(
+            preprocessor = tf_mlm.load(target).preprocessor
+            if preprocessor is None:
+                raise click.ClickException(
+                    f"`{target}` has no tokenizer that runs here; use a WordPiece model."
+                )
+            documents, written = write_token_records(
                 texts,
                 to_tfrecord,
-                tf_mlm.load(target).preprocessor,
+                preprocessor,
                 progress=lambda count: progress.advance(task, count),
             )
         if as_json:
-            print_json({"path": to_tfrecord, "documents": documents, "tokens": tokens})
+            print_json({"path": to_tfrecord, "documents": documents, "tokens": written})
         else:
-            console().print(f"Wrote [bold]{to_tfrecord}[/]: {documents} documents, {tokens} tokens.")
+            console().print(f"Wrote [bold]{to_tfrecord}[/]: {documents} documents, {written} tokens.")
         return
     with open_target(target) as model:
         found = model.tokenize(list(texts))

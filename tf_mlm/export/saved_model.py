@@ -209,5 +209,5 @@ def _compare(signature: str, ours: np.ndarray, reloaded: np.ndarray, low_precisi
     difference = np.abs(ours - reloaded).max() if ours.shape == reloaded.shape else "another shape"
     raise ExportMismatchError(
         f"Signature `{signature}` of the reloaded export must answer as the model does (within {tolerance}). "
-        f"Received: a difference of {difference}. Nothing was written; please report this with the model's config."
+        f"Received: a difference of {difference}. Nothing was written; please report it with your config."
     )

@@ -35,7 +35,7 @@ def version_path(base_path: Path, version: int | None) -> Path:
     """
     if base_path.exists() and not base_path.is_dir():
         raise NotADirectoryError(
-            f"The base path must be a directory, which versions are put into. Received: the file `{base_path}`."
+            f"The base path must be a directory, to put versions into. Received: the file `{base_path}`."
         )
     taken = versions(base_path)
     if version is None:

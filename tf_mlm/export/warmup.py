@@ -34,7 +34,7 @@ def warmup_inputs(inference: Inference) -> Iterator[tuple[str, dict[str, Any]]]:
         return " ".join([mask] * tokens)
 
     def texts_of(tokens: int) -> list[str]:
-        """Texts with so many tokens in all; [CLS] and [SEP] make two of each, so one alone is not to be had."""
+        """Texts with so many tokens in all, [CLS] and [SEP] included (one token alone cannot be had)."""
         texts = []
         while tokens > 0:
             part = min(max(tokens, 2), buckets.length[-1])

@@ -20,7 +20,7 @@ from tf_mlm.layers.masked_lm_head import gather_positions
 from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.bucketing import in_chunks, pad_rows, round_up
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.model.rules import checked, within
+from tf_mlm.model.rules import Rule, checked, within
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
 
 _INT = tf.int32
@@ -237,15 +237,20 @@ class Inference(tf.Module):
         shape, vocab = tf.shape(token_ids), self.model.head.vocabulary_size
         limit = self.buckets.length[-1]
         segments = max(self.model.config.type_vocab_size, 1)
+        real_lengths = "`lengths` must lie in [0, number of columns of `token_ids`]."
         rules = (
             (shape[1] <= limit, f"`token_ids` must have at most {limit} columns.", shape),
-            (tf.reduce_all(tf.shape(segment_ids) == shape), "`segment_ids` must have the shape of `token_ids`.", tf.shape(segment_ids)),
-            (tf.shape(lengths)[0] == shape[0], "`lengths` must have one entry per row of `token_ids`.", tf.shape(lengths)),
-            (tf.shape(mask_positions)[0] == shape[0], "`mask_positions` must have one row per row of `token_ids`.", tf.shape(mask_positions)),
+            _same(tf.shape(segment_ids), shape, "`segment_ids` must have the shape of `token_ids`."),
+            _same(tf.shape(lengths)[0], shape[0], "`lengths` must have one entry per row of `token_ids`."),
+            _same(
+                tf.shape(mask_positions)[0],
+                shape[0],
+                "`mask_positions` must have one row per row of `token_ids`.",
+            ),
             (within(token_ids, vocab), f"`token_ids` must lie in [0, {vocab}).", token_ids),
             (within(segment_ids, segments), f"`segment_ids` must lie in [0, {segments}).", segment_ids),
-            (within(lengths, shape[1] + 1), "`lengths` must lie in [0, number of columns of `token_ids`].", lengths),
-        )  # fmt: skip
+            (within(lengths, shape[1] + 1), real_lengths, lengths),
+        )
         [token_ids, lengths, segment_ids] = checked([token_ids, lengths, segment_ids], *rules)
         real = tf.reduce_all((mask_positions >= 0) & (mask_positions < lengths[:, tf.newaxis]))
         rule = "`mask_positions` must lie in [0, length of their row); pad unused slots with 0."
@@ -261,11 +266,17 @@ class Inference(tf.Module):
         """Logits from the hidden states of an encoder elsewhere: `signatures.MASKED_LM_HEAD`."""
         vocab = self.model.head.vocabulary_size
         length = tf.shape(hidden_states)[1]
+        inside = "`mask_positions` must lie in [0, length); pad unused slots with 0."
+        rows, columns = tf.shape(hidden_states)[0], tf.shape(hidden_states)[2]
         rules = (
-            (tf.shape(hidden_states)[2] == self.hidden_size, f"`hidden_states` must have {self.hidden_size} columns.", tf.shape(hidden_states)),
-            (tf.shape(mask_positions)[0] == tf.shape(hidden_states)[0], "`mask_positions` must have one row per row of `hidden_states`.", tf.shape(mask_positions)),
-            (within(mask_positions, length), "`mask_positions` must lie in [0, length); pad unused slots with 0.", mask_positions),
-        )  # fmt: skip
+            _same(columns, self.hidden_size, f"`hidden_states` must have {self.hidden_size} columns."),
+            _same(
+                tf.shape(mask_positions)[0],
+                rows,
+                "`mask_positions` must have one row per row of `hidden_states`.",
+            ),
+            (within(mask_positions, length), inside, mask_positions),
+        )
         rows = gather_positions(*checked([hidden_states, mask_positions], *rules))
         (logits,) = self._over_rows(
             lambda rows: [self._head(rows)],
@@ -376,6 +387,11 @@ class _Slots:
             self.indices,
             rows,
         )
+
+
+def _same(found: tf.Tensor, wanted: Any, rule: str) -> Rule:
+    """Equal sizes: a size or shape, and what it must be."""
+    return tf.reduce_all(found == wanted), rule, found
 
 
 def default_buckets(max_length: int) -> Buckets:
