@@ -200,8 +200,13 @@ class RestApi:
     def _fill(self, request: Any, spec: ModelSpec, body: bytes) -> None:
         _fill_spec(request.model_spec, spec)
         document = json_request.parse_object(body)
-        request.model_spec.signature_name = json_request.signature_name(document)
+        name = json_request.signature_name(document)
         json_request.fill_examples(document, request)
+        try:
+            request.model_spec.signature_name = name
+        except UnicodeEncodeError:  # bytes that are no UTF-8; no model can have such a signature
+            with self._service.lease(spec):
+                raise invalid_argument(f"No signature was found with the name: {name}") from None
 
     def _predict(self, spec: ModelSpec, body: bytes) -> str:
         document = json_request.parse_object(body)
