@@ -12,7 +12,7 @@ import click
 from tf_mlm.cli.console import console, table
 from tf_mlm.cli.verb import TensorFlowVerb
 
-WORKS = ("head", "fill", "startup")
+WORKS = ("head", "fill", "score", "serve", "train", "preprocess", "cold-start", "startup")
 
 
 @click.command("bench", cls=TensorFlowVerb)
@@ -34,7 +34,7 @@ def command(work: str, peers: bool, json_file: Path | None) -> None:
         None, "work", "contender", "ms", "ratio", "range", "of floor", right=("ms", "ratio", "of floor")
     )
     results = []
-    for outcome in importlib.import_module(f"tf_mlm.bench.{work}").outcomes(peers):
+    for outcome in importlib.import_module(f"tf_mlm.bench.{work.replace('-', '_')}").outcomes(peers):
         results.append(outcome.to_json())
         for index, (name, milliseconds) in enumerate(outcome.milliseconds.items()):
             ratio = outcome.ratios.get(name)
