@@ -27,6 +27,7 @@ PLACES = {
         "embedding",
     ],
     "mask_generator": ["certain", "shares"],
+    "tokenizer": ["text"],
     "hugging_face": ["loads", "saves", "keys"],
     "keras_hub_model": ["keras_hub", "google", "training"],
     "fill_mask": ["fill_mask", "exported", "embeddings"],
