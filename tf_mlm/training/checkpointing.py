@@ -98,8 +98,8 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to `{self.directory}`: "
-                f"{error.strerror or error}. "
-                f"{self._last_good()} Free some space and run the same command again."
+                f"{error.strerror or error}. {self._last_good()} Free some space and run the same command "
+                f"again."
             ) from error
         self._prune()
         return target
@@ -170,8 +170,8 @@ class Checkpoints:
             )
             raise ConfigError(
                 f"A run is resumed with the options it was started with; {details}. Give the old value to "
-                "continue "
-                f"from step {checkpoint.step}, or another output directory (or --fresh) to start anew."
+                f"continue from step {checkpoint.step}, or another output directory (or --fresh) to start "
+                f"anew."
             )
 
     def _directories(self) -> list[Path]:

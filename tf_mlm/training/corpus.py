@@ -144,8 +144,7 @@ def _lines(path: Path) -> Iterator[str]:
                 if len(rest) > LONGEST_RUN:
                     raise ConfigError(
                         f"Text must have white space or line ends. Received: `{path}`, line {line} runs "
-                        "on for "
-                        f"more than {LONGEST_RUN} bytes. Break it into lines, or remove it."
+                        f"on for more than {LONGEST_RUN} bytes. Break it into lines, or remove it."
                     )
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ConfigError(f"`{path}` is a damaged gzip file: {error}. Compress it again.") from error
@@ -161,8 +160,8 @@ def _decode(text: bytes, path: Path, line: int) -> str:
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"A training file must be UTF-8 text. Received: `{path}`, line {line}, byte "
-            f"0x{text[error.start]:02x}. "
-            "Convert it, for example with `iconv -t UTF-8`, or extract its text first."
+            f"0x{text[error.start]:02x}. Convert it, for example with `iconv -t UTF-8`, or extract its text "
+            f"first."
         ) from None
 
 

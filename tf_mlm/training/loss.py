@@ -84,8 +84,7 @@ def fused_sums(
     if rows is None or vocab is None:
         raise ValueError(
             "The fused loss needs a known number of rows and vocabulary entries: it cuts them into slices "
-            "when "
-            f"traced. Received: states {states.shape}, table {table.shape}. Fix the batch size or use "
+            f"when traced. Received: states {states.shape}, table {table.shape}. Fix the batch size or use "
             "`plain_sums`."
         )
     # The gradient flows through the per-row losses only; the best ids come along for the accuracy.

@@ -60,8 +60,7 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
         if lowest > len(depth) - 1:
             raise ConfigError(
                 f"`train` asks for the last {lowest} encoder layers. Received: a model with "
-                f"{len(depth) - 1}. "
-                f"Use last:{len(depth) - 1} or all."
+                f"{len(depth) - 1}. Use last:{len(depth) - 1} or all."
             )
     height_of = {id(variable): height for height, group in depth.items() for variable in group}
     chosen = []

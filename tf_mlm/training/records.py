@@ -135,8 +135,8 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[np.ndarra
             if made_with and made_with[0] != digest:
                 raise ConfigError(
                     f"Token ids must come from the vocabulary of the model. Received: `{path}`, made with "
-                    "vocabulary "
-                    f"{made_with[0].decode()}, and a model with {digest.decode()}. Tokenize the text again."
+                    f"vocabulary {made_with[0].decode()}, and a model with {digest.decode()}. Tokenize the "
+                    f"text again."
                 )
             ids = np.asarray(features[IDS].int64_list.value, np.int64)
             if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary.size:

@@ -32,8 +32,8 @@ def starting_vocabulary(
     *,
     write: bool = True,
 ) -> Vocabulary:
-    """The vocabulary given; else the one this run has learnt before; else a new one from the training "
-    "documents.
+    """The vocabulary given; else the one this run has learnt before; else a new one, learnt from
+    the training documents.
 
     Raises:
         ConfigError: if there are only token ids to learn from.
@@ -49,8 +49,7 @@ def starting_vocabulary(
     if not text_files:
         raise ConfigError(
             "Token ids say nothing without their vocabulary. Received: TFRecord files only. Give the "
-            "vocabulary they "
-            "were made with, or continue from a model directory with --from."
+            "vocabulary they were made with, or continue from a model directory with --from."
         )
     # Held-out documents must not even decide which words get a token of their own.
     documents = (
@@ -123,8 +122,7 @@ def loaded_model(directory: str | os.PathLike[str], config: TrainConfig) -> Mask
     if model.preprocessor is None:
         raise ConfigError(
             f"Training on text needs the model's tokenizer. Received: `{Path(directory)}`, which has none "
-            "that this "
-            "package can run (see the warning above). Continue from a WordPiece model."
+            "that this package can run (see the warning above). Continue from a WordPiece model."
         )
     return model
 

@@ -89,9 +89,8 @@ def check_batch_size(strategy: tf.distribute.Strategy, batch_size: int, accumula
     if batch_size % parts:
         raise ConfigError(
             "`batch_size` counts the rows of all replicas together, and each micro-batch of each replica "
-            "gets the "
-            f"same number. Received: batch_size={batch_size}, {strategy.num_replicas_in_sync} replicas and "
-            f"accumulation={accumulation}. Use a multiple of {parts}."
+            f"gets the same number. Received: batch_size={batch_size}, {strategy.num_replicas_in_sync} "
+            f"replicas and accumulation={accumulation}. Use a multiple of {parts}."
         )
 
 
@@ -148,8 +147,7 @@ def _tpu(name: str, seconds: float) -> tf.distribute.Strategy:
             "Run this on a TPU VM with the TPU build of TensorFlow, or name the TPU with --tpu."
             if name == "local"
             else f"Check that it is READY with `gcloud compute tpus tpu-vm describe {name}`, in your "
-            "project and "
-            "zone, or give its address as grpc://host:8470."
+            "project and zone, or give its address as grpc://host:8470."
         )
     )
 
