@@ -88,7 +88,24 @@ def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | 
             f"Received: vocab_size={sizes.vocab_size} and a vocabulary of {vocabulary.size} tokens."
         )
     preprocessor = TextPreprocessor(vocabulary, max_length=sizes.max_length)
-    return MaskedLM.from_config(sizes, dtype=config.dtype, seed=config.seed, preprocessor=preprocessor)
+    model = MaskedLM.from_config(sizes, dtype=config.dtype, seed=config.seed, preprocessor=preprocessor)
+    start_from_waves(model)
+    return model
+
+
+def start_from_waves(model: MaskedLM) -> None:
+    """Sets the position table of a new model to sines and cosines, as large as random values would be.
+
+    With them, two positions are alike when they are near, so attention to neighbours is learnt in a
+    few hundred steps; random vectors must find the order of the positions first
+    (Vaswani et al., section 3.5, https://arxiv.org/abs/1706.03762). Training changes them like all weights.
+    """
+    table = model.encoder.embedding.position.embeddings  # type: ignore[attr-defined]
+    positions, width = table.shape
+    frequencies = 10_000.0 ** -(np.arange(width) // 2 * 2 / width)
+    angles = np.arange(positions)[:, np.newaxis] * frequencies
+    waves = np.where(np.arange(width) % 2, np.cos(angles), np.sin(angles))
+    table.assign(waves * 2**0.5 * model.config.initializer_range)  # a wave's deviation is 1 / sqrt(2)
 
 
 def start_from_frequencies(model: MaskedLM, rows: Rows) -> None:
