@@ -36,6 +36,8 @@ def test_unknown_activation_is_refused() -> None:
     [
         ("float32", "float32", "float32"),
         (tf.bfloat16, "bfloat16", "bfloat16"),
+        (np.float32, "float32", "float32"),
+        (np.dtype("float16"), "float16", "float16"),
         ("mixed_bfloat16", "bfloat16", "float32"),
         (tf.keras.DTypePolicy("mixed_bfloat16"), "bfloat16", "float32"),
         (tf.keras.dtype_policies.serialize(tf.keras.DTypePolicy("mixed_float16")), "float16", "float32"),

@@ -55,6 +55,13 @@ def test_positions_are_gathered_with_repeats_in_their_order(head: MaskedLMHead) 
 
 def test_no_masks_at_all_are_no_rows(head: MaskedLMHead) -> None:
     assert head(STATES, tf.zeros([2, 0], tf.int32)).shape == (2, 0, 11)
+    assert head(STATES, [[], []]).shape == (2, 0, 11)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "int32", "int64"])
+def test_positions_of_any_integer_type(head: MaskedLMHead, dtype: str) -> None:
+    positions = np.array([[1, 4], [0, 3]])
+    np.testing.assert_array_equal(head(STATES, positions.astype(dtype)), head(STATES, positions))
 
 
 def test_mixed_precision_returns_float32_logits() -> None:

@@ -150,8 +150,12 @@ class MaskedLMHead(tf.Module):
 
     def __call__(self, inputs: Any, mask_positions: Any) -> tf.Tensor:
         inputs = tf.convert_to_tensor(inputs)
-        mask_positions = tf.convert_to_tensor(mask_positions)
+        mask_positions = tf.convert_to_tensor(mask_positions, dtype_hint=tf.int32)  # [[]] would be float
         self._check(inputs, mask_positions)
+        if mask_positions.dtype not in (tf.int32, tf.int64):
+            mask_positions = tf.cast(
+                mask_positions, tf.int64
+            )  # narrow and unsigned ones cannot be gathered by
         return self.project(self.transform(gather_positions(inputs, mask_positions)))
 
     def transform(self, rows: tf.Tensor) -> tf.Tensor:

@@ -24,7 +24,7 @@ class Precision:
 
     @classmethod
     def of(cls, dtype: Any) -> Precision:
-        """The policy behind a name, a `tf.DType`, a Keras dtype policy or its serialised form.
+        """The policy behind a name, a TensorFlow or NumPy dtype, a Keras dtype policy or its serialised form.
 
         Raises:
             ValueError: when the name is neither a float dtype nor `mixed_` and one.
@@ -33,7 +33,7 @@ class Precision:
             return dtype
         if isinstance(dtype, dict):  # keras.dtype_policies.serialize
             dtype = dtype["config"]["name"]
-        name = str(getattr(dtype, "name", dtype))
+        name = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", dtype))  # np.float32 is a class
         compute = name.removeprefix("mixed_")
         if compute not in _FLOATS:
             raise ValueError(
