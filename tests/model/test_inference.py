@@ -85,7 +85,7 @@ def test_score_targets_is_the_share_of_the_full_softmax(inference: Inference) ->
 
 
 def test_pseudo_log_likelihood_masks_each_token_once(inference: Inference) -> None:
-    texts = ["the cat sat on a mat .", "dogs", ""]
+    texts = ["the cat sat on a mat .", "dogs", "", "unknowable words"]
     answer = {
         key: value.numpy() for key, value in inference.pseudo_log_likelihood(tf.constant(texts)).items()
     }

@@ -174,12 +174,14 @@ class Inference(tf.Module):
     def pseudo_log_likelihood(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sum over tokens of log p(token given all the others): `signatures.PSEUDO_LOG_LIKELIHOOD`.
 
-        Every token that is not special is masked once (Salazar et al.,
-        https://arxiv.org/abs/1910.14659), all copies in the same batched passes.
+        Every token is masked once (Salazar et al., https://arxiv.org/abs/1910.14659), all copies in the
+        same batched passes. [CLS], [SEP], padding and masks count nothing; an unknown token counts as what
+        it is, or a text of nothing else would be the likeliest of all.
         """
         inputs = self.preprocessor(text)
         vocabulary = self.preprocessor.vocabulary
-        special = tf.reduce_any(inputs.token_ids[..., tf.newaxis] == list(vocabulary.special_ids), -1)
+        unscored = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
+        special = tf.reduce_any(inputs.token_ids[..., tf.newaxis] == unscored, -1)
         scored = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1]) & ~special
         places = tf.cast(tf.where(scored), _INT)  # [copies, 2]: text, position
         texts, positions = places[:, 0], places[:, 1]
