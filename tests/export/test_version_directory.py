@@ -7,14 +7,29 @@ from typing import Any
 
 import pytest
 
-from tf_mlm.export.version_directory import VersionExistsError, appearing_at_once, version_path, versions
+from tf_mlm.export.version_directory import (
+    VersionExistsError,
+    appearing_at_once,
+    newest,
+    version_path,
+    versions,
+)
 
 
 def test_versions_are_whole_numbers_only(tmp_path: Path) -> None:
     for name in ("1", "12", "007", "x", "1.bak", "-3", ".4.unfinished-abc"):
         (tmp_path / name).mkdir()
-    assert versions(tmp_path) == [1, 7, 12]
-    assert versions(tmp_path / "absent") == []
+    assert versions(tmp_path) == {1: tmp_path / "1", 7: tmp_path / "007", 12: tmp_path / "12"}
+    assert versions(tmp_path / "absent") == {}
+
+
+def test_the_newest_is_the_largest_number_however_it_is_written(tmp_path: Path) -> None:
+    assert newest(tmp_path) is None
+    for name in ("9", "010", "٣٣"):
+        (tmp_path / name).mkdir()
+    assert newest(tmp_path) == tmp_path / "010"
+    with pytest.raises(VersionExistsError, match=r"Version 10 already exists .* write version 11"):
+        version_path(tmp_path, 10)
 
 
 def test_the_next_version_is_one_more_than_the_largest(tmp_path: Path) -> None:
@@ -42,7 +57,7 @@ def test_it_appears_when_the_block_ends(tmp_path: Path) -> None:
         (directory / "inner").mkdir()
         (directory / "inner" / "file").write_text("content")
         assert not path.exists()
-        assert versions(path.parent) == []
+        assert not versions(path.parent)
     assert (path / "inner" / "file").read_text() == "content"
     assert path.stat().st_mode & 0o777 == 0o755
     assert [child.name for child in path.parent.iterdir()] == ["3"]

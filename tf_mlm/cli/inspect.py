@@ -25,7 +25,7 @@ def command(path: Path, as_json: bool) -> None:
         print_json(facts)
         return
     out = console()
-    out.print(f"[bold]{path}[/]: {facts['kind']}")
+    click.echo(f"{path}: {facts['kind']}")
     for key, value in facts.items():
         if key == "kind" or value in (None, {}, []):
             continue
@@ -35,7 +35,7 @@ def command(path: Path, as_json: bool) -> None:
                 signatures.add_row(name, *("\n".join(ends[end]) for end in ("inputs", "outputs")))
             out.print(signatures)
         elif key == "operations":
-            out.print(f"operations: {len(value)} kinds, all of them in stock TF-Serving (--json lists them)")
+            click.echo(f"operations: {len(value)} kinds, all of them in stock TF-Serving (--json lists them)")
         elif isinstance(value, dict):
             pairs = table(key, "", "")
             pairs.show_header = False
@@ -43,7 +43,7 @@ def command(path: Path, as_json: bool) -> None:
                 pairs.add_row(str(name), item if isinstance(item, str) else json.dumps(item))
             out.print(pairs)
         else:
-            out.print(f"{key}: {value}")
+            click.echo(f"{key}: {value}")
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -54,9 +54,9 @@ def _facts(path: Path) -> dict[str, Any]:
     if (path / "config.json").is_file():
         return _model_facts(path)
     if found := versions(path):
-        newest = _version_facts(path / str(found[-1]))
+        facts = _version_facts(found[max(found)])
         numbers = ", ".join(map(str, found))
-        return {**newest, "kind": f"base path, versions {numbers}. The newest: {newest['kind']}"}
+        return {**facts, "kind": f"base path, versions {numbers}. The newest: {facts['kind']}"}
     raise click.ClickException(
         f"`{path}` is neither a model directory (config.json), a version (saved_model.pb) nor a base path "
         "with numbered versions. Check the path."

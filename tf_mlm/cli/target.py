@@ -14,35 +14,46 @@ if TYPE_CHECKING:
     from tf_mlm.serving.client import Client
 
 
-def open_target(target: str) -> Client:
+def open_target(target: str, top_k: int = 1) -> Client:
     """A client of the server at an address, or of the model in a directory, loaded into this process.
 
+    Args:
+        target: what the user named.
+        top_k: how many fills will be asked for; only a model directory can still choose.
+
     Raises:
-        ClickException: for a path that holds neither a model nor an export.
+        ClickException: for a path that holds neither a model nor an export of one.
+        ValueError: for a `top_k` beyond the vocabulary of a model directory.
     """
+    from tf_mlm.export.version_directory import newest
     from tf_mlm.serving.client import Client
 
     if "://" in target:
         return Client(target)
     path = Path(target)
     if (path / "config.json").is_file():
-        answers, special_tokens = _of_model(path)
-    elif version := _version_directory(path):
-        answers, special_tokens = _of_export(version)
+        transport, special_tokens = _of_model(path, top_k)
+    elif version := path if (path / "saved_model.pb").is_file() else newest(path):
+        transport, special_tokens = _of_export(version)
     else:
         raise click.ClickException(
             "A target must be a model directory (config.json), a version directory (saved_model.pb), a base "
             f"path with versions, or an address such as grpc://127.0.0.1:8500/mlm. Received: `{target}`."
         )
     # The address is only a label here: every question goes to the transport.
-    return Client("grpc://in-process:1/mlm", special_tokens=special_tokens, transport=InProcess(answers))
+    return Client("grpc://in-process:1/mlm", special_tokens=special_tokens, transport=transport)
 
 
 class InProcess:
-    """The transport of a client whose model runs in its own process."""
+    """The transport of a client whose model runs in its own process.
 
-    def __init__(self, answers: Mapping[str, Callable[..., Any]]) -> None:
-        self._answers = answers
+    Args:
+        answers: a function per signature.
+        owner: what the functions belong to; they work only as long as it lives.
+    """
+
+    def __init__(self, answers: Mapping[str, Callable[..., Any]], owner: Any = None) -> None:
+        self._answers, self._owner = answers, owner
 
     def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
         import tensorflow as tf
@@ -60,38 +71,32 @@ class InProcess:
         """Nothing to close."""
 
 
-def _version_directory(path: Path) -> Path | None:
-    from tf_mlm.export.version_directory import versions
-
-    if (path / "saved_model.pb").is_file():
-        return path
-    found = versions(path)
-    return path / str(found[-1]) if found else None
-
-
-def _of_model(path: Path) -> tuple[dict[str, Callable[..., Any]], tuple[str, ...]]:
+def _of_model(path: Path, top_k: int) -> tuple[InProcess, tuple[str, ...]]:
     import tf_mlm
     from tf_mlm.export.saved_model import signature_functions
     from tf_mlm.model.inference import Inference
 
-    model = tf_mlm.load(path)
     # Without XLA: a handful of questions is answered sooner than the programs are compiled.
-    inference = Inference(model, top_k=min(100, model.head.vocabulary_size), xla=False)
-    return signature_functions(inference), inference.preprocessor.vocabulary.config.special_tokens
+    inference = Inference(tf_mlm.load(path), top_k=top_k, xla=False)
+    functions = signature_functions(inference)
+    return InProcess(functions), inference.preprocessor.vocabulary.config.special_tokens
 
 
-def _of_export(version: Path) -> tuple[dict[str, Callable[..., Any]], tuple[str, ...]]:
+def _of_export(version: Path) -> tuple[InProcess, tuple[str, ...]]:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers its operations)
 
     from tf_mlm.config import TokenizerConfig, from_json
     from tf_mlm.export.saved_model import read_description
-    from tf_mlm.signatures import PORTABLE
+    from tf_mlm.signatures import PORTABLE, SIGNATURES
 
     loaded = tf.saved_model.load(str(version))
     found = loaded.signatures
+    if missing := [signature.name for signature in SIGNATURES if signature.name not in found]:
+        raise click.ClickException(
+            f"A SavedModel must come from `tf-mlm export` to be asked. Received: `{version}`, without the "
+            f"signatures {', '.join(missing)}. Serve it instead, and ask with tf_mlm.Client(...).predict."
+        )
     answers = {name: found.get(name + PORTABLE, found[name]) for name in found if not name.endswith(PORTABLE)}
-    # The functions live as long as the object they were loaded with.
-    answers["__keep__"] = lambda: loaded
     config = from_json(TokenizerConfig, read_description(version).get("tokenizer", {}))
-    return answers, config.special_tokens
+    return InProcess(answers, owner=loaded), config.special_tokens

@@ -7,6 +7,7 @@ export is written beside, under a name that is none, brought to disk, and rename
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,11 +19,17 @@ class VersionExistsError(FileExistsError):
     """The version to be written is already there; it has not been touched."""
 
 
-def versions(base_path: Path) -> list[int]:
-    """The version numbers under a base path, ascending."""
+def versions(base_path: Path) -> dict[int, Path]:
+    """The versions under a base path and their directories, ascending; names may begin with zeros."""
     if not base_path.is_dir():
-        return []
-    return sorted(int(child.name) for child in base_path.iterdir() if child.name.isdecimal())
+        return {}
+    names = sorted(child.name for child in base_path.iterdir() if re.fullmatch("[0-9]+", child.name))
+    return {int(name): base_path / name for name in sorted(names, key=int)}
+
+
+def newest(base_path: Path) -> Path | None:
+    """The directory of the largest version, if there is one."""
+    return next(reversed(versions(base_path).values()), None)
 
 
 def version_path(base_path: Path, version: int | None) -> Path:
@@ -38,8 +45,8 @@ def version_path(base_path: Path, version: int | None) -> Path:
             f"The base path must be a directory, to put versions into. Received: the file `{base_path}`."
         )
     taken = versions(base_path)
-    if version is None:
-        version = taken[-1] + 1 if taken else 1
+    following = max(taken, default=0) + 1
+    version = following if version is None else version
     if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version < 2**63:
         raise ValueError(
             f"A version must be a whole number from 0 to 2^63 - 1. Received: {version!r}. "
@@ -48,7 +55,7 @@ def version_path(base_path: Path, version: int | None) -> Path:
     if version in taken:
         raise VersionExistsError(
             f"Version {version} already exists under `{base_path}` and stays as it is. "
-            f"Leave the version out to write version {taken[-1] + 1}, or remove the old one first."
+            f"Leave the version out to write version {following}, or remove the old one first."
         )
     return base_path / str(version)
 
