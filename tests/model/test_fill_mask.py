@@ -33,6 +33,14 @@ def test_several_masks_and_texts_nest_one_list_each(fill: FillMask) -> None:
     assert batch[0][0]["token"] == fill("a [MASK]")[0]["token"]
 
 
+def test_texts_come_in_any_form(fill: FillMask) -> None:
+    alone = fill("a [MASK]", top_k=2)
+    assert fill(b"a [MASK]", top_k=2) == alone
+    assert fill("\ud800a [MASK]", top_k=2) == alone  # a lone surrogate is no text, and dropped
+    for batch in (["a [MASK]"], ("a [MASK]",), np.array(["a [MASK]"]), tf.constant(["a [MASK]"])):
+        assert fill(batch, top_k=2) == [alone]
+
+
 def test_targets_are_ranked_among_themselves_by_the_full_softmax(fill: FillMask) -> None:
     rows = fill("the [MASK] sat", targets=["dog", "cat", "dog"])
     assert sorted(row["token_str"] for row in rows) == ["cat", "dog"]
@@ -60,5 +68,7 @@ def test_bad_questions_are_explained(fill: FillMask) -> None:
         fill("a [MASK]", top_k=0)
     with pytest.raises(ValueError, match="At least one text"):
         fill([])
+    with pytest.raises(ValueError, match=r"`text` must be one text or a batch .*shape \(1, 1\)"):
+        fill([["a [MASK]"]])
     with pytest.raises(ValueError, match="Every target must contain"):
         fill("a [MASK]", targets=[" "])

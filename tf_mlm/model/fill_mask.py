@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_mlm.config import Buckets
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.text.preprocessor import as_strings
 
 Fill = dict[str, Any]
 
@@ -57,28 +58,26 @@ class FillMask:
 
         Returns:
             For one text with one mask, a list of `{"score", "token", "token_str", "sequence"}`, best
-            first; for several masks a list of such lists; for several texts one more list around it.
+            first; for several masks a list of such lists; for a list of texts one more list around it (also
+            for a list of one, which the pipeline would unwrap).
 
         Raises:
             tf.errors.InvalidArgumentError: for a text without a mask, or with one beyond the limit.
             ValueError: for no text at all, or `top_k` outside [1, vocabulary size].
         """
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = as_strings(text, "text")
         vocab = self.model.head.vocabulary_size
-        if not texts:
+        if not texts.shape[0]:
             raise ValueError("At least one text is needed. Received: an empty list.")
         if not 1 <= top_k <= vocab:
             raise ValueError(
                 f"`top_k` must lie in [1, {vocab}], the vocabulary's size. Received: top_k={top_k}."
             )
-        strings = tf.constant(texts)
         if targets is None:
-            scores, token_ids = self._best(strings, top_k)
+            scores, token_ids = self._best(texts, top_k)
         else:
-            scores, token_ids = self._among(
-                strings, [targets] if isinstance(targets, str) else targets, top_k
-            )
-        inputs = self.inference.preprocessor(strings)
+            scores, token_ids = self._among(texts, as_strings(targets, "targets"), top_k)
+        inputs = self.inference.preprocessor(texts)
         results = [
             self._text_fills(*row)
             for row in zip(
@@ -90,7 +89,7 @@ class FillMask:
                 strict=True,
             )
         ]
-        return results[0] if isinstance(text, str) else results
+        return results[0] if isinstance(text, str | bytes) else results
 
     def _best(self, texts: tf.Tensor, top_k: int) -> tuple[np.ndarray, np.ndarray]:
         fitting = [k for k in sorted(self._answers) if k >= top_k]
@@ -100,14 +99,13 @@ class FillMask:
         answer = self._answers[fitting[0]](texts)
         return answer["scores"].numpy()[..., :top_k], answer["token_ids"].numpy()[..., :top_k]
 
-    def _among(self, texts: tf.Tensor, targets: Sequence[str], top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        distinct = np.unique(self.inference.preprocessor.target_ids(list(targets)).numpy())
+    def _among(self, texts: tf.Tensor, targets: tf.Tensor, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        distinct = np.unique(self.inference.preprocessor.target_ids(targets).numpy())
         if not len(distinct) or distinct[0] < 0:
-            raise ValueError(
-                f"Every target must contain at least one token. Received: targets={list(targets)!r}."
-            )
+            words = [target.decode("utf-8", "replace") for target in targets.numpy()]
+            raise ValueError(f"Every target must contain at least one token. Received: targets={words!r}.")
         tokens = [self.inference.preprocessor.vocabulary.tokens[index] for index in distinct]
-        answer = self.inference.score_targets(texts, tf.constant([tokens] * len(texts)))
+        answer = self.inference.score_targets(texts, tf.constant([tokens] * texts.shape[0]))
         scores = answer["scores"].numpy()
         order = np.argsort(-scores, axis=-1, kind="stable")[..., :top_k]
         return np.take_along_axis(scores, order, -1), distinct[order]

@@ -31,9 +31,12 @@ def _connect(target: Target, timeout: float) -> Transport:
 
 
 def _strings(texts: Any) -> np.ndarray:
-    """Text as an object array of UTF-8 bytes, whatever its nesting."""
+    """Text as an object array of UTF-8 bytes, whatever its nesting; lone surrogates as invalid UTF-8."""
     array = np.array(texts, object)
-    flat = [text.encode("utf-8") if isinstance(text, str) else text for text in array.ravel().tolist()]
+    flat = [
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        for text in array.ravel().tolist()
+    ]
     encoded = np.empty(len(flat), object)
     encoded[:] = flat
     return encoded.reshape(array.shape)
@@ -47,8 +50,8 @@ class Client:
             may follow the name.
         timeout: seconds a request may take, repetitions included. A request is repeated, at most
             twice, only when the server was not available.
-        special_tokens: the model's special tokens, the mask token last; `fill` leaves them out of
-            the text it puts together.
+        special_tokens: the model's tokens for padding, unknown words, start, separation and mask, in this
+            order; `fill` leaves them out of the text it puts together.
         transport: what carries the requests; made from the target if not given.
 
     Raises:
@@ -72,8 +75,7 @@ class Client:
         if timeout <= 0:
             raise ValueError(f"`timeout` must be a positive number of seconds. Received: {timeout}.")
         self.target = Target.parse(target)
-        self._special = frozenset(special_tokens)
-        self._mask_token = special_tokens[-1]
+        self.special_tokens = tuple(special_tokens)
         self._transport = transport or _connect(self.target, timeout)
         self._signatures: dict[str, SignatureSpec] = {}
 
@@ -214,9 +216,9 @@ class Client:
 
         decode = decoders.WordPiece(prefix="##").decode
         text = [piece.decode("utf-8", "replace") for piece in pieces]
-        positions = [index for index, piece in enumerate(text) if piece == self._mask_token]
+        positions = [index for index, piece in enumerate(text) if piece == self.special_tokens[-1]]
         # With several masks the others stay visible, and with them all special tokens.
-        dropped = self._special if len(positions) == 1 else frozenset()
+        dropped = self.special_tokens if len(positions) == 1 else ()
         rows: list[list[Fill]] = []
         for mask, position in enumerate(positions):
             row = []

@@ -100,10 +100,10 @@ class TextPreprocessor(tf.Module):
             text: string [batch], or a list of `str` or `bytes`, or one of them (a batch of one).
             pair: the second texts, as many as the first ones.
         """
-        texts = _strings(text, "text")
+        texts = as_strings(text, "text")
         if pair is None:
             return Preprocessed(*self._encode(texts))
-        return Preprocessed(*self._encode_pair(texts, _strings(pair, "pair")))
+        return Preprocessed(*self._encode_pair(texts, as_strings(pair, "pair")))
 
     def tokens_of(self, token_ids: Any) -> tf.Tensor:
         """The token strings of ids of any shape."""
@@ -237,8 +237,12 @@ def _positions(is_mask: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _strings(text: Any, argument: str) -> tf.Tensor:
-    """string [batch]. Python strings with lone surrogates become invalid UTF-8, which is ignored."""
+def as_strings(text: Any, argument: str) -> tf.Tensor:
+    """One text or several as string [batch]; lone surrogates become invalid UTF-8, which is ignored.
+
+    Raises:
+        ValueError: for a shape that is no batch; the message names the `argument`.
+    """
     if isinstance(text, str):
         text = [text]
     if isinstance(text, Sequence) and not isinstance(text, bytes):
