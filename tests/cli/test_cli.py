@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 import random
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from tf_mlm.cli import VERBS, main
 
@@ -180,7 +186,17 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
         (["fill", "{model}"], 2, "Missing argument"),
         (["fill", "/nowhere", "[MASK]"], 1, "A target must be a model directory"),
         (["fill", "grpc://nonsense", "[MASK]"], 1, "A target must look like grpc://host:8500/name"),
+        (["fill", "{model}", "[MASK]", "--top-k", "999"], 1, "`top_k` must lie in [1, "),
+        (
+            ["fill", "{base}", "[MASK]", "--top-k", "6"],
+            1,
+            "at most 5, the number the model was exported with",
+        ),
         (["score", "{model}"], 2, "Give at least one text"),
+        (["score", "{model}", "--file", "/nowhere"], 2, "'/nowhere' does not exist"),
+        (["tokenize", "{foreign}", "a"], 1, "A SavedModel must come from `tf-mlm export`"),
+        (["serve", "{base}", "--port", "8500", "--rest-port", "8500"], 2, "--rest-port must differ"),
+        (["serve", "{base}", "--port", "70000"], 2, "70000"),
         (["serve", "{empty}"], 1, "at least one numbered version"),
         (["inspect", "{empty}"], 1, "neither a model directory"),
         (["train", "/nowhere/*.txt", "--output", "{empty}"], 1, "/nowhere"),
@@ -207,10 +223,124 @@ def test_mistakes_get_one_line_that_says_what_to_do(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    places = {"model": model_dir, "base": base_path, "corpus": corpus, "empty": tmp_path}
+    foreign = tmp_path / "foreign"
+    if "{foreign}" in arguments:
+        tf.saved_model.save(tf.Module(), str(foreign))
+    places = {
+        "model": model_dir,
+        "base": base_path,
+        "corpus": corpus,
+        "empty": tmp_path,
+        "foreign": foreign,
+    }
     assert run(*(argument.format(**places) for argument in arguments)) == code
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
-    if code == 1:
-        assert len(error.strip().splitlines()) == 1
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(model_dir: Path) -> None:
+    for arguments in (("--debug", "fill", model_dir, "no mask"), ("fill", model_dir, "no mask", "--debug")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must contain the mask token"):
+            run(*arguments)
+
+
+def test_a_text_is_no_markup(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "[b]cat[/] [MASK] :cat: [/red]"
+    for verb in ("fill", "tokenize", "score"):
+        assert run(verb, model_dir, text) == 0
+        assert text in capsys.readouterr().out
+
+
+def test_bytes_that_are_no_utf8_are_dropped(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = "cat \udcff\udcc3 [MASK]"  # as Python hands over what the shell gave
+    assert run("fill", model_dir, broken, "cat [MASK]", "--json") == 0
+    with_bytes, without = json.loads(capsys.readouterr().out)
+    assert with_bytes == [{**fill, "score": pytest.approx(fill["score"], abs=1e-6)} for fill in without]
+    for verb in ("tokenize", "score"):
+        assert run(verb, model_dir, broken) == 0
+        assert "cat \ufffd\ufffd [MASK]" in capsys.readouterr().out
+
+
+def test_perplexity_is_over_the_tokens_that_are_scored(
+    model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("score", model_dir, "The cat Ω [MASK] sat", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert run("tokenize", model_dir, "The cat Ω sat", "--json") == 0
+    (tokens,) = json.loads(capsys.readouterr().out)
+    assert "[UNK]" in [token["token"] for token in tokens]
+    assert found["tokens"] == len(tokens) - 2
+    assert found["pseudo_perplexity"] == pytest.approx(
+        math.exp(-found["texts"][0]["score"] / found["tokens"])
+    )
+
+
+# Serving.
+
+
+def serve(*arguments: Any, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tf_mlm", "serve", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [taken.getsockname()[1] for taken in sockets]
+
+
+def test_serve_answers_until_it_is_interrupted(base_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grpc, rest = free_ports(2)
+    server = serve(base_path, "--name", "mine", "--port", grpc, "--rest-port", rest)
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if "Entering the event loop" in line:
+                break
+        for address in (f"grpc://127.0.0.1:{grpc}/mine", f"http://127.0.0.1:{rest}/mine"):
+            assert run("fill", address, "The [MASK].", "--json") == 0
+            assert len(json.loads(capsys.readouterr().out)[0]) == 5
+        for option, port in (("--port", grpc), ("--rest-port", rest)):
+            assert run("serve", base_path, option, port) == 1
+            error = capsys.readouterr().err
+            assert f"{option} must be a free port of 127.0.0.1. Received: {port} (Address already" in error
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+
+
+def test_a_version_that_cannot_be_loaded_ends_serve_with_1(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"no model")
+    grpc, rest = free_ports(2)
+    server = serve(tmp_path, "--port", grpc, "--rest-port", rest)
+    out, _ = server.communicate(timeout=120)
+    assert server.returncode == 1
+    assert "Failed to start server. Error:" in out
+    assert "Traceback" not in out
+
+
+def test_serve_runs_the_real_server_where_there_is_one(base_path: Path, tmp_path: Path) -> None:
+    real = tmp_path / "tensorflow_model_server"
+    real.write_text('#!/bin/sh\nfor flag; do echo "$flag"; done\nexit 7\n')
+    real.chmod(0o755)
+    grpc, rest = free_ports(2)
+    server = serve(base_path, "--port", grpc, "--rest-port", rest, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    flags = server.communicate(timeout=60)[0].splitlines()[2:]
+    assert server.returncode == 7
+    assert flags[:5] == [
+        f"--port={grpc}",
+        f"--rest_api_port={rest}",
+        "--model_name=mlm",
+        f"--model_base_path={base_path}",
+        "--xla_cpu_compilation_enabled=true",
+    ]
+    assert {flag.split("=")[0] for flag in flags[5:]} <= {"--enable_batching", "--batching_parameters_file"}

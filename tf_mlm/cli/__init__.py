@@ -61,10 +61,18 @@ def group(ctx: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: exit code 0, 1 for an error (in one line), 2 for wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    if debug:  # before the verb or behind it
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
     try:
         group.main(arguments, prog_name="tf-mlm", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        usage = isinstance(error, click.UsageError) and error.ctx
+        hint = f" See: {usage.command_path} --help" if usage else ""
+        click.echo(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
@@ -73,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if "--debug" in arguments:
+        if debug:
             raise
         click.echo(f"Error: {_one_line(error)}", err=True)
         sys.exit(1)

@@ -69,17 +69,16 @@ def command(
     if as_json:
         print_json({"path": str(path), **description})
         return
-    out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    out.print(f"Wrote [bold]{path}[/] ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
+    click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
     if no_xla:
-        out.print("Without XLA: runs on any TF-Serving, no flag needed.")
+        click.echo("Without XLA: runs on any TF-Serving, no flag needed.")
     else:
-        out.print(
+        click.echo(
             f"With XLA: {description['programs']} programs, compiled while a server starts. Stock TF-Serving "
             "needs --xla_cpu_compilation_enabled=true, or use the `_portable` signatures."
         )
-    out.print(f"Next: tf-mlm serve {base_path}")
+    click.echo(f"Next: tf-mlm serve {base_path}")
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

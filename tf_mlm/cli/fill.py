@@ -8,14 +8,15 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.target import open_target
+from tf_mlm.cli.text import Text
 from tf_mlm.cli.verb import TensorFlowVerb
 
 
 @click.command("fill", cls=TensorFlowVerb)
 @click.argument("target")
-@click.argument("texts", nargs=-1, required=True)
+@click.argument("texts", nargs=-1, required=True, type=Text())
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Fills per mask.")
-@click.option("--targets", help="Comma-separated words: score only these.")
+@click.option("--targets", type=Text(), help="Comma-separated words: score only these.")
 @json_option
 def command(target: str, texts: tuple[str, ...], top_k: int, targets: str | None, as_json: bool) -> None:
     """Fill the masks of TEXTS.
@@ -24,7 +25,7 @@ def command(target: str, texts: tuple[str, ...], top_k: int, targets: str | None
 
     Example: tf-mlm fill my-model "Returns the [MASK] of the list."
     """
-    with open_target(target) as model:
+    with open_target(target, top_k) as model:
         results = model.fill(list(texts), top_k=top_k, targets=targets.split(",") if targets else None)
     if as_json:
         print_json(results)

@@ -10,6 +10,7 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.target import open_target
+from tf_mlm.cli.text import Text
 from tf_mlm.cli.verb import TensorFlowVerb
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ BATCH = 32
 
 @click.command("score", cls=TensorFlowVerb)
 @click.argument("target")
-@click.argument("texts", nargs=-1)
-@click.option("--file", "path", type=click.Path(path_type=Path), help="Score the lines of this file too.")
+@click.argument("texts", nargs=-1, type=Text())
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Score its lines too.",
+)
 @json_option
 def command(target: str, texts: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     """Pseudo-log-likelihood of TEXTS: how expected each token is, given all the others.
@@ -53,13 +59,16 @@ def command(target: str, texts: tuple[str, ...], path: Path | None, as_json: boo
         own = math.exp(-score["score"] / max(score["tokens"], 1))
         rows.add_row(f"{score['score']:.2f}", str(score["tokens"]), f"{own:.1f}", score["text"])
     console().print(rows)
-    console().print(f"pseudo-perplexity over {tokens} tokens: [bold]{perplexity:.2f}[/]")
+    click.echo(f"pseudo-perplexity over {tokens} tokens: {perplexity:.2f}")
 
 
 def _scored(model: Client, lines: list[str]) -> list[dict[str, Any]]:
     found = model.score(lines)
-    # [CLS] and [SEP] are not scored.
+    pad, _unknown, cls, sep, mask = (token.encode() for token in model.special_tokens)
+    unscored = (pad, cls, sep, mask)
     return [
-        {"text": line, "score": float(score), "tokens": int(length) - 2}
-        for line, score, length in zip(lines, found["score"], found["lengths"], strict=True)
+        {"text": line, "score": float(score), "tokens": sum(token not in unscored for token in row[:length])}
+        for line, score, row, length in zip(
+            lines, found["score"], found["tokens"], found["lengths"], strict=True
+        )
     ]

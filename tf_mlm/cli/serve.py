@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -37,6 +40,11 @@ def command(
             f"A base path must hold at least one numbered version. Received: `{base_path}`, "
             f"which holds none. Write one with: tf-mlm export MODEL_DIR {base_path}"
         )
+    if port and port == rest_port:
+        raise click.UsageError(f"--port and --rest-port must differ. Received: {port} for both.")
+    with contextlib.ExitStack() as probes:
+        port = probes.enter_context(_probe("--port", host, port)).getsockname()[1]
+        rest_port = probes.enter_context(_probe("--rest-port", host, rest_port)).getsockname()[1]
     # The embedded server takes the same flags, and a few of its own.
     flags = [
         f"--port={port}",
@@ -50,11 +58,25 @@ def command(
         flags += ["--xla_cpu_compilation_enabled=true"]
         if batching.is_file():
             flags += ["--enable_batching=true", f"--batching_parameters_file={batching}"]
-        command_line = [real]
     else:
         flags += [f"--host={host}", f"--access_log={access_log}", "--max_num_load_retries=0"]
-        command_line = [sys.executable, "-m", "tf_mlm.serving.model_server"]
-    click.echo(f"Running {' '.join([*command_line, *flags])}")
+    click.echo(f"Running {real or 'python -m tf_mlm.serving.model_server'} {shlex.join(flags)}")
     click.echo("Programs are compiled before the ports open; stop with Ctrl-C.")
     sys.stdout.flush()
-    os.execv(command_line[0], [*command_line, *flags])
+    if real:
+        os.execv(real, [real, *flags])
+    from tf_mlm.serving.model_server import leave, main
+
+    leave(1 if main(flags) else 0)
+
+
+def _probe(option: str, host: str, port: int) -> socket.socket:
+    """Binds the port, or a free one for 0: one in use is found now, and not after a minute of compiling."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise click.ClickException(
+            f"{option} must be a free port of {host}. Received: {port} ({error.strerror}). "
+            "Choose another one, or 0 for any."
+        ) from error

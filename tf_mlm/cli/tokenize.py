@@ -6,12 +6,13 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.target import open_target
+from tf_mlm.cli.text import Text
 from tf_mlm.cli.verb import TensorFlowVerb
 
 
 @click.command("tokenize", cls=TensorFlowVerb)
 @click.argument("target")
-@click.argument("texts", nargs=-1)
+@click.argument("texts", nargs=-1, type=Text())
 @click.option("--to-tfrecord", type=click.Path(), help="Write FILES' token ids there, for `tf-mlm train`.")
 @json_option
 def command(target: str, texts: tuple[str, ...], to_tfrecord: str | None, as_json: bool) -> None:
@@ -46,7 +47,7 @@ def command(target: str, texts: tuple[str, ...], to_tfrecord: str | None, as_jso
         if as_json:
             print_json({"path": to_tfrecord, "documents": documents, "tokens": written})
         else:
-            console().print(f"Wrote [bold]{to_tfrecord}[/]: {documents} documents, {written} tokens.")
+            click.echo(f"Wrote {to_tfrecord}: {documents} documents, {written} tokens.")
         return
     with open_target(target) as model:
         found = model.tokenize(list(texts))

@@ -84,6 +84,6 @@ def command(
     if as_json:
         print_json({**dataclasses.asdict(result), "directory": str(result.directory)})
     elif result.finished:
-        console().print(f"Wrote [bold]{output}[/]. Next: tf-mlm export {output} models/mlm")
+        click.echo(f"Wrote {output}. Next: tf-mlm export {output} models/mlm")
     else:
-        console().print("Stopped and saved; the same command continues.")
+        click.echo("Stopped and saved; the same command continues.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tf_mlm.cli.console import console
+from tf_mlm.cli.console import console, json_option, print_json
 
 
 @click.command("vocab")
@@ -14,7 +14,8 @@ from tf_mlm.cli.console import console
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Where to write vocab.txt.")
 @click.option("--size", type=click.IntRange(min=10), required=True, help="Number of tokens.")
 @click.option("--cased", is_flag=True, help="Keep upper case and accents.")
-def command(files: tuple[str, ...], output: Path, size: int, cased: bool) -> None:
+@json_option
+def command(files: tuple[str, ...], output: Path, size: int, cased: bool, as_json: bool) -> None:
     """Learn a WordPiece vocabulary of SIZE tokens from FILES (text, .gz, .jsonl; globs are expanded).
 
     Example: tf-mlm vocab corpus/*.txt --output vocab.txt --size 8000
@@ -28,4 +29,7 @@ def command(files: tuple[str, ...], output: Path, size: int, cased: bool) -> Non
             read_documents(find_files(files)), size, TokenizerConfig(do_lower_case=not cased)
         )
         vocabulary.write(output)
-    console().print(f"Wrote [bold]{output}[/]: {vocabulary.size} tokens.")
+    if as_json:
+        print_json({"path": str(output), "tokens": vocabulary.size})
+    else:
+        click.echo(f"Wrote {output}: {vocabulary.size} tokens.")

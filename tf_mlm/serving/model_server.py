@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tf_mlm import __version__
 from tf_mlm.serving import flags
@@ -103,9 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _serve(parsed)
 
 
-if __name__ == "__main__":
-    status = main()
+def leave(status: int) -> NoReturn:
+    """Ends the process: TensorFlow's and gRPC's own threads have nothing left to do, but may take seconds."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # TensorFlow's and gRPC's own threads have nothing left to do, and may take seconds to notice.
     os._exit(status)
+
+
+if __name__ == "__main__":
+    leave(main())
