@@ -46,6 +46,18 @@ def test_frozen_head_has_nothing_to_train() -> None:
     assert head.trainable_variables == ()
 
 
+def test_a_frozen_head_leaves_a_shared_table_to_its_owner() -> None:
+    class Model(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = ReversibleEmbedding(11, 8)
+            self.head = MaskedLMHead(token_embedding=self.embedding, hidden_dim=8, trainable=False)
+
+    model = Model()
+    assert model.head.trainable_variables == ()
+    assert [variable.name for variable in model.trainable_variables] == ["embeddings:0"]
+
+
 def test_positions_are_gathered_with_repeats_in_their_order(head: MaskedLMHead) -> None:
     every = head(STATES, [[0, 1, 2, 3, 4]] * 2).numpy()
     some = head(STATES, tf.constant([[3, 3, 0], [1, 4, 4]], tf.int64)).numpy()

@@ -29,6 +29,14 @@ def test_shapes_of_both_directions() -> None:
     assert embedding(tf.ones([2, 0, 3]), reverse=True).shape == (2, 0, 7)
 
 
+def test_hidden_states_of_another_size_are_refused() -> None:
+    embedding = ReversibleEmbedding(7, 3)
+    with pytest.raises(ValueError, match=r"must be 3, the `output_dim`. Received: shape=\(2, 6\)"):
+        embedding(tf.ones([2, 6]), reverse=True)
+    unknown = tf.function(embedding.project, input_signature=[tf.TensorSpec(None)])
+    assert unknown(tf.ones([2, 3])).shape == (2, 7)
+
+
 def test_reverse_dtype_and_soft_cap() -> None:
     embedding = ReversibleEmbedding(7, 3, reverse_dtype="float32", logit_soft_cap=2.0, dtype="bfloat16")
     logits = embedding(tf.fill([1, 3], 1e4), reverse=True)

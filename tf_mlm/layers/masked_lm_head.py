@@ -183,6 +183,11 @@ class MaskedLMHead(tf.Module):
         return self.activation(tf.cast(logits, dtype) + tf.cast(self.output_bias, dtype))
 
     @property
+    def trainable_variables(self) -> tuple[tf.Variable, ...]:
+        """The variables to train; none of a frozen head, though its embedding may be trained elsewhere."""
+        return super().trainable_variables if self.trainable else ()
+
+    @property
     def output_table(self) -> tf.Tensor:
         """The table of the projection, [vocab, feature]: the tied embedding, or the transposed kernel."""
         if self.token_embedding is not None:

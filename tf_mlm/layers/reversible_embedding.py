@@ -42,7 +42,8 @@ class ReversibleEmbedding(tf.Module):
         dtype: `float32`, `bfloat16`, `mixed_bfloat16` or another float dtype or Keras policy.
 
     Raises:
-        ValueError: for sizes below 1 or a soft cap that is not positive.
+        ValueError: for sizes below 1 or a soft cap that is not positive, and at the call in reverse for
+            hidden states of another size than `output_dim`.
 
     Example:
         >>> embedding = ReversibleEmbedding(10, 4)
@@ -118,6 +119,11 @@ class ReversibleEmbedding(tf.Module):
         """Float [..., output_dim] → logits [..., input_dim] in `dtype`, else `reverse_dtype`."""
         dtype = tf.as_dtype(dtype or self.reverse_dtype or self.precision.compute)
         inputs = tf.cast(inputs, dtype)
+        if not inputs.shape[-1:].is_compatible_with([self.output_dim]):
+            raise ValueError(
+                f"The last axis of the input to the reverse projection must be {self.output_dim}, the "
+                f"`output_dim`. Received: shape={inputs.shape}."
+            )
         rows = tf.reshape(inputs, [-1, self.output_dim])
         if self.reverse_embeddings is None:
             logits = project_rows(rows, tf.cast(self.embeddings, dtype))
