@@ -59,16 +59,7 @@ def as_arrays(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
 def in_python(tiny_model: MaskedLM) -> dict[str, dict[str, np.ndarray]]:
     from conftest import BUCKETS
 
-    inference = Inference(tiny_model, buckets=BUCKETS, top_k=5, xla=False)
-    answers = {
-        "serving_default": inference.fill,
-        "score_targets": inference.score_targets,
-        "pseudo_log_likelihood": inference.pseudo_log_likelihood,
-        "encode": inference.encode,
-        "tokenize": inference.tokenize,
-        "predict_masked": inference.predict_masked,
-        "masked_lm_head": inference.masked_lm_head,
-    }
+    answers = Inference(tiny_model, buckets=BUCKETS, top_k=5, xla=False).answers
     return {
         name: {alias: value.numpy() for alias, value in answers[name](**as_arrays(inputs)).items()}
         for name, inputs in QUESTIONS.items()
@@ -138,6 +129,11 @@ def test_bad_input_is_an_invalid_argument_and_the_server_stays_up(
         client.predict(inputs, signature)
     assert caught.value.code.name == "INVALID_ARGUMENT"
     assert client.fill("the [MASK] sat", top_k=1)
+
+
+def test_an_empty_batch_has_an_empty_answer(client: Client) -> None:
+    assert client.predict({"text": []}, "encode")["embeddings"].shape[0] == 0
+    assert client.encode([]).shape[0] == 0
 
 
 def test_status_and_metadata(client: Client) -> None:

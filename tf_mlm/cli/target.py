@@ -72,13 +72,17 @@ class InProcess:
 
 
 def _of_model(path: Path, top_k: int) -> tuple[InProcess, tuple[str, ...]]:
+    import tensorflow as tf
+
     import tf_mlm
-    from tf_mlm.export.saved_model import signature_functions
     from tf_mlm.model.inference import Inference
 
     # Without XLA: a handful of questions is answered sooner than the programs are compiled.
     inference = Inference(tf_mlm.load(path), top_k=top_k, xla=False)
-    functions = signature_functions(inference)
+    functions = {
+        name: tf.function(answer, autograph=False, reduce_retracing=True)
+        for name, answer in inference.answers.items()
+    }
     return InProcess(functions), inference.preprocessor.vocabulary.config.special_tokens
 
 

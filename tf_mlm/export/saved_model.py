@@ -68,7 +68,9 @@ def export_saved_model(
         ExportMismatchError: when the reloaded export answers differently from the model.
 
     Example:
-        >>> export_saved_model(model, "models/mlm", top_k=5).name  # doctest: +SKIP
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as base_path:
+        ...     export_saved_model(model, base_path, top_k=5, xla=False).name
         '1'
     """
     path = version_path(Path(base_path), version)
@@ -117,23 +119,16 @@ def read_description(version_directory: Path) -> dict[str, Any]:
 
 def signature_functions(inference: Inference) -> dict[str, Callable[..., Any]]:
     """One traced function per signature, under the signature's name."""
-    answers = (
-        (signatures.FILL, inference.fill),
-        (signatures.SCORE_TARGETS, inference.score_targets),
-        (signatures.PSEUDO_LOG_LIKELIHOOD, inference.pseudo_log_likelihood),
-        (signatures.ENCODE, inference.encode),
-        (signatures.TOKENIZE, inference.tokenize),
-        (signatures.PREDICT_MASKED, inference.predict_masked),
-        (signatures.MASKED_LM_HEAD, inference.masked_lm_head),
-    )
+    answers = inference.answers
     sizes = {"hidden": inference.hidden_size}
     functions = {}
-    for signature, answer in answers:
+    for signature in signatures.SIGNATURES:
         specs = {
             alias: tf.TensorSpec([sizes.get(axis) for axis in tensor.shape], tensor.dtype, name=alias)
             for alias, tensor in signature.inputs.items()
         }
         # The keyword call fixes the aliases; autograph would only slow the trace down.
+        answer = answers[signature.name]
         function = tf.function(lambda answer=answer, **inputs: answer(**inputs), autograph=False)
         functions[signature.name] = function.get_concrete_function(**specs)
     return functions

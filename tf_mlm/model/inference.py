@@ -11,10 +11,12 @@ Texts are sorted by length and run in chunks, so short ones are not padded to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.layers.masked_lm_head import gather_positions
 from tf_mlm.layers.self_attention import length_mask
@@ -133,6 +135,19 @@ class Inference(tf.Module):
         self._head = tf.function(head, [self._hidden_row], jit_compile=jit, autograph=False)
 
     # The questions.
+
+    @property
+    def answers(self) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+        """The method that answers each signature of `tf_mlm.signatures`, by its name."""
+        return {
+            signatures.FILL.name: self.fill,
+            signatures.SCORE_TARGETS.name: self.score_targets,
+            signatures.PSEUDO_LOG_LIKELIHOOD.name: self.pseudo_log_likelihood,
+            signatures.ENCODE.name: self.encode,
+            signatures.TOKENIZE.name: self.tokenize,
+            signatures.PREDICT_MASKED.name: self.predict_masked,
+            signatures.MASKED_LM_HEAD.name: self.masked_lm_head,
+        }
 
     def fill(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The `top_k` likeliest tokens at each mask of each text: `signatures.FILL`."""

@@ -103,9 +103,12 @@ class Client:
         if signature not in self._signatures:
             self._signatures = self.metadata()
         spec = self._signatures.get(signature)
-        if spec is None or alias not in spec.inputs or spec.inputs[alias].dtype == "string":
+        if spec is None or alias not in spec.inputs:
             return array
-        return array.astype(_DTYPES.get(spec.inputs[alias].dtype, spec.inputs[alias].dtype))
+        dtype = spec.inputs[alias].dtype
+        if dtype == "string":  # what is empty has no type of its own
+            return array if array.size else _strings(value)
+        return array.astype(_DTYPES.get(dtype, dtype))
 
     def status(self) -> list[dict[str, Any]]:
         """Each known version: `{"version", "state", "error"}`, highest first."""
