@@ -185,6 +185,7 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
         (["fill", "{model}", "no mask"], 1, "Every text must contain the mask token [MASK]"),
         (["fill", "{model}"], 2, "Missing argument"),
         (["fill", "/nowhere", "[MASK]"], 1, "A target must be a model directory"),
+        (["fill", "http://127.0.0.1:1/mlm", "[MASK]"], 1, "`tf-mlm serve` starts one"),
         (["fill", "grpc://nonsense", "[MASK]"], 1, "A target must look like grpc://host:8500/name"),
         (["fill", "{model}", "[MASK]", "--top-k", "999"], 1, "`top_k` must lie in [1, "),
         (
@@ -199,6 +200,11 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
         (["serve", "{base}", "--port", "70000"], 2, "70000"),
         (["serve", "{empty}"], 1, "at least one numbered version"),
         (["inspect", "{empty}"], 1, "neither a model directory"),
+        (
+            ["vocab", "{corpus}", "--output", "/nowhere/v.txt", "--size", "50"],
+            1,
+            "No such file or directory: `/nowhere/v.txt`. Check the path",
+        ),
         (["train", "/nowhere/*.txt", "--output", "{empty}"], 1, "/nowhere"),
         (
             ["train", "{corpus}", "--output", "{empty}", "--mask-rate", "1.5"],
@@ -310,7 +316,16 @@ def test_serve_answers_until_it_is_interrupted(base_path: Path, capsys: pytest.C
         for option, port in (("--port", grpc), ("--rest-port", rest)):
             assert run("serve", base_path, option, port) == 1
             error = capsys.readouterr().err
-            assert f"{option} must be a free port of 127.0.0.1. Received: {port} (Address already" in error
+            assert f"{option} must be a free port of 127.0.0.1. Received: {port}: Address already" in error
+        mistakes = {
+            (f"grpc://127.0.0.1:{grpc}/mine", "no mask"): "Every text must contain the mask token",
+            (f"http://127.0.0.1:{rest}/other", "[MASK]"): "Check the model name and version in the target",
+        }
+        for arguments, message in mistakes.items():
+            assert run("fill", *arguments) == 1
+            error = capsys.readouterr().err
+            assert message in error
+            assert len(error.splitlines()) == 1
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
     finally:

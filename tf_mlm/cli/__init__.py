@@ -87,12 +87,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Any) -> str:
     """What a person needs of an error; TensorFlow's graph errors carry the rule between brackets."""
-    text: Any = getattr(error, "message", None) or str(error) or type(error).__name__
+    is_tensorflow = hasattr(error, "op")  # whose text adds where in the graph it happened
+    text = (error.message if is_tensorflow else str(error)) or type(error).__name__
     if "assertion failed: [" in text:
         text = text.split("assertion failed: ", 1)[1].split("\n", 1)[0].replace("] [", " ").strip("[]")
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.strerror}: `{error.filename}`. Check the path, and what you may do there."
     text = " ".join(str(text).split())
     # These say what was wrong in their own words; of any other error the type helps too.
-    spoken = isinstance(error, ValueError | OSError | RuntimeError | ArithmeticError) or hasattr(error, "op")
+    kinds = ValueError | OSError | RuntimeError | ArithmeticError
+    spoken = isinstance(error, kinds) or is_tensorflow or hasattr(error, "hint")
     return text if spoken else f"{type(error).__name__}: {text}"

@@ -69,16 +69,17 @@ def command(
     if as_json:
         print_json({"path": str(path), **description})
         return
+    out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
     if no_xla:
-        click.echo("Without XLA: runs on any TF-Serving, no flag needed.")
+        out.print("Without XLA: runs on any TF-Serving, no flag needed.")
     else:
-        click.echo(
+        out.print(
             f"With XLA: {description['programs']} programs, compiled while a server starts. Stock TF-Serving "
             "needs --xla_cpu_compilation_enabled=true, or use the `_portable` signatures."
         )
-    click.echo(f"Next: tf-mlm serve {base_path}")
+    out.print(f"Next: tf-mlm serve {base_path}")
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

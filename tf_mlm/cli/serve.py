@@ -77,6 +77,6 @@ def _probe(option: str, host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise click.ClickException(
-            f"{option} must be a free port of {host}. Received: {port} ({error.strerror}). "
+            f"{option} must be a free port of {host}. Received: {port}: {error.strerror}. "
             "Choose another one, or 0 for any."
         ) from error
