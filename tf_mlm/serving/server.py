@@ -1,6 +1,6 @@
 """The embedded server: a model manager, the core, a gRPC and a REST door around them.
 
->>> from tf_mlm.serving.server import ModelServer, ServerOptions
+from tf_mlm.serving.server import ModelServer, ServerOptions
 
 with ModelServer(ServerOptions(model_name="mlm", model_base_path="/models/mlm")) as server:
     Client(f"grpc://127.0.0.1:{server.grpc_port}/mlm")

@@ -1,0 +1,50 @@
+"""Every example in a docstring runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tf_mlm
+from tf_mlm.config import Buckets
+from tf_mlm.model.masked_lm import MaskedLM
+
+PACKAGE = Path(tf_mlm.__file__).parent
+MODULES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>>" in path.read_text(encoding="utf-8")
+]
+# The compiler for a TPU comes with the [tpu-aot] extra; tests/bench runs it.
+MODULES.remove("tf_mlm.bench.tpu_compile")
+
+
+@pytest.fixture(scope="module")
+def port(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int | None]:
+    """Where a server of the tiny model, called `mlm`, listens for REST."""
+    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.serving.server import ModelServer, ServerOptions
+
+    base_path = tmp_path_factory.mktemp("docstrings") / "mlm"
+    export_saved_model(
+        tiny_model, base_path, buckets=Buckets(batch=(1,), length=(16,), masks=(1,)), xla=False
+    )
+    with ModelServer(ServerOptions(model_name="mlm", model_base_path=str(base_path), rest_port=0)) as server:
+        yield server.rest_port
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str, request: pytest.FixtureRequest) -> None:
+    """Examples may use `model`, a tiny one with a preprocessor, and `port`, where it is served."""
+    module = importlib.import_module(name)
+    source = Path(str(module.__file__)).read_text(encoding="utf-8")
+    given = {"model": request.getfixturevalue("tiny_model")}
+    if "{port}" in source:
+        given["port"] = request.getfixturevalue("port")
+    results = doctest.testmod(module, extraglobs=given)
+    assert results.failed == 0
+    assert results.attempted > 0
