@@ -47,7 +47,7 @@ class RowOrder:
     Example:
         >>> from tf_mlm.training.dataset import RowOrder
         >>> order = RowOrder(rows=5, batch_size=3, seed=1)
-        >>> sorted([*order(0), *order(1)][:5])
+        >>> sorted(int(row) for row in [*order(0), *order(1)][:5])
         [0, 1, 2, 3, 4]
     """
 
