@@ -188,6 +188,28 @@ def test_retries_until_it_works(directory: Directory) -> None:
     store.close(5)
 
 
+def test_a_load_that_waits_to_be_retried_holds_up_no_other(directory: Directory) -> None:
+    store = ModelStore(directory, LoadOptions(max_num_load_retries=5, load_retry_interval=60))
+    store.use_steady_load_threads()
+    directory.broken.add(1)
+    want(store, 1)
+    eventually(lambda: directory.loads == [1])
+    store.want("other", {2: Path("2")})
+    eventually(lambda: store.is_available("other", 2))
+    assert states(store) == {1: "LOADING"}
+    store.close(5)
+
+
+def test_a_lease_may_outlast_the_store(directory: Directory) -> None:
+    store = ModelStore(directory)
+    want(store, 1)
+    reaches(store, v1="AVAILABLE")
+    with store.lease("m"):
+        store.close(timeout=0.05)
+        assert not directory.runners[1].closed
+    eventually(lambda: directory.runners[1].closed)
+
+
 def test_waiting_for_a_decision(store: ModelStore, directory: Directory) -> None:
     directory.broken.add(1)
     assert store.wait_until_decided(["m"], timeout=0.05) == {}

@@ -17,8 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
@@ -72,6 +71,10 @@ class _Version:
         return f"{{name: {self.name} version: {self.number}}}"
 
 
+def _start(work: Callable[[_Version], None], version: _Version) -> None:
+    threading.Thread(target=work, args=(version,), name=f"{work.__name__} {version}", daemon=True).start()
+
+
 class ModelStore:
     """Loads, leases and unloads versions.
 
@@ -88,8 +91,10 @@ class ModelStore:
         self._wanted: dict[str, dict[int, Path]] = {}
         self._serving: dict[str, list[_Version]] = {}  # AVAILABLE ones, ascending
         self._closing = threading.Event()
-        self._loaders = ThreadPoolExecutor(max(1, self._options.num_initial_load_threads), "load")
-        self._unloaders = ThreadPoolExecutor(max(1, self._options.num_unload_threads), "unload")
+        # A version being loaded has a thread of its own, and takes a turn for each attempt: while it
+        # waits to try again, others load.
+        self._load_turns = threading.Semaphore(max(1, self._options.num_initial_load_threads))
+        self._unload_turns = threading.Semaphore(max(1, self._options.num_unload_threads))
 
     # ---- what is wanted ------------------------------------------------------------------------
 
@@ -102,12 +107,7 @@ class ModelStore:
 
     def use_steady_load_threads(self) -> None:
         """After the first models are up, loads take turns (or use `num_load_threads`)."""
-        with self._changed:
-            initial, self._loaders = (
-                self._loaders,
-                ThreadPoolExecutor(max(1, self._options.num_load_threads), "load"),
-            )
-        initial.shutdown(wait=False)
+        self._load_turns = threading.Semaphore(max(1, self._options.num_load_threads))
 
     def _advance(self, name: str) -> None:
         """Applies the transition rules of one model until none does. Called with the lock held."""
@@ -140,14 +140,14 @@ class ModelStore:
             version.state = State.UNLOADING
             _log.info("Quiescing servable version %s", version)
             if version.leases == 0:
-                self._unloaders.submit(self._unload, version)
+                _start(self._unload, version)
             return True
         waiting = [v for v in known.values() if v.number in wanted and v.state is State.START]
         if waiting:
             version = max(waiting, key=lambda v: v.number)
             version.state = State.LOADING
             _log.info("Successfully reserved resources to load servable %s", version)
-            self._loaders.submit(self._load_with_retries, version)
+            _start(self._load_with_retries, version)
             return True
         return False
 
@@ -161,37 +161,41 @@ class ModelStore:
                 if version.cancelled.wait(max(0.0, self._options.load_retry_interval)):
                     break
                 _log.info("Retrying of Loading servable: %s retry: %d", version, attempt)
-            if version.cancelled.is_set():
-                error = error or ServingError(Code.CANCELLED, "Loading of servable cancelled")
-                break
-            _log.info("Loading servable version %s", version)
-            try:
-                servable, error = self._load(version.name, version.number, version.path), None
-                break
-            except Exception as caught:
-                error = as_serving_error(caught)
-                _log.error("Loading servable: %s failed: %s", version, error)
+            with self._load_turns:
+                if version.cancelled.is_set():
+                    error = error or ServingError(Code.CANCELLED, "Loading of servable cancelled")
+                    break
+                _log.info("Loading servable version %s", version)
+                try:
+                    servable, error = self._load(version.name, version.number, version.path), None
+                    break
+                except Exception as caught:
+                    error = as_serving_error(caught)
+                    _log.error("Loading servable: %s failed: %s", version, error)
         else:
             _log.error("Loading servable: %s exhausted max_num_retries: %d", version, tries - 1)
         with self._changed:
-            if servable is not None and version.cancelled.is_set():
-                error = ServingError(Code.CANCELLED, "Loading of servable cancelled")
-            elif servable is not None:
+            too_late = version.cancelled.is_set()
+            if servable is None:
+                version.state, version.error = State.END, error
+            elif too_late:
+                version.state = State.END
+                version.error = ServingError(Code.CANCELLED, "Loading of servable cancelled")
+            else:
                 version.servable, version.state = servable, State.AVAILABLE
                 _log.info("Successfully loaded servable version %s", version)
-            if version.state is State.LOADING:
-                version.state, version.error = State.END, error
             self._advance(version.name)
-        if servable is not None and version.servable is None:
+        if servable is not None and too_late:
             servable.close()
 
     def _unload(self, version: _Version) -> None:
         servable, version.servable = version.servable, None
         if servable is not None:
-            try:
-                servable.close()
-            except Exception:
-                _log.exception("Unloading servable version %s failed", version)
+            with self._unload_turns:
+                try:
+                    servable.close()
+                except Exception:
+                    _log.exception("Unloading servable version %s failed", version)
         _log.info("Done unloading servable version %s", version)
         with self._changed:
             version.state = State.END
@@ -217,7 +221,7 @@ class ModelStore:
             with self._changed:
                 version.leases -= 1
                 if version.leases == 0 and version.state is State.UNLOADING:
-                    self._unloaders.submit(self._unload, version)
+                    _start(self._unload, version)
 
     def _find(self, name: str, number: int | None) -> _Version:
         serving = self._serving.get(name, ())
@@ -243,11 +247,11 @@ class ModelStore:
             return [VersionStatus(n, known[n].state, known[n].error) for n in sorted(known, reverse=True)]
 
     def wait_until_decided(
-        self, names: Iterable[str], stop: threading.Event | None = None, timeout: float | None = None
+        self, names: Iterable[str], stop: Sequence[threading.Event] = (), timeout: float | None = None
     ) -> dict[str, VersionStatus]:
         """Waits until each model has a version that is AVAILABLE or END, and returns the highest such.
 
-        Returns early (without the undecided ones) when `stop` is set or `timeout` seconds passed.
+        Returns early (without the undecided ones) when one of `stop` is set or `timeout` seconds passed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pending, decided = set(names), {}
@@ -259,7 +263,7 @@ class ModelStore:
                         decided[name] = VersionStatus(final[0].number, final[0].state, final[0].error)
                         pending.discard(name)
                 expired = deadline is not None and time.monotonic() >= deadline
-                if not pending or expired or self._closing.is_set() or (stop and stop.is_set()):
+                if not pending or expired or self._closing.is_set() or any(event.is_set() for event in stop):
                     return decided
                 self._changed.wait(0.1)
 
@@ -286,5 +290,3 @@ class ModelStore:
                 for version in known.values()
             ):
                 self._changed.wait(0.05)
-        self._loaders.shutdown(wait=False, cancel_futures=True)
-        self._unloaders.shutdown(wait=False, cancel_futures=True)
