@@ -16,8 +16,10 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
+from tf_mlm.serving import model_manager
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.server import ModelServer, ServerOptions
+from tf_mlm.serving.versions import find_versions
 
 X = {"x": np.float32([2.0])}
 
@@ -174,6 +176,62 @@ def test_reload_by_rpc(serve, pair: Path) -> None:
     ):
         reload(doors, config_text(("three", pair / "three", ""), ("broken", pair / "broken", "")))
     assert doors.predict("three", X)["y"].tolist() == [4.0]
+    doors.server.stop()
+
+
+def test_a_reload_that_fails_at_a_label_changes_nothing_and_can_be_mended(serve, pair: Path) -> None:
+    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    label = 'version_labels { key: "x" value: 9 }'
+    with pytest.raises(grpc.RpcError, match="Request to assign label to version 9 of model three"):
+        reload(doors, config_text(("three", pair / "three", label)))
+    assert doors.predict("two", X)["y"].tolist() == [3.0]
+    reload(doors, config_text(("three", pair / "three", "")))
+    assert doors.predict("three", X)["y"].tolist() == [4.0]
+    eventually(lambda: states(doors, "two") == {"1": "END"})
+    doors.server.stop()
+
+
+def test_reload_where_the_file_system_is_not_polled(serve, pair: Path) -> None:
+    doors = serve(model_name="two", model_base_path=str(pair / "two"), file_system_poll_wait=0)
+    for names in (("two", "three"), ("three",)):
+        reload(doors, config_text(*((name, pair / name, "") for name in names)))
+        assert doors.predict("three", X)["y"].tolist() == [4.0]
+    eventually(lambda: states(doors, "two") == {"1": "END"})
+    doors.server.stop()
+
+
+def test_a_reload_that_waits_for_ever_ends_with_its_client(serve, pair: Path) -> None:
+    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    request = model_management_pb2.ReloadConfigRequest()
+    text_format.Parse(config_text(("nowhere", pair / "nowhere", "")), request.config)
+    with pytest.raises(grpc.RpcError) as error:
+        doors.model.HandleReloadConfigRequest(request, timeout=0.5)
+    assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    reload(doors, config_text(("three", pair / "three", "")))
+    assert doors.predict("three", X)["y"].tolist() == [4.0]
+    doors.server.stop()
+
+
+def test_a_model_removed_during_a_poll_stays_removed(serve, pair: Path, monkeypatch) -> None:
+    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slow(name: str, base_path: Path) -> dict[int, Path]:
+        if threading.current_thread().name == "poll":
+            looking.set()
+            assert go_on.wait(20)
+        return find_versions(name, base_path)
+
+    monkeypatch.setattr(model_manager, "find_versions", slow)
+    assert looking.wait(20)
+    removal = threading.Thread(target=reload, args=(doors, config_text(("three", pair / "three", ""))))
+    removal.start()
+    time.sleep(0.1)  # the reload is under way while the poll still has the list before it
+    go_on.set()
+    removal.join(20)
+    eventually(lambda: states(doors, "two") == {"1": "END"})
+    time.sleep(0.3)  # several polls
+    assert states(doors, "two") == {"1": "END"}
     doors.server.stop()
 
 

@@ -8,6 +8,7 @@ blocks and would need a thread either way.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -57,6 +58,8 @@ class _Calls:
         error: ServingError | None = None
         response = None
         try:
+            if not context.is_active():  # cancelled while it waited for a thread
+                raise ServingError(Code.CANCELLED, "The client has cancelled the call")
             remaining = context.time_remaining()
             # A call without a deadline reports one some centuries away.
             response = work(remaining if remaining is not None and remaining < 1e8 else None)
@@ -145,8 +148,14 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         )
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
+        gone = threading.Event()
+        context.add_callback(gone.set)  # also when its deadline passes
         return self._calls(
-            "HandleReloadConfigRequest", "", context, lambda _: self._service.reload(request), counted=False
+            "HandleReloadConfigRequest",
+            "",
+            context,
+            lambda _: self._service.reload(request, gone),
+            counted=False,
         )
 
 
@@ -187,7 +196,8 @@ class GrpcServer:
             self._add_health()
         self.port: int | None = None
         if options.grpc_port is not None:
-            self.port = self._bind(f"{options.grpc_host}:{options.grpc_port}", options)
+            host = f"[{options.grpc_host}]" if ":" in options.grpc_host else options.grpc_host
+            self.port = self._bind(f"{host}:{options.grpc_port}", options)
         if options.grpc_socket_path:
             self._bind(f"unix:{options.grpc_socket_path}", options)
         self._server.start()

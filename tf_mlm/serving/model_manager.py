@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
@@ -15,6 +15,11 @@ from tf_mlm.serving.servable import Servable
 from tf_mlm.serving.versions import BasePathError, find_versions
 
 _log = logging.getLogger(__name__)
+
+
+def _raise_if(given_up: Sequence[threading.Event]) -> None:
+    if any(event.is_set() for event in given_up):
+        raise ServingError(Code.CANCELLED, "The server is shutting down, or the client has gone")
 
 
 class ModelManager:
@@ -40,14 +45,20 @@ class ModelManager:
         self._closed = threading.Event()
         self._poller = threading.Thread(target=self._poll_forever, name="poll", daemon=True)
 
-    def apply(self, config: Any) -> None:
+    def apply(self, config: Any, abandoned: threading.Event | None = None) -> None:
         """Makes a `ModelServerConfig` the one in force and waits for its new models.
+
+        Args:
+            config: the whole list of models.
+            abandoned: set when nobody waits for the outcome any more. A model without a version
+                would else hold this call, and every later one, for ever.
 
         Raises:
             ServingError: the config breaks a rule (nothing changes), a label points to a version
                 that is not available, or a new model failed to load.
         """
-        with self._apply_lock:
+        given_up = (self._closed, *([abandoned] if abandoned else []))
+        with self._turn(given_up):
             models = read_models(config)
             for name, model in models.items():
                 previous = self._models.get(name)
@@ -56,31 +67,42 @@ class ModelManager:
                         f"Illegal to change a model's platform. For model {name} platform was "
                         f"{previous.platform} and new platform requested is {model.platform}"
                     )
-            first = not self._poller.is_alive()
-            added = set(models) - set(self._models)
-            removed = set(self._models) - set(models)
-            self._models = models
             self._set_labels(models)
             _log.info("Adding/updating models.")
             for name in sorted(models):
                 _log.info(" (Re-)adding model: %s", name)
-            for name in removed:
-                self.store.want(name, {})
+            first = self._poller.ident is None  # never started
+            added = set(models) - set(self._models)
+            # Not while a poll is under way: it would want a removed model's versions again.
+            with self._poll_lock:
+                removed = set(self._models) - set(models)
+                self._models = models
+                for name in removed:
+                    self.store.want(name, {})
             if first:
                 self._poller.start()
             elif self._poll_wait >= 0:
                 self._poll()
-            self._await(added, "servable(s)" if first else "model(s)")
+            self._await(added, "servable(s)" if first else "model(s)", given_up)
             _log.info("Finished adding/updating models")
             if first:
                 self.store.use_steady_load_threads()
             if any(model.wants_request_log for model in models.values()):
                 raise invalid_argument("No request-logger-creator provided.")
 
-    def _await(self, names: set[str], noun: str) -> None:
-        decided = self.store.wait_until_decided(names, self._closed)
-        if self._closed.is_set():
-            raise ServingError(Code.CANCELLED, "The server is shutting down")
+    @contextlib.contextmanager
+    def _turn(self, given_up: Sequence[threading.Event]) -> Iterator[None]:
+        """One configuration at a time; the wait for it ends when one of the events is set."""
+        while not self._apply_lock.acquire(timeout=0.1):
+            _raise_if(given_up)
+        try:
+            yield
+        finally:
+            self._apply_lock.release()
+
+    def _await(self, names: set[str], noun: str, given_up: Sequence[threading.Event]) -> None:
+        decided = self.store.wait_until_decided(names, given_up)
+        _raise_if(given_up)
         failed = {name: status for name, status in decided.items() if status.state is State.END}
         if failed:
             details = "".join(
@@ -127,8 +149,7 @@ class ModelManager:
                 _log.error("FileSystemStoragePathSource encountered a filesystem access error: %s", error)
                 return
             for name, versions in found.items():
-                if self._models.get(name) is models[name]:
-                    self.store.want(name, models[name].policy.select(name, versions))
+                self.store.want(name, models[name].policy.select(name, versions))
 
     def _poll_forever(self) -> None:
         if self._poll_wait < 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -162,8 +163,12 @@ class Service:
             entry.status.error_message = status.error.message if status.error else ""
         return response
 
-    def reload(self, request: Any) -> Any:
-        """HandleReloadConfigRequest: the new model list replaces the old one."""
+    def reload(self, request: Any, abandoned: threading.Event | None = None) -> Any:
+        """HandleReloadConfigRequest: the new model list replaces the old one.
+
+        Args:
+            abandoned: set once the client has gone; nothing is waited for from then on.
+        """
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -171,7 +176,7 @@ class Service:
             )
         known = self.metrics.all()
         before = {name: known[name].first_value() if name in known else 0 for name in request.metric_names}
-        self.manager.apply(request.config)
+        self.manager.apply(request.config, abandoned)
         response = model_management_pb2.ReloadConfigResponse()
         for name, value in before.items():
             now = known[name].first_value() if name in known else 0
