@@ -168,6 +168,13 @@ def test_failures_are_one_line_and_exit_with_255(tmp_path: Path) -> None:
         "Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: "
     )
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in failed.stderr
+    failed = run(f"--model_base_path={tmp_path}", f"--access_log={tmp_path / 'no' / 'log'}")
+    assert failed.returncode == 255
+    assert failed.stdout == (
+        "Failed to start server. Error: INVALID_ARGUMENT: The access log must be a file that can be written. "
+        f"Received: {tmp_path / 'no' / 'log'} (No such file or directory). "
+        "Create its directory, or use - for standard error\n"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

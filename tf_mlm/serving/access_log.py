@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import IO
+
+from tf_mlm.serving.errors import invalid_argument
+
+_log = logging.getLogger(__name__)
+
+
+def _open(target: str) -> io.FileIO:
+    """Unbuffered: a line that cannot be written is lost at once, and not kept to be tried again."""
+    if target == "-":
+        return io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+    try:
+        return io.FileIO(target, "a")
+    except OSError as error:
+        raise invalid_argument(
+            f"The access log must be a file that can be written. Received: {target} ({error.strerror}). "
+            "Create its directory, or use - for standard error"
+        ) from error
 
 
 class AccessLog:
     """Writes a line per request to a file (`-` for standard error); does nothing without one.
+
+    Requests are answered whether or not their line can be written.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT when the file cannot be opened.
 
     Example:
         >>> from tf_mlm.serving.access_log import AccessLog
@@ -21,11 +43,8 @@ class AccessLog:
 
     def __init__(self, target: str) -> None:
         self._lock = threading.Lock()
-        self._file: IO[str] | None = None
-        if target == "-":
-            self._file = sys.stderr
-        elif target:
-            self._file = Path(target).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self._file = _open(target) if target else None
+        self._failing = False
 
     def write(
         self,
@@ -52,9 +71,18 @@ class AccessLog:
             }
         )
         with self._lock:
-            self._file.write(line + "\n")
+            if self._file is None:  # closed meanwhile
+                return
+            try:
+                self._file.write(line.encode() + b"\n")
+                self._failing = False
+            except OSError as error:
+                if not self._failing:  # said once, not for every request
+                    _log.error("The access log cannot be written: %s", error)
+                self._failing = True
 
     def close(self) -> None:
-        if self._file is not None and self._file is not sys.stderr:
-            self._file.close()
-        self._file = None
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
