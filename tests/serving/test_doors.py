@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
 
+from tf_mlm.serving import rest_server
+from tf_mlm.serving.metrics import MAX_SERIES, Counter, Histogram
 from tf_mlm.serving.options import ServerOptions, SslOptions
 
 X = {"x": np.float32([2.0])}
@@ -185,6 +188,65 @@ def test_access_log(serve, base: str, tmp_path: Path) -> None:
         ("rest", "POST", "m", "INVALID_ARGUMENT"),
     ]
     assert all(line["milliseconds"] > 0 and line["peer"] for line in lines)
+
+
+def test_an_access_log_that_cannot_be_written_fails_no_request(serve, base: str, caplog) -> None:
+    doors = serve(model_name="m", model_base_path=base, access_log="/dev/full")
+    for _ in range(2):
+        assert doors.predict("m", X)["y"].tolist() == [3.0]
+        assert doors.post("m:predict", {"instances": [2.0]}).status_code == 200
+    doors.server.stop()
+    assert [record.message for record in caplog.records if "access log" in record.message] == [
+        "The access log cannot be written: [Errno 28] No space left on device"
+    ]
+
+
+def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "shapes", tmp_path / "shapes" / "1")
+    doors = serve(model_name="shapes", model_base_path=str(tmp_path / "shapes"), grpc_max_threads=1)
+    request = doors.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
+    running = doors.prediction.Predict.future(request, timeout=2)
+    waiting = doors.prediction.Predict.future(doors.request("shapes", {"x": np.float32([1.0])}))
+    time.sleep(0.5)  # both have arrived; the one thread is taken
+    waiting.cancel()
+    assert running.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert doors.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
+    counts = doors.server.metrics.request_count.lines()
+    assert ':tensorflow:serving:request_count{model_name="shapes",status="CANCELLED"} 1' in counts
+    assert doors.server.metrics.graph_runs.first_value() == 1
+    doors.server.stop()
+
+
+def test_a_body_that_stops_coming_is_not_waited_for(serve, base: str, monkeypatch) -> None:
+    monkeypatch.setattr(rest_server, "_BODY_TIMEOUT", 0.3)
+    doors = serve(model_name="m", model_base_path=base)
+    with socket.create_connection(("127.0.0.1", doors.server.rest_port), timeout=20) as half:
+        half.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n{")
+        answer = half.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"Nothing more of the request's body came for 0.3 seconds" in answer
+    assert doors.post("m:predict", {"instances": [2.0]}).json() == {"predictions": [3.0]}
+    doors.server.stop()
+
+
+def test_ipv6_loopback(serve, base: str) -> None:
+    doors = serve(model_name="m", model_base_path=base, grpc_host="::1", rest_host="::1")
+    with grpc.insecure_channel(f"[::1]:{doors.server.grpc_port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert list(stub.Predict(doors.request("m", X)).outputs["y"].float_val) == [3.0]
+    assert httpx.get(f"http://[::1]:{doors.server.rest_port}/v1/models/m").status_code == 200
+    doors.server.stop()
+
+
+def test_clients_cannot_make_series_without_end() -> None:
+    counter, histogram = Counter("c", ["model"]), Histogram("h", ["model"], [1.0])
+    for number in range(MAX_SERIES + 5):
+        counter.add(str(number))
+        histogram.observe(0.5, str(number))
+    counter.add("0")
+    assert len(counter.lines()) == MAX_SERIES + 1
+    assert 'c{model="0"} 2' in counter.lines()
+    assert sum("_count" in line for line in histogram.lines()) == MAX_SERIES
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

@@ -21,6 +21,8 @@ def exponential_limits(start: float, growth: float, count: int) -> tuple[float, 
 
 LATENCY_LIMITS = exponential_limits(10, 1.8, 33)
 EXAMPLE_LIMITS = exponential_limits(1, 2, 15)
+# Clients choose some label values (a model's name, say); they may not fill the memory with series.
+MAX_SERIES = 10_000
 
 
 def _number(value: float) -> str:
@@ -28,7 +30,7 @@ def _number(value: float) -> str:
 
 
 class Metric:
-    """One named series per combination of label values."""
+    """One named series per combination of label values; those beyond `MAX_SERIES` are not kept."""
 
     kind = ""
 
@@ -72,7 +74,8 @@ class Counter(Metric):
 
     def add(self, *labels: str, by: int = 1) -> None:
         with self._lock:
-            self._values[labels] = self._values.get(labels, 0) + by
+            if labels in self._values or len(self._values) < MAX_SERIES:
+                self._values[labels] = self._values.get(labels, 0) + by
 
     def first_value(self) -> int:
         return next(iter(self._values.values()), 0)
@@ -104,7 +107,11 @@ class Histogram(Metric):
     def observe(self, value: float, *labels: str) -> None:
         bucket = bisect.bisect_right(self._limits, value)
         with self._lock:
-            series = self._series.setdefault(labels, [0] * (len(self._limits) + 2))
+            series = self._series.get(labels)
+            if series is None:
+                if len(self._series) >= MAX_SERIES:
+                    return
+                series = self._series[labels] = [0] * (len(self._limits) + 2)
             series[bucket] += 1
             series[-1] += value
 

@@ -25,6 +25,10 @@ from tf_mlm.serving.rest_api import Reply, Request, RestApi
 _log = logging.getLogger(__name__)
 _START_TIMEOUT = 30.0
 _BACKLOG = 2048
+# An idle connection is kept for longer than clients' pools usually keep theirs; a client that stops in the
+# middle of a body may not hold its place among the requests in hand for ever.
+_IDLE_TIMEOUT = 60
+_BODY_TIMEOUT = 60.0
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -51,9 +55,8 @@ class _Application:
         if scope["type"] != "http":
             return
         if self._max_requests and self._in_hand >= self._max_requests:
-            await _send(
-                send, scope, _refusal(429, f"Too many requests in hand ({self._in_hand}); try again later")
-            )
+            text = f"Too many requests in hand ({self._in_hand}); try again later"
+            await _send(send, scope, _refusal(429, Code.RESOURCE_EXHAUSTED, text))
             return
         self._in_hand += 1
         try:
@@ -64,9 +67,12 @@ class _Application:
                 self._threads, self._api.answer, request, peer
             )
             await _send(send, scope, reply)
+        except TimeoutError:
+            text = f"Nothing more of the request's body came for {_BODY_TIMEOUT:g} seconds"
+            await _send(send, scope, _refusal(408, Code.DEADLINE_EXCEEDED, text))
         except _TooLarge:
             text = f"The request is larger than the limit of {self._max_bytes} bytes; send fewer rows at once"
-            await _send(send, scope, _refusal(413, text))
+            await _send(send, scope, _refusal(413, Code.RESOURCE_EXHAUSTED, text))
         except _Disconnected:
             pass
         finally:
@@ -76,7 +82,8 @@ class _Application:
         chunks: list[bytes] = []
         size = 0
         while True:
-            message = await receive()
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Disconnected
             chunk = message.get("body", b"")
@@ -96,12 +103,9 @@ def _request(scope: dict[str, Any], body: bytes) -> Request:
     return Request(scope["method"], target, headers, body)
 
 
-def _refusal(status: int, text: str) -> Reply:
-    return Reply(
-        status,
-        json_writer.error(ServingError(Code.RESOURCE_EXHAUSTED, text)).encode(),
-        headers=(("Connection", "close"),),
-    )
+def _refusal(status: int, code: Code, text: str) -> Reply:
+    body = json_writer.error(ServingError(code, text)).encode()
+    return Reply(status, body, headers=(("Connection", "close"),))
 
 
 async def _send(send: Send, scope: dict[str, Any], reply: Reply) -> None:
@@ -138,6 +142,7 @@ class RestServer:
             log_level="error",
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_IDLE_TIMEOUT,
             timeout_graceful_shutdown=max(1, round(options.shutdown_grace)),
             backlog=_BACKLOG,
         )
