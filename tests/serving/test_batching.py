@@ -244,7 +244,15 @@ def test_a_deadline_ends_the_wait_in_the_queue(make) -> None:
     ("options", "message"),
     [
         ({"allowed_batch_sizes": (1, 2)}, "last entry was 2; expected 1000"),
-        ({"allowed_batch_sizes": (4, 2), "max_batch_size": 2}, "monotonically increasing"),
+        (
+            {
+                "enable_large_batch_splitting": True,
+                "max_batch_size": 8,
+                "max_execution_batch_size": 4,
+                "allowed_batch_sizes": (2, 4),
+            },
+            "last entry was 4; expected 8",
+        ),
         ({"num_batch_threads": 0}, "num_batch_threads must be positive; was 0"),
         ({"max_batch_size": 0}, "max_batch_size must be positive; was 0"),
         ({"batch_timeout": -1e-6}, "batch_timeout_micros must be non-negative; was -1"),

@@ -7,7 +7,6 @@ generous enough that an honest client never meets them.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 
 _CPUS = os.cpu_count() or 1
@@ -64,21 +63,14 @@ class BatchingOptions:
             )
         if self.max_enqueued_batches < 0:
             raise ValueError(f"max_enqueued_batches must be non-negative; was {self.max_enqueued_batches}")
+        if self.execution_size > self.max_batch_size:
+            raise ValueError(
+                f"max_execution_batch_size must be at most max_batch_size ({self.max_batch_size}); "
+                f"was {self.execution_size}"
+            )
+        # As in TF-Serving, this holds with splitting, too, and nothing is said of the order.
         sizes = self.allowed_batch_sizes
-        if any(b <= a for a, b in itertools.pairwise(sizes)):
-            raise ValueError("allowed_batch_sizes entries must be monotonically increasing")
-        if self.enable_large_batch_splitting:
-            if self.execution_size > self.max_batch_size:
-                raise ValueError(
-                    f"max_execution_batch_size must be at most max_batch_size ({self.max_batch_size}); "
-                    f"was {self.execution_size}"
-                )
-            if sizes and sizes[-1] != self.execution_size:
-                raise ValueError(
-                    "Last entry in allowed_batch_sizes must be equal to max_execution_batch_size; "
-                    f"last entry was {sizes[-1]}; expected {self.execution_size}"
-                )
-        elif sizes and sizes[-1] != self.max_batch_size:
+        if sizes and sizes[-1] != self.max_batch_size:
             raise ValueError(
                 "Last entry in allowed_batch_sizes must match max_batch_size; "
                 f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
