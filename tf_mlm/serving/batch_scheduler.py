@@ -151,10 +151,11 @@ class BatchScheduler:
         deadlines = [queue.batches[0].deadline for queue in self._queues]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
-    def close(self) -> None:
-        """Runs what is queued, then ends the threads."""
+    def close(self, timeout: float = 30.0) -> None:
+        """Runs what is queued, then ends the threads; waits for that at most `timeout` seconds."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
+        deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout=30)
+            thread.join(max(0.0, deadline - time.monotonic()))
