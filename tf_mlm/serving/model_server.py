@@ -7,6 +7,7 @@ with 0.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -67,6 +68,9 @@ def _serve(parsed: flags.Parsed) -> int:
         signal.signal(number, on_signal)
     try:
         server = ModelServer(server_options(parsed.values))
+        # What has been imported lives as long as the process. Collections, which hold up every request
+        # and of which an unload needs one, need not look at it again.
+        gc.freeze()
         server.start()
     except ServingError as error:
         _say(f"Failed to start server. Error: {error.code.name}: {error.message}")
