@@ -21,20 +21,23 @@ from conformance.server import Server, model_spec
 
 
 class LiveModel:
-    """The hot-swapped model: version v answers x + v. Knows which versions may answer at any moment."""
+    """The hot-swapped model: version v answers x + v. Knows which versions may answer at any moment.
 
-    def __init__(self, base: Path) -> None:
+    All `versions` are written beforehand, so that publishing one takes no time from the clients.
+    """
+
+    def __init__(self, base: Path, versions: int) -> None:
         self.base = base
         self.newest = 0
+        for version in range(1, versions + 1):
+            models_tf1.write(base / f"ready-{version}", models_tf1.add_constant(float(version)))
         self.publish()
 
     def publish(self) -> None:
         """Puts the next version there in one step, and takes away all but the last two."""
         version = self.newest + 1
-        beside = self.base / f"writing-{version}"
-        models_tf1.write(beside, models_tf1.add_constant(float(version)))
         self.newest = version  # before it appears: from here on it may answer
-        beside.rename(self.base / str(version))
+        (self.base / f"ready-{version}").rename(self.base / str(version))
         for old in self.base.iterdir():
             if old.name.isdigit() and int(old.name) < version - 1:
                 shutil.rmtree(old)
@@ -51,18 +54,23 @@ class LiveModel:
 
 @dataclasses.dataclass
 class Tally:
-    """What the clients saw. The first failures keep their texts."""
+    """What the clients saw. The first failures keep their texts.
+
+    Attributes:
+        answers: when each request was sent on the monotonic clock, and how many seconds it took.
+    """
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
-    seconds: list[float] = dataclasses.field(default_factory=list)
+    answers: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     failed: int = 0
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
-    def good(self, kind: str, seconds: float) -> None:
+    def good(self, kind: str, start: float) -> None:
+        seconds = time.monotonic() - start
         with self.lock:
             self.counts[kind] += 1
-            self.seconds.append(seconds)
+            self.answers.append((start, seconds))
 
     def bad(self, kind: str, text: str) -> None:
         with self.lock:
@@ -195,4 +203,4 @@ def ask_until(end: float, door: Door, rng: random.Random, share: float, tally: T
         except Exception as error:
             tally.bad(f"{kind}, failed", f"{type(error).__name__}: {error}")
         else:
-            tally.good(kind, time.monotonic() - start)
+            tally.good(kind, start)
