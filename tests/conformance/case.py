@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Check = Callable[[Any], None]
@@ -60,6 +60,17 @@ class Section:
         if any(case.title == title for case in self.cases):
             raise ValueError(f"Titles of a section must differ. Received twice in {self.title!r}: {title!r}.")
         self.cases.append(Case(self.title, title, needs or self.needs, check))
+
+    def each(
+        self,
+        rows: Mapping[Any, tuple[Any, ...]],
+        check: Callable[..., None],
+        title: str = "{}",
+        needs: Needs | None = None,
+    ) -> None:
+        """One case for each row of a table, `check(target, *row)`; its title says the row's key."""
+        for key, row in rows.items():
+            self.add(title.format(key), lambda target, row=row: check(target, *row), needs)  # type: ignore[misc]
 
     def case(self, title: str, needs: Needs | None = None) -> Callable[[Check], Check]:
         """Registers the decorated check; `needs` differs from the section's where it is given."""

@@ -5,8 +5,16 @@ from __future__ import annotations
 from tensorflow_serving.config import model_server_config_pb2
 
 from conformance.case import Needs, Section
-from conformance.expectations import close, contains, equal, rpc_error
-from conformance.launcher import EXIT_STATUS_OF_FAILURE, Finished, Launcher, Process, accepts, free_ports
+from conformance.expectations import close, contains, equal, eventually, rpc_error
+from conformance.launcher import (
+    EXIT_STATUS_OF_FAILURE,
+    START_TIMEOUT,
+    Finished,
+    Launcher,
+    Process,
+    accepts,
+    free_ports,
+)
 from conformance.server import Server, examples_input, model_spec
 
 parsing = Section("1.1 Flags and exit statuses", Needs.PROCESS)
@@ -66,11 +74,12 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
 }
 
-for _title, (_flags, _text) in REFUSED.items():
-    parsing.add(
-        f"refuses to start: {_title}",
-        lambda launcher, flags=_flags, text=_text: failed(launcher.run_with_ports(*flags), text),
-    )
+
+def refuses_to_start(launcher: Launcher, arguments: list[str], text: str) -> None:
+    failed(launcher.run_with_ports(*arguments), text)
+
+
+parsing.each(REFUSED, refuses_to_start, "refuses to start: {}")
 
 
 @parsing.case("a value that does not parse: usage on standard output, status 255")
@@ -166,6 +175,8 @@ def _(launcher: Launcher) -> None:
     for service in ("", "ModelService", "PredictionService"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
         equal(answer.status, health_pb2.HealthCheckResponse.SERVING, f"health of {service!r}")
+    unknown = health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService")
+    rpc_error(lambda: stub.Check(unknown, timeout=10), "NOT_FOUND")
 
 
 @flags.case("enable_signature_method_name_check: classify and regress check the method")
@@ -300,6 +311,19 @@ def _(launcher: Launcher) -> None:
         close(process.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
 
 
+@flags.case("port=0 beside a socket: no TCP", needs=Needs.PROCESS)
+def _(launcher: Launcher) -> None:
+    path = launcher.directory("socket") / "only.sock"
+    with launcher.starting("--port=0", f"--grpc_socket_path={path}", *model_flags(launcher)) as process:
+        eventually(lambda: equal(accepts(process.rest_port), True, "REST port is open"), START_TIMEOUT)
+        server = Server(f"unix:{path}", process.rest_address)
+        try:
+            close(server.predict("half_plus_two", {"x": [2.0]})["y"], [3.0])
+        finally:
+            server.close()
+        assert not accepts(process.grpc_port), "a TCP port is open in spite of --port=0"
+
+
 @flags.case("model_name defaults to `default`, and REST is off unless asked for", needs=Needs.PROCESS)
 def _(launcher: Launcher) -> None:
     path = launcher.repository.models / "half_plus_two"
@@ -314,6 +338,18 @@ def _(launcher: Launcher) -> None:
     failed(
         finished, "UNKNOWN: 1 servable(s) did not become available", "Could not find meta graph def matching"
     )
+
+
+@flags.case("platform_config_file: its tags replace the flag's", needs=Needs.PROCESS)
+def _(launcher: Launcher) -> None:
+    text = """platform_configs { key: "tensorflow" value { source_adapter_config {
+      [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {
+        legacy_config { saved_model_tags: "tpu" } } } } }"""
+    path = launcher.file(text, "platform.config")
+    finished = launcher.run_with_ports(
+        *model_flags(launcher), *NO_RETRIES, f"--platform_config_file={path}", "--saved_model_tags=serve"
+    )
+    failed(finished, "Could not find meta graph def matching supplied tags: { tpu }")
 
 
 @flags.case("ssl_config_file: TLS with required client certificates on gRPC, plain REST", needs=Needs.PROCESS)

@@ -139,11 +139,6 @@ def refuses_list(server: Server, text: str, message: str) -> None:
     close(server.predict("half_plus_two", {"x": [2.0]})["y"], [3.0], "a model that was there before")
 
 
-for _title, (_list, _message) in LISTS.items():
-    reload.add(
-        f"refused, old models stay: {_title}",
-        lambda server, text=_list, message=_message: refuses_list(server, text, message),
-    )
-
+reload.each(LISTS, refuses_list, "refused, old models stay: {}")
 
 SECTIONS = (files, reload)

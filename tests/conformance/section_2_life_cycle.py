@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from google.protobuf import text_format
 
 from conformance import models_tf1
 from conformance.case import Needs, Section
 from conformance.expectations import close, contains, equal, eventually, remains, rpc_error
-from conformance.fleet import Config, Fleet, fleet_case
+from conformance.fleet import Config, Fleet, fleet, fleet_case
 from conformance.launcher import Launcher
 
 directories = Section("2.1 Version directories", Needs.LAUNCHER)
@@ -87,42 +90,48 @@ def _(models: Fleet) -> None:
         away.rename(models.path("moved"))
 
 
+@fleet_case(directories, "while one base path is missing, no model gets new versions")
+def _(models: Fleet) -> None:
+    models.serve("present", "1")
+    models.serve("absent", "1")
+    away = models.root / "absent-away"
+    models.path("absent").rename(away)
+    try:
+        time.sleep(1.1)  # the poll that was under way has ended
+        models.put("present", "2")
+        remains(lambda: equal(models.server.states("present"), {1: "AVAILABLE"}), duration=2.0)
+    finally:
+        away.rename(models.path("absent"))
+    models.expect_answer("present", 2.0)
+
+
 # ---- policies ------------------------------------------------------------------------------------
 
 
-@fleet_case(policies, "unset: the largest number on disk")
-def _(models: Fleet) -> None:
-    models.serve("latest", "1", "2", "3")
-    models.expect_states("latest", {3: "AVAILABLE"})
+# title → model, its policy in text form, which of the versions 1, 2 and 3 are served.
+POLICIES = {
+    "unset: the largest number on disk": ("latest", "", [3]),
+    "latest { num_versions: 2 }: the two largest": ("latest_two", "latest { num_versions: 2 }", [2, 3]),
+    "latest { num_versions: 0 } counts as one": ("latest_zero", "latest { num_versions: 0 }", [3]),
+    "all: every number": ("every", "all {}", [1, 2, 3]),
+    "specific: the listed ones that exist": (
+        "listed",
+        "specific { versions: 1 versions: 3 versions: 77 }",
+        [1, 3],
+    ),
+}
 
 
-@fleet_case(policies, "latest { num_versions: 2 }: the two largest")
-def _(models: Fleet) -> None:
-    models.set("latest_two").model_version_policy.latest.num_versions = 2
-    models.serve("latest_two", "1", "2", "3")
-    models.expect_states("latest_two", {3: "AVAILABLE", 2: "AVAILABLE"})
+def selects(launcher: Launcher, name: str, policy: str, served: list[int]) -> None:
+    models = fleet(launcher)
+    text_format.Parse(policy, models.set(name).model_version_policy)
+    models.serve(name, "1", "2", "3")
+    models.expect_states(name, dict.fromkeys(served, "AVAILABLE"))
+    for version in served:
+        models.expect_answer(name, float(version), version=version)
 
 
-@fleet_case(policies, "latest { num_versions: 0 } counts as one")
-def _(models: Fleet) -> None:
-    models.set("latest_zero").model_version_policy.latest.num_versions = 0
-    models.serve("latest_zero", "1", "2")
-    models.expect_states("latest_zero", {2: "AVAILABLE"})
-
-
-@fleet_case(policies, "all: every number")
-def _(models: Fleet) -> None:
-    models.set("every").model_version_policy.all.SetInParent()
-    models.serve("every", "1", "2", "3")
-    models.expect_states("every", {3: "AVAILABLE", 2: "AVAILABLE", 1: "AVAILABLE"})
-    models.expect_answer("every", 2.0, version=2)
-
-
-@fleet_case(policies, "specific: the listed ones that exist")
-def _(models: Fleet) -> None:
-    models.set("listed").model_version_policy.specific.versions.extend([1, 3, 77])
-    models.serve("listed", "1", "2", "3")
-    models.expect_states("listed", {3: "AVAILABLE", 1: "AVAILABLE"})
+policies.each(POLICIES, selects)
 
 
 @fleet_case(policies, "specific with an empty list unloads everything; a changed policy takes effect")

@@ -158,20 +158,24 @@ REGRESS_ERRORS = {
     "regress_double": "Expected output Tensor of DT_FLOAT.  Got: ",
     "regress_half_batch": "Input batch size did not match output batch size: 2 vs. 1",
 }
-for _signature, _text in CLASSIFY_ERRORS.items():
-    classify.add(
-        f"error of signature {_signature}",
-        lambda server, signature=_signature, text=_text: rpc_error(
-            lambda: server.classify(model_spec("examples", signature), BATCH), "INVALID_ARGUMENT", text
-        ),
-    )
-for _signature, _text in REGRESS_ERRORS.items():
-    regress.add(
-        f"error of signature {_signature}",
-        lambda server, signature=_signature, text=_text: rpc_error(
-            lambda: server.regress(model_spec("examples", signature), BATCH), "INVALID_ARGUMENT", text
-        ),
-    )
+
+
+def classify_refuses(server: Server, signature: str, text: str) -> None:
+    spec = model_spec("examples", signature)
+    rpc_error(lambda: server.classify(spec, BATCH), "INVALID_ARGUMENT", text)
+
+
+def regress_refuses(server: Server, signature: str, text: str) -> None:
+    spec = model_spec("examples", signature)
+    rpc_error(lambda: server.regress(spec, BATCH), "INVALID_ARGUMENT", text)
+
+
+classify.each(
+    {key: (key, text) for key, text in CLASSIFY_ERRORS.items()}, classify_refuses, "error of signature {}"
+)
+regress.each(
+    {key: (key, text) for key, text in REGRESS_ERRORS.items()}, regress_refuses, "error of signature {}"
+)
 
 
 @regress.case("an input that is not strings fails when it runs")
@@ -241,13 +245,11 @@ MULTI_ERRORS = {
         "Servable not found for request: Latest(nobody)",
     ),
 }
-for _title, (_tasks, _code, _text) in MULTI_ERRORS.items():
-    multi.add(
-        f"error: {_title}",
-        lambda server, tasks=_tasks, code=_code, text=_text: rpc_error(
-            lambda: server.multi_inference(tasks, TWO), code, text
-        ),
-    )
+multi.each(
+    MULTI_ERRORS,
+    lambda server, tasks, code, text: rpc_error(lambda: server.multi_inference(tasks, TWO), code, text),
+    "error: {}",
+)
 
 
 @multi.case("versions and labels of later tasks are ignored")

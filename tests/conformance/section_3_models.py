@@ -116,13 +116,11 @@ METADATA_ERRORS = {
         "Unrecognized servable version label: nobody",
     ),
 }
-for _title, (_spec, _fields, _code, _text) in METADATA_ERRORS.items():
-    metadata.add(
-        f"error: {_title}",
-        lambda server, spec=_spec, fields=_fields, code=_code, text=_text: rpc_error(
-            lambda: server.metadata(spec, *fields), code, text
-        ),
-    )
+metadata.each(
+    METADATA_ERRORS,
+    lambda server, spec, fields, code, text: rpc_error(lambda: server.metadata(spec, *fields), code, text),
+    "error: {}",
+)
 
 
 @status.case("one version: AVAILABLE, OK, no message")
@@ -163,11 +161,11 @@ STATUS_ERRORS = {
         "Could not find version 77 of model counter",
     ),
 }
-for _title, (_spec, _code, _text) in STATUS_ERRORS.items():
-    status.add(
-        f"error: {_title}",
-        lambda server, spec=_spec, code=_code, text=_text: rpc_error(lambda: server.status(spec), code, text),
-    )
+status.each(
+    STATUS_ERRORS,
+    lambda server, spec, code, text: rpc_error(lambda: server.status(spec), code, text),
+    "error: {}",
+)
 
 
 @status.case("a failing request changes no state")

@@ -98,16 +98,20 @@ ERRORS: dict[str, tuple[str, str, dict[str, Any], list[str], str, tuple[str, ...
 
 
 def predict_error(
-    server: Server, case: tuple[str, str, dict[str, Any], list[str], str, tuple[str, ...]]
+    server: Server,
+    model: str,
+    signature: str,
+    inputs: dict[str, Any],
+    output_filter: list[str],
+    code: str,
+    parts: tuple[str, ...],
 ) -> None:
-    model, signature, inputs, output_filter, code, parts = case
     rpc_error(
         lambda: server.predict(model, inputs, signature=signature, output_filter=output_filter), code, *parts
     )
 
 
-for _title, _case in ERRORS.items():
-    checks.add(_title, lambda server, case=_case: predict_error(server, case))
+checks.each(ERRORS, predict_error)
 
 
 @checks.case("x=2.0 in shape [1] answers 3.0, in the typed field")
@@ -339,12 +343,12 @@ UNDECODABLE = {
     "an unknown dtype number": ("float32", tensor_pb2.TensorProto(dtype=999, float_val=[1.0])),
 }
 
-for _title, (_signature, _proto) in UNDECODABLE.items():
-    tensors.add(
-        f"undecodable: {_title}",
-        lambda server, signature=_signature, value=_proto: rpc_error(
-            lambda: echo(server, signature, value), "INVALID_ARGUMENT", "tensor parsing error: x"
-        ),
-    )
+tensors.each(
+    UNDECODABLE,
+    lambda server, signature, value: rpc_error(
+        lambda: echo(server, signature, value), "INVALID_ARGUMENT", "tensor parsing error: x"
+    ),
+    "undecodable: {}",
+)
 
 SECTIONS = (checks, tensors)

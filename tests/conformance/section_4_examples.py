@@ -67,11 +67,7 @@ EXAMPLE_ANSWERS: dict[str, tuple[str, Any, Any]] = {
         {"results": [-1.0]},
     ),
 }
-for _title, (_path, _body, _expected) in EXAMPLE_ANSWERS.items():
-    examples.add(
-        _title,
-        lambda server, path=_path, body=_body, expected=_expected: answers(server, path, body, expected),
-    )
+examples.each(EXAMPLE_ANSWERS, answers)
 
 EXAMPLE_ERRORS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "no examples, classify": (
@@ -162,11 +158,9 @@ EXAMPLE_ERRORS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
         ("No regression outputs found",),
     ),
 }
-for _title, (_path, _body, _parts) in EXAMPLE_ERRORS.items():
-    examples.add(
-        f"400: {_title}",
-        lambda server, path=_path, body=_body, parts=_parts: refuses(server, path, body, *parts),
-    )
+examples.each(
+    EXAMPLE_ERRORS, lambda server, path, body, parts: refuses(server, path, body, *parts), "400: {}"
+)
 
 
 @examples.case("400: a signature_name that is not UTF-8")

@@ -29,13 +29,11 @@ ACCEPTED: dict[str, tuple[str | bytes, list[Any]]] = {
     ),
     "integers beyond uint64 for floats": ('{"instances": [100000000000000000000]}', [1e20]),
 }
-for _title, (_body, _expected) in ACCEPTED.items():
-    dialect.add(
-        f"accepted: {_title}",
-        lambda server, body=_body, expected=_expected: answers(
-            server, "dtypes:predict", body, {"predictions": expected}
-        ),
-    )
+dialect.each(
+    ACCEPTED,
+    lambda server, body, expected: answers(server, "dtypes:predict", body, {"predictions": expected}),
+    "accepted: {}",
+)
 
 
 @dialect.case("accepted: NaN, Inf and Infinity, each with a minus")
@@ -128,13 +126,13 @@ CONVERTED: dict[str, tuple[str, list[Any]]] = {
     "bool": ("[true, false]", [True, False]),
     "string": ('["", "text", {"b64": "dGV4dA=="}]', ["", "text", "text"]),
 }
-for _signature, (_instances, _expected) in CONVERTED.items():
-    dtypes.add(
-        f"{_signature}: the values it takes",
-        lambda server, signature=_signature, instances=_instances, expected=_expected: answers(
-            server, "dtypes:predict", echo(signature, instances), {"predictions": expected}
-        ),
-    )
+dtypes.each(
+    {signature: (signature, *row) for signature, row in CONVERTED.items()},
+    lambda server, signature, instances, expected: answers(
+        server, "dtypes:predict", echo(signature, instances), {"predictions": expected}
+    ),
+    "{}: the values it takes",
+)
 
 # (signature, value as JSON) that is refused with a type error naming the dtype.
 WRONG_TYPES = [
@@ -154,16 +152,15 @@ WRONG_TYPES = [
     ("string", "true", "True", "string"),
     ("string", "null", "Null", "string"),
 ]
-for _signature, _value, _kind, _dtype in WRONG_TYPES:
-    dtypes.add(
-        f"{_signature}: refuses {_value}",
-        lambda server, signature=_signature, value=_value, kind=_kind, dtype=_dtype: refuses(
-            server,
-            "dtypes:predict",
-            echo(signature, f"[{value}]"),
-            f"Type: {kind} is not of expected type: {dtype}",
-        ),
-    )
+dtypes.each(
+    {f"{signature}: refuses {value}": (signature, value, *more) for signature, value, *more in WRONG_TYPES},
+    lambda server, signature, value, kind, dtype: refuses(
+        server,
+        "dtypes:predict",
+        echo(signature, f"[{value}]"),
+        f"Type: {kind} is not of expected type: {dtype}",
+    ),
+)
 
 
 @dtypes.case("float32: beyond the largest become infinite, below the smallest become zero")

@@ -115,11 +115,7 @@ ANSWERS: dict[str, tuple[str, Any, Any]] = {
     ),
     "TF-Text": ("tf_text:predict", {"instances": ["a few  words"]}, {"predictions": ["a|few|words"]}),
 }
-for _title, (_path, _body, _expected) in ANSWERS.items():
-    predict.add(
-        _title,
-        lambda server, path=_path, body=_body, expected=_expected: answers(server, path, body, expected),
-    )
+predict.each(ANSWERS, answers)
 
 # title → path, body, parts of the error; all 400.
 ERRORS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
@@ -158,6 +154,11 @@ ERRORS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map",
         ),
+    ),
+    "a base64 object for two inputs": (
+        "mixed:predict",
+        {"instances": [{"b64": "aGk="}]},
+        (),
     ),
     "an object, then a list": (
         PAIR,
@@ -288,11 +289,7 @@ ERRORS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
         (),
     ),
 }
-for _title, (_path, _body, _parts) in ERRORS.items():
-    predict.add(
-        f"400: {_title}",
-        lambda server, path=_path, body=_body, parts=_parts: refuses(server, path, body, *parts),
-    )
+predict.each(ERRORS, lambda server, path, body, parts: refuses(server, path, body, *parts), "400: {}")
 
 
 @predict.case("400: a signature_name that is not UTF-8")

@@ -6,16 +6,16 @@ import gzip
 import http.client
 import json
 import re
+import time
 
 from conformance.case import Needs, Section
 from conformance.expectations import contains, equal
+from conformance.rest import M
 from conformance.server import TIMEOUT, Server
 
 format_ = Section("4.5 Predict responses", Needs.SERVER)
 headers = Section("4.8 Headers and compression", Needs.SERVER)
 metrics = Section("4.9 Prometheus metrics", Needs.SERVER)
-
-M = "/v1/models"
 
 
 def text(server: Server, path: str, body: object) -> str:
@@ -61,13 +61,11 @@ EXACT: dict[str, tuple[str, object, str]] = {
         '{\n    "results": [3.0, 4.0]\n}',
     ),
 }
-for _title, (_path, _body, _expected) in EXACT.items():
-    format_.add(
-        f"layout: {_title}",
-        lambda server, path=_path, body=_body, expected=_expected: equal(
-            text(server, path, body), expected, "body"
-        ),
-    )
+format_.each(
+    EXACT,
+    lambda server, path, body, expected: equal(text(server, path, body), expected, "body"),
+    "layout: {}",
+)
 
 
 @format_.case("layout: row form, several outputs: an object a row, members on their own lines")
@@ -212,14 +210,17 @@ def _(server: Server) -> None:
         assert not any(name.startswith("access-control") for name in reply.headers), "CORS is off"
 
 
-@headers.case("connections are kept open between requests")
-def _(server: Server) -> None:
+def stays_open(server: Server, body: str, status: int, idle: float) -> None:
+    """A second request goes through the connection of the first."""
     host, port = server.rest_address.rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
     try:
-        connection.request("GET", f"{M}/half_plus_two")
-        connection.getresponse().read()
+        connection.request("POST", f"{M}/half_plus_two:predict", body)
+        reply = connection.getresponse()
+        reply.read()
+        equal(reply.status, status, "first HTTP status")
         socket = connection.sock
+        time.sleep(idle)
         connection.request("POST", f"{M}/half_plus_two:predict", '{"instances": [2.0]}')
         equal(connection.getresponse().status, 200, "second HTTP status")
         assert connection.sock is socket, "the second request went through a new connection"
@@ -227,19 +228,14 @@ def _(server: Server) -> None:
         connection.close()
 
 
-@headers.case("an error leaves the connection open, too")
-def _(server: Server) -> None:
-    host, port = server.rest_address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
-    try:
-        connection.request("POST", f"{M}/half_plus_two:predict", "{")
-        equal(connection.getresponse().read()[:1], b"{", "error body")
-        socket = connection.sock
-        connection.request("POST", f"{M}/half_plus_two:predict", '{"instances": [2.0]}')
-        equal(connection.getresponse().status, 200, "second HTTP status")
-        assert connection.sock is socket, "the second request went through a new connection"
-    finally:
-        connection.close()
+headers.each(
+    {
+        "connections are kept open between requests": ('{"instances": [2.0]}', 200, 0.0),
+        "an error leaves the connection open, too": ("{", 400, 0.0),
+        "a connection that was idle for six seconds is still open": ('{"instances": [2.0]}', 200, 6.0),
+    },
+    stays_open,
+)
 
 
 @headers.case("gzip request bodies are inflated")
@@ -330,13 +326,10 @@ TYPES = {
     "model_warmup_latency": "histogram",
     "request_log_count": "counter",
 }
-for _name, _type in TYPES.items():
-    metrics.add(
-        f"{_name} is declared a {_type}",
-        lambda server, name=_name, kind=_type: contains(
-            server.get(PAGE).text, f"# TYPE {PREFIX}{name} {kind}\n"
-        ),
-    )
+metrics.each(
+    {f"{name} is declared a {kind}": (f"# TYPE {PREFIX}{name} {kind}\n",) for name, kind in TYPES.items()},
+    lambda server, line: contains(server.get(PAGE).text, line),
+)
 
 
 @metrics.case("request_count counts gRPC Predict, REST, and errors by code")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from conformance.case import Needs, Section
 from conformance.expectations import close, contains, equal
+from conformance.rest import M
 from conformance.server import Server
 
 urls = Section("4.2 URLs and methods", Needs.SERVER)
 bodies = Section("4.7 Status and metadata bodies", Needs.SERVER)
 
-M = "/v1/models"
 BODY = '{"instances": [0.0]}'
 
 
@@ -50,20 +50,19 @@ MALFORMED = [
     ("DELETE", f"{M}/counter"),
     ("PATCH", f"{M}/counter"),
 ]
-for _method, _path in MALFORMED:
-    urls.add(
-        f"malformed: {_method} {_path}",
-        lambda server, method=_method, path=_path: refused(
-            server, method, path, f"Malformed request: {method} {path}"
-        ),
-    )
-
-for _path in (M, f"{M}/versions/1", f"{M}/labels/stable"):
-    urls.add(
-        f"no model name: GET {_path}",
-        lambda server, path=_path: refused(server, "GET", path, "Missing model name in request."),
-    )
-
+urls.each(
+    {f"{method} {path}": (method, path, f"Malformed request: {method} {path}") for method, path in MALFORMED},
+    refused,
+    "malformed: {}",
+)
+urls.each(
+    {
+        path: ("GET", path, "Missing model name in request.")
+        for path in (M, f"{M}/versions/1", f"{M}/labels/stable")
+    },
+    refused,
+    "no model name: GET {}",
+)
 
 # POST path → the version of `counter` that answers.
 REACHED = {
@@ -84,8 +83,7 @@ def reaches(server: Server, path: str, answer: float) -> None:
     equal(reply.json, {"predictions": [answer]}, "body")
 
 
-for _path, _answer in REACHED.items():
-    urls.add(f"POST {_path}", lambda server, path=_path, answer=_answer: reaches(server, path, answer))
+urls.each({path: (path, answer) for path, answer in REACHED.items()}, reaches, "POST {}")
 
 # path → HTTP status and text, for requests that are well formed but reach nothing.
 UNREACHED = {
@@ -105,11 +103,7 @@ def reaches_nothing(server: Server, path: str, status: int, text: str) -> None:
     equal(reply.error, text, "error")
 
 
-for _path, (_status, _text) in UNREACHED.items():
-    urls.add(
-        f"POST {_path}",
-        lambda server, path=_path, status=_status, text=_text: reaches_nothing(server, path, status, text),
-    )
+urls.each({path: (path, *row) for path, row in UNREACHED.items()}, reaches_nothing, "POST {}")
 
 
 @urls.case("a query string is part of the model name in GET")
@@ -149,6 +143,7 @@ for _path in ("/", "/index", "/statuspage", "/v2/models/counter", "/v1"):
         equal(reply.status, 404, "HTTP status")
         contains(reply.headers.get("content-type", ""), "text/html", what="Content-Type")
         contains(reply.text.upper(), "<HTML>", what="body")
+        equal(reply.headers.get("connection", "").lower(), "close", "Connection")
 
 
 @urls.case("OPTIONS under /v1/: 200 with an http(s) Origin, else 400, always empty")

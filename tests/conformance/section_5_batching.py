@@ -230,6 +230,13 @@ INVALID = {
         "allowed_batch_sizes: 2 allowed_batch_sizes: 8",
         "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 8; expected 1000",
     ),
+    "the same holds with splitting, whatever the execution size": (
+        "max_batch_size { value: 100 } max_execution_batch_size { value: 4 } "
+        "enable_large_batch_splitting { value: true } allowed_batch_sizes: 2 allowed_batch_sizes: 4",
+        "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 100",
+    ),
+    "batches of no rows": ("max_batch_size { value: 0 }", "INVALID_ARGUMENT: "),
+    "a negative timeout": ("batch_timeout_micros { value: -1 }", "INVALID_ARGUMENT: "),
     "no batch threads": (
         "num_batch_threads { value: 0 }",
         "num_batch_threads must be positive; was 0",
@@ -243,12 +250,7 @@ def refuses_parameters(launcher: Launcher, text: str, message: str) -> None:
     failed(launcher.run_with_ports(*flags), message)
 
 
-for _title, (_text, _message) in INVALID.items():
-    parameters.add(
-        f"refused: {_title}",
-        lambda launcher, text=_text, message=_message: refuses_parameters(launcher, text, message),
-        Needs.PROCESS,
-    )
+parameters.each(INVALID, refuses_parameters, "refused: {}", Needs.PROCESS)
 
 # model of the per-model server → its batching_params.pbtxt (None: no file).
 PER_MODEL: Mapping[str, str | None] = {
@@ -257,7 +259,8 @@ PER_MODEL: Mapping[str, str | None] = {
     "narrow": "max_batch_size { value: 1 } max_enqueued_batches { value: 1 }",
     "splitting": (
         "max_batch_size { value: 100 } max_execution_batch_size { value: 4 } "
-        "enable_large_batch_splitting { value: true } allowed_batch_sizes: 2 allowed_batch_sizes: 4 "
+        "enable_large_batch_splitting { value: true } "
+        "allowed_batch_sizes: 2 allowed_batch_sizes: 4 allowed_batch_sizes: 100 "
         "batch_timeout_micros { value: 1000 } max_enqueued_batches { value: 100 }"
     ),
 }
