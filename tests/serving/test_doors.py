@@ -211,8 +211,6 @@ def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_pat
     waiting.cancel()
     assert running.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert doors.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
-    counts = doors.server.metrics.request_count.lines()
-    assert ':tensorflow:serving:request_count{model_name="shapes",status="CANCELLED"} 1' in counts
     assert doors.server.metrics.graph_runs.first_value() == 1
     doors.server.stop()
 

@@ -58,8 +58,6 @@ class _Calls:
         error: ServingError | None = None
         response = None
         try:
-            if not context.is_active():  # cancelled while it waited for a thread
-                raise ServingError(Code.CANCELLED, "The client has cancelled the call")
             remaining = context.time_remaining()
             # A call without a deadline reports one some centuries away.
             response = work(remaining if remaining is not None and remaining < 1e8 else None)
