@@ -118,6 +118,7 @@ def _(server: Server) -> None:
     for method, path in (
         ("GET", f"{M}/counter/versions/{2**64 - 1}"),
         ("POST", f"{M}/counter/versions/{2**64 - 1}:predict"),
+        ("GET", f"{M}/counter/versions/{'9' * 5000}"),
     ):
         reply = server.http(method, path, BODY if method == "POST" else None)
         equal((reply.status, reply.body), (400, b""), f"{method} status and body")

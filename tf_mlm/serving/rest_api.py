@@ -90,6 +90,14 @@ def _unquote(text: str | None) -> str | None:
     return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "surrogateescape")
 
 
+def _int64(digits: str) -> int:
+    significant = digits.lstrip("0") or "0"
+    # The length first: Python itself refuses to convert thousands of digits.
+    if len(significant) > len(str(2**63)) or int(significant) >= 2**63:
+        raise _BadVersion(Code.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
+    return int(significant)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Target:
     """What a path means: a model, and what to do with it."""
@@ -111,9 +119,8 @@ def parse_target(method: str, target: str) -> _Target | None:
     if found is None:
         return None
     name, version, label, action = found.groups()
-    if version is not None and int(version) >= 2**63:
-        raise _BadVersion(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
-    spec = ModelSpec(_unquote(name) or "", int(version) if version else None, _unquote(label))
+    number = None if version is None else _int64(version)
+    spec = ModelSpec(_unquote(name) or "", number, _unquote(label))
     return _Target(spec, action or "")
 
 
