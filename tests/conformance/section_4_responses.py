@@ -317,6 +317,14 @@ def _(server: Server) -> None:
     contains(reply.text, f"Unexpected path: {PAGE}?q=1. Should be {PAGE}")
 
 
+@metrics.case("a request for a model whose name is no text leaves the page as it is")
+def _(server: Server) -> None:
+    equal(server.get(f"{M}/%FF").status, 404, "HTTP status of an unknown model")
+    reply = server.get(PAGE)
+    equal(reply.status, 200, "HTTP status")
+    contains(reply.text, f"# TYPE {PREFIX}request_count counter\n")
+
+
 TYPES = {
     "request_count": "counter",
     "request_latency": "histogram",

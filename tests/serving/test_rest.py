@@ -262,6 +262,12 @@ def test_metrics_page(doors) -> None:
     assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/plain")
     assert "# TYPE :tensorflow:serving:request_count counter\n" in page.text
     assert ':tensorflow:serving:request_count{model_name="half_plus_two",status="OK"} ' in page.text
+    for name in ("no%FF", "no%FE", "a%0Ab%22"):  # not UTF-8; a line end and a quote
+        assert doors.http.get(f"/v1/models/{name}").status_code == 404
+    page = doors.http.get("/monitoring/prometheus/metrics")
+    assert page.status_code == 200
+    assert 'request_count{model_name="no\ufffd",status="NOT_FOUND"} 2\n' in page.content.decode()
+    assert 'request_count{model_name="a\\nb\\"",status="NOT_FOUND"} 1\n' in page.content.decode()
     query = doors.http.get("/monitoring/prometheus/metrics?x=1")
     assert (query.status_code, query.text) == (
         400,

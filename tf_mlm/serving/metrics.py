@@ -23,6 +23,7 @@ LATENCY_LIMITS = exponential_limits(10, 1.8, 33)
 EXAMPLE_LIMITS = exponential_limits(1, 2, 15)
 # Clients choose some label values (a model's name, say); they may not fill the memory with series.
 MAX_SERIES = 10_000
+_ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
 def _number(value: float) -> str:
@@ -44,7 +45,8 @@ class Metric:
         return re.sub(r"[^a-zA-Z0-9_]", ":", self.name)
 
     def _pairs(self, values: Sequence[str]) -> str:
-        escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+        # TF-Serving leaves line ends as they are; one in a model's name would make the page unreadable.
+        escaped = (value.translate(_ESCAPED) for value in values)
         return ",".join(f'{label}="{value}"' for label, value in zip(self._labels, escaped, strict=True))
 
     def first_value(self) -> int:

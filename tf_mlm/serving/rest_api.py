@@ -169,6 +169,8 @@ class RestApi:
     ) -> None:
         name, method = (target.spec.name, target.method) if target else ("", "")
         method = method if request.method == "POST" else ""
+        # A path may name a model in any bytes; metrics and logs are text.
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         code = error.code if error else Code.OK
         self._service.metrics.request_count.add(name, code.name)
         if error is None:
