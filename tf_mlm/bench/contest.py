@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 OURS = "tf_mlm"
+PAUSE = 0.005
+"""Seconds before each call, so that nobody meets threads that another one left spinning."""
 Contender = Callable[[], Any]
 
 
@@ -38,6 +40,7 @@ class Outcome:
         ratios: per peer.
         difference: the largest difference of answers that was seen.
         floor: milliseconds that bytes or arithmetic alone would take, when the work has such a bound.
+        items: how many tokens, texts or the like the work treats, when each has a cost of interest.
     """
 
     work: str
@@ -45,6 +48,7 @@ class Outcome:
     ratios: Mapping[str, Ratio]
     difference: float
     floor: float | None = None
+    items: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -55,10 +59,11 @@ def compete(
     work: str,
     contenders: Mapping[str, Contender],
     *,
-    rounds: int = 15,
-    seconds: float = 20.0,
+    rounds: int = 100,
+    seconds: float = 10.0,
     tolerance: float | None = 1e-3,
     floor: float | None = None,
+    items: int | None = None,
 ) -> Outcome:
     """Times contenders in turn, A B C A B C ..., so that all of them meet the same machine.
 
@@ -66,9 +71,10 @@ def compete(
         work: the row's name.
         contenders: name to a call that returns its answer as an array; `tf_mlm` must be among them.
         rounds: how often each runs, unless `seconds` are over first (at least three times).
-        seconds: about how long the rounds may take.
+        seconds: about how long all rounds may take.
         tolerance: the largest difference between answers; None when answers are not numbers.
         floor: see `Outcome`.
+        items: see `Outcome`.
 
     Raises:
         DisagreementError: when answers differ by more than the tolerance; nothing is timed then.
@@ -97,6 +103,7 @@ def compete(
         if done >= 3 and time.perf_counter() - begun > seconds:
             break
         for name, contender in contenders.items():
+            time.sleep(PAUSE)
             started = time.perf_counter()
             contender()
             times[name].append(time.perf_counter() - started)
@@ -106,4 +113,4 @@ def compete(
             each = sorted(peer / own for peer, own in zip(times[name], times[OURS], strict=True))
             ratios[name] = Ratio(each[0], statistics.median(each), each[-1])
     medians = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    return Outcome(work, medians, ratios, difference, floor)
+    return Outcome(work, medians, ratios, difference, floor, items)

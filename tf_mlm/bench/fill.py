@@ -1,16 +1,20 @@
-"""Ids to the five likeliest tokens, BERT-base; and raw text to fills through the whole path."""
+"""Ids to the five likeliest tokens at each mask, BERT-base."""
 
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
+from tf_mlm.bench.machine import Machine
 from tf_mlm.config import ModelConfig
+from tf_mlm.model.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128), (32, 64))
@@ -18,61 +22,72 @@ TOP = 5
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """One row per (batch, length), with one mask in six tokens at most 20."""
+    """One row per (batch, length), with one mask in sixteen tokens, at most 20."""
     config = ModelConfig()
     model = MaskedLM.from_config(config, seed=0)
-    torch_model = _torch_model(model) if peers else None
+    machine = Machine.measured()
+    program = tf.function(functools.partial(top, model), jit_compile=True, autograph=False)
+    with tempfile.TemporaryDirectory() as directory:
+        others = _peers(model, Path(directory)) if peers else {}
+        for batch, length in SHAPES:
+            arrays = batch_of(config, batch, length)
+            masks = arrays[-1].shape[1]
+            inputs = tuple(tf.constant(array) for array in arrays)
+            contenders: dict[str, Contender] = {OURS: functools.partial(run, program, inputs)}
+            contenders |= {name: fill(*arrays) for name, fill in others.items()}
+            yield compete(
+                f"BERT-base fill, {batch}×{length}, {masks} masks",
+                contenders,
+                seconds=12.0,
+                tolerance=5e-3,  # of log-probabilities; KerasHub's GELU is the tanh approximation
+                floor=machine.milliseconds(flops(config, batch, length, masks), weight_bytes(config)),
+            )
+
+
+def batch_of(config: ModelConfig, batch: int, length: int) -> tuple[np.ndarray, ...]:
+    """Random ids, lengths, segments and mask positions, all of them real."""
     random = np.random.default_rng(0)
-    program = tf.function(lambda *inputs: _top(model(*inputs)), jit_compile=True, autograph=False)
-    for batch, length in SHAPES:
-        masks = min(20, max(1, length // 16))
-        ids = random.integers(1000, config.vocab_size, [batch, length]).astype(np.int32)
-        positions = np.stack([np.sort(random.permutation(length)[:masks]) for _ in range(batch)])
-        arrays = (ids, np.full([batch], length, np.int32), np.zeros_like(ids), positions.astype(np.int32))
-        inputs = tuple(tf.constant(array) for array in arrays)
-        contenders: dict[str, Contender] = {OURS: functools.partial(_ours, program, inputs)}
-        if torch_model is not None:
-            contenders["transformers"] = _transformers(torch_model, *arrays)
-        yield compete(f"BERT-base fill, {batch}×{length}, {masks} masks", contenders, tolerance=1e-3)
+    masks = min(20, max(1, length // 16))
+    ids = random.integers(1000, config.vocab_size, [batch, length]).astype(np.int32)
+    positions = np.stack([np.sort(random.permutation(length)[:masks]) for _ in range(batch)])
+    return ids, np.full([batch], length, np.int32), np.zeros_like(ids), positions.astype(np.int32)
 
 
-def _ours(program: Any, inputs: tuple[tf.Tensor, ...]) -> np.ndarray:
+def flops(config: ModelConfig, batch: int, length: int, masks: int) -> float:
+    """Operations of the products: all of them, as a peer without our shortcuts has to do them."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    per_token = 4 * hidden * hidden + 2 * hidden * inner + 2 * length * hidden
+    encoder = config.num_hidden_layers * batch * length * per_token
+    return 2.0 * (encoder + batch * masks * hidden * (hidden + config.vocab_size))
+
+
+def weight_bytes(config: ModelConfig) -> float:
+    """Bytes of the float32 weights that every call has to read."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    block = 4 * hidden * hidden + 2 * hidden * inner
+    return 4.0 * (config.num_hidden_layers * block + hidden * (hidden + config.vocab_size))
+
+
+def run(program: Any, inputs: tuple[tf.Tensor, ...]) -> np.ndarray:
+    """One call, its answer in NumPy's memory."""
     return program(*inputs).numpy()
 
 
-def _top(logits: tf.Tensor) -> tf.Tensor:
-    return tf.math.top_k(tf.nn.softmax(logits), TOP).values
+def top(model: MaskedLM, *inputs: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities of the five likeliest tokens: the right five have the right five numbers."""
+    logits = model(*inputs)
+    return tf.math.top_k(logits, TOP).values - tf.reduce_logsumexp(logits, -1, keepdims=True)
 
 
-def _torch_model(model: MaskedLM) -> Any:
-    import tempfile
+def _peers(model: MaskedLM, directory: Path) -> dict[str, Any]:
+    from tf_mlm.bench.hugging_face_peer import HuggingFacePeer
+    from tf_mlm.bench.keras_hub_peer import KerasHubPeer
+    from tf_mlm.bench.onnx_runtime_peer import OnnxRuntimePeer
 
-    from transformers import BertForMaskedLM
-
-    import tf_mlm
-
-    with tempfile.TemporaryDirectory() as directory:
-        tf_mlm.save(model, directory)
-        return BertForMaskedLM.from_pretrained(directory).eval()
-
-
-def _transformers(
-    model: Any, ids: np.ndarray, lengths: np.ndarray, segments: Any, positions: Any
-) -> Contender:
-    """The encoder, and the head at the masked positions only: better than its pipeline does."""
-    import torch
-
-    tensors = {
-        "input_ids": torch.tensor(ids, dtype=torch.long),
-        "attention_mask": torch.ones(ids.shape, dtype=torch.long),
-        "token_type_ids": torch.tensor(segments, dtype=torch.long),
+    save(model, directory)
+    return {
+        "ONNX Runtime": OnnxRuntimePeer(directory, top=TOP).fill,
+        "transformers": functools.partial(HuggingFacePeer(directory).fill, top=TOP),
+        "KerasHub": functools.partial(KerasHubPeer(directory).fill, top=TOP),
+        "KerasHub XLA": functools.partial(KerasHubPeer(directory, jit=True).fill, top=TOP),
     }
-    index = torch.tensor(positions, dtype=torch.long)[..., None].expand(-1, -1, model.config.hidden_size)
-
-    def run() -> np.ndarray:
-        with torch.inference_mode():
-            hidden = model.bert(**tensors).last_hidden_state
-            logits = model.cls(torch.gather(hidden, 1, index))
-            return logits.softmax(-1).topk(TOP).values.numpy()
-
-    return run

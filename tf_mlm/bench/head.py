@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
+from tf_mlm.bench.machine import Machine, cores
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 
@@ -22,7 +22,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
     embedding = ReversibleEmbedding(VOCAB, HIDDEN)
     head = MaskedLMHead(token_embedding=embedding, intermediate_activation="gelu", hidden_dim=HIDDEN)
     random = np.random.default_rng(0)
-    rate, bandwidth = _arithmetic_rate(), _bandwidth()
+    machine = Machine.measured()
     for rows in ROWS:
         inputs = tf.constant(random.normal(size=[1, rows, HIDDEN]), tf.float32)
         positions = tf.range(rows)[tf.newaxis]
@@ -34,8 +34,8 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
             for suffix, jit in ((" XLA", True), (" graph", None)):
                 contenders["KerasHub" + suffix] = _graph(layer, inputs, positions, jit)
             contenders["torch"] = _torch(head, inputs.numpy()[0])
-        multiplications = rows * HIDDEN * (VOCAB + HIDDEN)
-        floor = 1e3 * max(2 * multiplications / rate, 4 * HIDDEN * VOCAB / bandwidth)
+        weights = HIDDEN * (VOCAB + HIDDEN)
+        floor = machine.milliseconds(2.0 * rows * weights, 4.0 * (weights + rows * VOCAB))
         yield compete(f"head, {rows} rows", contenders, tolerance=2e-3, floor=floor)
 
 
@@ -47,6 +47,7 @@ def _graph(layer: Any, inputs: tf.Tensor, positions: tf.Tensor, jit: bool | None
 def _torch(head: MaskedLMHead, rows: np.ndarray) -> Contender:
     import torch
 
+    torch.set_num_threads(cores())
     dense, norm = head.intermediate_dense, head.intermediate_layer_norm
     assert dense is not None
     assert norm is not None
@@ -62,27 +63,3 @@ def _torch(head: MaskedLMHead, rows: np.ndarray) -> Contender:
             return torch.nn.functional.linear(features, table, output_bias).numpy()[np.newaxis]
 
     return run
-
-
-def _best(work: Contender, rounds: int = 5) -> float:
-    work()
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
-
-
-def _arithmetic_rate() -> float:
-    """Floating-point operations per second of a large product, measured here and now."""
-    x = tf.random.normal([1024, 1024])
-    product = tf.function(lambda: tf.matmul(x, x), jit_compile=True)
-    return 2 * 1024**3 / _best(lambda: product().numpy())
-
-
-def _bandwidth() -> float:
-    """Bytes per second that a sum over a large array reads, measured here and now."""
-    x = tf.random.normal([64, 1 << 20])
-    total = tf.function(lambda: tf.reduce_sum(x, 1), jit_compile=True)
-    return 4 * 64 * (1 << 20) / _best(lambda: total().numpy())
