@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.sizes import Sizes
 from tf_mlm.cli.verb import TensorFlowVerb
+
+if TYPE_CHECKING:
+    from tf_mlm.config import Buckets
+    from tf_mlm.model.masked_lm import MaskedLM
 
 
 @click.command("export", cls=TensorFlowVerb)
@@ -22,6 +26,16 @@ from tf_mlm.cli.verb import TensorFlowVerb
 @click.option("--length-buckets", type=Sizes(), help="Tokens per text that XLA compiles for, ascending.")
 @click.option("--batch-buckets", type=Sizes(), help="Texts per program, ascending.")
 @click.option("--mask-buckets", type=Sizes(), help="Masked positions per program, over all texts, ascending.")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    help="Choose the buckets that are not given for the lengths of this file's lines.",
+)
+@click.option(
+    "--programs",
+    type=click.IntRange(min=5),
+    help="With --calibrate: the most programs.  [default: as without]",
+)
 @click.option("--name", default="mlm", show_default=True, help="Model name in the warm-up records.")
 @json_option
 def command(
@@ -33,6 +47,8 @@ def command(
     length_buckets: tuple[int, ...] | None,
     batch_buckets: tuple[int, ...] | None,
     mask_buckets: tuple[int, ...] | None,
+    calibrate: Path | None,
+    programs: int | None,
     name: str,
     as_json: bool,
 ) -> None:
@@ -49,12 +65,13 @@ def command(
 
         import tf_mlm
         from tf_mlm.export.saved_model import export_saved_model, read_description
-        from tf_mlm.model.inference import default_buckets
+        from tf_mlm.model.inference import compilations, default_buckets
 
         model = tf_mlm.load(model_dir)
-        buckets = dataclasses.replace(
-            default_buckets(model.config.max_length), **{k: v for k, v in given.items() if v is not None}
-        )
+        chosen = default_buckets(model.config.max_length)
+        if calibrate is not None:
+            chosen = _calibrated(model, calibrate, programs or compilations(chosen))
+        buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
         path = export_saved_model(
             model,
             base_path,
@@ -80,6 +97,25 @@ def command(
             "needs --xla_cpu_compilation_enabled=true, or use the `_portable` signatures."
         )
     out.print(f"Next: tf-mlm serve {base_path}")
+
+
+def _calibrated(model: MaskedLM, path: Path, programs: int) -> Buckets:
+    """Buckets for the texts in a file, one a line."""
+    from tf_mlm.export.calibration import calibrate
+
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if model.preprocessor is None or not lines:
+        raise click.ClickException(
+            f"Calibration needs a vocabulary and at least one line of text. Received: {len(lines)} lines in "
+            f"`{path}`. Give a file with one typical request per line."
+        )
+    lengths: list[int] = []
+    masks: list[int] = []
+    for start in range(0, len(lines), 1000):
+        inputs = model.preprocessor(lines[start : start + 1000])
+        lengths += inputs.lengths.numpy().tolist()
+        masks += (inputs.mask_positions.numpy() >= 0).sum(-1).tolist()
+    return calibrate(lengths, masks, model.config, programs=programs).buckets
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

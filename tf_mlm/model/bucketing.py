@@ -28,6 +28,18 @@ def chunk_size(remaining: tf.Tensor, buckets: Sequence[int]) -> tf.Tensor:
     return tf.where((4 * remaining >= 3 * above) | (below > remaining), above, below)
 
 
+def next_chunk(remaining: int, buckets: Sequence[int]) -> int:
+    """`chunk_size` in plain Python, for planning.
+
+    Example:
+        >>> next_chunk(5, (1, 4, 16)), next_chunk(12, (1, 4, 16))
+        (4, 16)
+    """
+    above = next((size for size in buckets if size >= remaining), buckets[-1])
+    below = max((size for size in buckets if size <= remaining), default=buckets[0])
+    return above if 4 * remaining >= 3 * above or below > remaining else below
+
+
 def pad_rows(tensor: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """`tensor` with zeros behind it on axis 0, up to `size` rows."""
     missing = size - tf.shape(tensor)[0]

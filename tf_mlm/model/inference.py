@@ -87,7 +87,7 @@ class Inference(tf.Module):
     @property
     def programs(self) -> int:
         """How many programs XLA compiles before nothing is left to compile."""
-        return len(self.buckets.batch) * len(self.buckets.length) + len(self.buckets.masks) * 4
+        return compilations(self.buckets)
 
     def portable(self) -> Inference:
         """The same without XLA, sharing variables and vocabulary, for servers that refuse XLA."""
@@ -409,6 +409,11 @@ class _Slots:
 def _same(found: tf.Tensor, wanted: Any, rule: str) -> Rule:
     """Equal sizes: a size or shape, and what it must be."""
     return tf.reduce_all(found == wanted), rule, found
+
+
+def compilations(buckets: Buckets) -> int:
+    """How many programs XLA compiles for these buckets: the encoder's, and four kinds of head."""
+    return len(buckets.batch) * len(buckets.length) + len(buckets.masks) * 4
 
 
 def default_buckets(max_length: int) -> Buckets:
