@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
+from tf_mlm.export.quantization import quantize
 from tf_mlm.export.saved_model import (
     ExportMismatchError,
     check_reloaded,
@@ -167,3 +168,31 @@ def test_too_many_buckets_for_the_warmup_file_are_refused(tiny_model: MaskedLM, 
     with pytest.raises(ValueError, match="at most 1000 warm-up records"):
         export_saved_model(tiny_model, tmp_path, buckets=buckets, xla=False)
     assert os.listdir(tmp_path) == []
+
+
+def test_int8_is_stored_as_int8_and_runs_on_any_server(tiny_model: MaskedLM, tmp_path: Path) -> None:
+    quantized = quantize(tiny_model)
+    path = export_saved_model(quantized, tmp_path, buckets=SMALL, top_k=5, accuracy={"kl": 0.5})
+    assert read_description(path)["quantization"] == "int8"
+    assert read_description(path)["accuracy"] == {"kl": 0.5}
+    stored = tf.train.list_variables(str(path / "variables" / "variables"))
+    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+    types = reader.get_variable_to_dtype_map()
+    matrices = {name for name, shape in stored if len(shape) == 2 and min(shape) > 1}
+    floats = {name for name in matrices if types[name] == tf.float32}
+    assert len(floats) == 2  # positions and segments
+    assert len(matrices) == 2 + 1 + 4 * tiny_model.config.num_hidden_layers + 1  # table, blocks, head
+    both = [*NAMES, *(name + signatures.PORTABLE for name in NAMES)]
+    with_xla = stock_session(path, signatures=both, warmup=True)
+    assert with_xla["errors"] == {}
+    without = stock_session(path, disable_xla=True, signatures=both)
+    plain = stock_session(
+        export_saved_model(tiny_model, tmp_path / "plain", buckets=SMALL, top_k=5, xla=False),
+        signatures=NAMES,
+    )
+    for name in NAMES:
+        portable = name + signatures.PORTABLE
+        assert_close(with_xla["answers"][name], with_xla["answers"][portable])
+        assert_close(with_xla["answers"][name], without["answers"][portable])
+    exact, rounded = (np.asarray(run["answers"]["encode"]["embeddings"]) for run in (plain, with_xla))
+    assert 0 < np.abs(exact - rounded).max() < 0.1

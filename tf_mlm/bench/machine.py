@@ -41,7 +41,7 @@ class Machine:
 
     @classmethod
     def measured(cls) -> Machine:
-        """The best of a few runs of a matrix product and of a sum, both on every core."""
+        """The best of many runs of a matrix product and of a sum, both on every core."""
         import tensorflow as tf
 
         side, rows, columns = 1536, 64, 1 << 20
@@ -58,7 +58,7 @@ class Machine:
         return 1e3 * max(flops / self.flops, read / self.bandwidth)
 
 
-def _best(work: Callable[[], Any], rounds: int = 7) -> float:
+def _best(work: Callable[[], Any], rounds: int = 25) -> float:
     work()
     times = []
     for _ in range(rounds):

@@ -120,6 +120,8 @@ def _version_facts(path: Path) -> dict[str, Any]:
         "model",
         "versions",
         "evaluation",
+        "quantization",
+        "accuracy",
         "operations",
     )
     return {

@@ -22,6 +22,7 @@ import tf_mlm
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, to_json
 from tf_mlm.export.operations import check_operations
+from tf_mlm.export.quantization import is_quantized
 from tf_mlm.export.version_directory import appearing_at_once, version_path
 from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.inference import Inference
@@ -43,12 +44,13 @@ def export_saved_model(
     top_k: int = 10,
     xla: bool = True,
     evaluation: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
     model_name: str = "mlm",
 ) -> Path:
     """Writes a version directory that TF-Serving can serve, and checks it by loading it again.
 
     Args:
-        model: a `MaskedLM` with a preprocessor, such as `tf_mlm.load` returns.
+        model: a `MaskedLM` with a preprocessor, such as `tf_mlm.load` or `quantize` returns.
         base_path: TF-Serving's `model_base_path`; made when absent.
         version: the version's number; one more than the largest there is, unless given.
         buckets: the shapes that XLA compiles (default: batches up to 32, lengths to the model's limit).
@@ -56,6 +58,7 @@ def export_saved_model(
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
         evaluation: figures to keep in `tf_mlm.json`.
+        accuracy: the same of a quantised model (`tf_mlm.export.quantization.quantize`) beside its original.
         model_name: the model name written into the warm-up records.
 
     Returns:
@@ -98,6 +101,8 @@ def export_saved_model(
             "tokenizer": to_json(root.inference.preprocessor.vocabulary.config),
             "vocabulary_size": model.head.vocabulary_size,
             "dtype": model.head.precision.name,
+            "quantization": "int8" if is_quantized(model) else None,
+            "accuracy": dict(accuracy or {}),
             "operations": dict(sorted(counts.items())),
             "versions": {
                 "tf_mlm": tf_mlm.__version__,

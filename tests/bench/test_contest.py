@@ -1,0 +1,79 @@
+"""The harness: nobody is timed on a wrong answer, ratios are round by round, the picture shows peers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tf_mlm.bench.contest import DisagreementError, Outcome, Ratio, compete
+from tf_mlm.bench.picture import draw
+from tf_mlm.cli.bench import geometric_means
+
+
+def sleeper(seconds: float, answer: float = 1.0) -> object:
+    def work() -> np.ndarray:
+        time.sleep(seconds)
+        return np.array([answer])
+
+    return work
+
+
+def test_ratios_are_the_peers_time_over_ours() -> None:
+    outcome = compete("sleep", {"tf_mlm": sleeper(0.01), "slow": sleeper(0.03)}, rounds=5, items=10)
+    ratio = outcome.ratios["slow"]
+    assert 2 < ratio.low <= ratio.median <= ratio.high
+    assert outcome.milliseconds["tf_mlm"] == pytest.approx(10, rel=0.5)
+    assert outcome.items == 10
+    assert json.loads(json.dumps(outcome.to_json()))["ratios"]["slow"]["median"] == ratio.median
+
+
+@pytest.mark.parametrize("wrong", [1.1, float("nan")])
+def test_a_wrong_answer_is_not_timed(wrong: float) -> None:
+    calls = []
+
+    def cheat() -> np.ndarray:
+        calls.append(1)
+        return np.array([wrong])
+
+    with pytest.raises(DisagreementError, match="cheat differs from tf_mlm by"):
+        compete("cheating", {"tf_mlm": sleeper(0), "cheat": cheat}, tolerance=1e-3)
+    assert len(calls) == 1
+
+
+def test_time_ends_the_rounds_but_three_are_run() -> None:
+    calls = []
+    compete("long", {"tf_mlm": lambda: calls.append(1)}, rounds=50, seconds=0.0, tolerance=None)
+    assert len(calls) == 1 + 3
+
+
+def outcome_of(work: str, **ratios: float) -> Outcome:
+    return Outcome(work, {}, {name: Ratio(one / 2, one, one * 2) for name, one in ratios.items()}, 0.0)
+
+
+def test_means_are_geometric_and_only_of_peers_in_every_row() -> None:
+    rows = [outcome_of("a", torch=1.0, other=3.0), outcome_of("b", torch=4.0)]
+    assert geometric_means(rows) == {"torch": pytest.approx(2.0)}
+    assert geometric_means(rows[:1]) == {}
+
+
+def test_the_picture_is_a_png_and_needs_peers(tmp_path: Path) -> None:
+    draw(
+        [outcome_of("a, 1×16", torch=0.5), outcome_of("b", torch=4.0, onnx=1.0)], "title", tmp_path / "x.png"
+    )
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="Run the benchmark with --peers"):
+        draw([Outcome("a", {}, {"tf_mlm graph": Ratio(1, 1, 1)}, 0.0)], "title", tmp_path / "y.png")
+
+
+def test_pinning_leaves_so_many_cores() -> None:
+    program = "from tf_mlm.bench.machine import cores, pin; print(pin(1), cores())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
+    assert len(os.sched_getaffinity(0)) >= 1

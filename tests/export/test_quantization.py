@@ -1,0 +1,114 @@
+"""int8: what is stored, what is answered, and that two loads do not share what they compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  (registers its operations)
+
+from tf_mlm.config import Buckets
+from tf_mlm.export.quantization import compare, is_quantized, quantize
+from tf_mlm.export.saved_model import export_saved_model, read_description
+from tf_mlm.layers.int8_weight import Int8Weight, rounded
+from tf_mlm.model.masked_lm import MaskedLM
+
+SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
+TEXTS = tf.constant(["the [MASK] sat on the mat .", "a [MASK] ran"])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_each_channel_is_rounded_to_the_nearest_of_its_own_255_levels(axis: int) -> None:
+    chance = np.random.default_rng(0)
+    weight = chance.normal(size=[40, 30]).astype(np.float32) * chance.lognormal(size=[40, 30]) ** 2
+    weight[3], weight[:, 5] = 0, 0
+    values, scale = rounded(weight.astype(np.float32), axis)
+    assert values.dtype == np.int8
+    assert scale.shape == ((40, 1) if axis == 0 else (1, 30))
+    assert np.abs(values.astype(int)).max() == 127
+    assert (np.abs(values * scale - weight) <= scale * 0.5001).all()
+    used = np.abs(weight).max(axis=1 - axis) > 0
+    assert (np.abs(values.astype(int)).max(axis=1 - axis)[used] == 127).all()
+
+
+@pytest.mark.parametrize("jit", [None, True])
+def test_it_reads_casts_gathers_and_multiplies_like_a_variable(jit: bool | None) -> None:
+    floats = tf.random.stateless_normal([6, 4], seed=[1, 2])
+    weight = Int8Weight(floats, channel_axis=0)
+    expected = weight.values.numpy() * weight.scale.numpy()
+    ids = tf.constant([[5, 0], [2, 2]])
+
+    @tf.function(jit_compile=jit, autograph=False)
+    def use(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return tf.gather(weight, ids), tf.matmul(x, weight), tf.cast(weight, tf.bfloat16), weight[1:3]
+
+    gathered, product, cast, part = use(tf.ones([2, 6]))
+    np.testing.assert_array_equal(gathered, expected[ids.numpy()])
+    np.testing.assert_allclose(product, np.ones([2, 6]) @ expected, rtol=1e-6)
+    assert cast.dtype == tf.bfloat16
+    np.testing.assert_array_equal(part, expected[1:3])
+    assert {variable.dtype for variable in weight.variables} == {tf.int8, tf.float32}
+
+
+def test_every_matrix_but_positions_and_segments_is_int8_and_the_table_is_one(tiny_model: MaskedLM) -> None:
+    quantized = quantize(tiny_model)
+    matrices = [v for v in quantized.variables if v.shape.rank == 2 and v.dtype == tf.float32]
+    config = tiny_model.config
+    left = {v.shape[0] for v in matrices if min(v.shape) > 1}
+    assert left == {config.max_position_embeddings, config.type_vocab_size}
+    assert quantized.head.token_embedding is quantized.encoder.embedding.token
+    assert is_quantized(quantized)
+    assert not is_quantized(tiny_model)
+    assert all(variable.dtype == tf.float32 for variable in tiny_model.variables)
+
+
+def test_the_report_finds_no_difference_to_itself_and_a_small_one_to_int8(tiny_model: MaskedLM) -> None:
+    chance = np.random.default_rng(0)
+    batches = [
+        (
+            tf.constant(chance.integers(5, 21, [8, 12]), tf.int32),
+            tf.constant([12, 12, 12, 9, 9, 9, 5, 5]),
+            tf.constant(chance.integers(1, 5, [8, 3]), tf.int32),
+            tf.constant(chance.integers(5, 21, [8, 3]), tf.int32),
+            tf.constant([[1.0, 1.0, 0.0]] * 8),
+        )
+        for _ in range(3)
+    ]
+    same = compare(tiny_model, tiny_model, batches)
+    assert same.masks == 48
+    assert (same.top_1_agreement, same.kl, same.loss) == (1.0, 0.0, same.float_loss)
+    report = compare(tiny_model, quantize(tiny_model), batches)
+    assert 0 < report.kl < 0.05
+    assert report.loss == pytest.approx(report.float_loss, abs=0.1)
+    assert report.float_loss == same.loss
+    other = MaskedLM.from_config(tiny_model.config, seed=99)
+    assert compare(tiny_model, other, batches).kl > 10 * report.kl
+    ids, lengths, positions, hidden, weights = batches[0]
+    logits = tf.nn.log_softmax(tiny_model(ids, lengths, None, positions)).numpy()
+    expected = -np.take_along_axis(logits, hidden.numpy()[..., None], -1)[..., 0][weights.numpy() > 0].mean()
+    assert compare(tiny_model, tiny_model, batches[:1]).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_encoder_of_another_kind_is_refused(tiny_model: MaskedLM) -> None:
+    with pytest.raises(ValueError, match="Only a model around a BertEncoder"):
+        quantize(MaskedLM(lambda *_: tf.zeros([1]), tiny_model.head))
+
+
+def test_two_loads_keep_their_own_floats(tiny_model: MaskedLM, tmp_path: Path) -> None:
+    other = MaskedLM.from_config(tiny_model.config, seed=99, preprocessor=tiny_model.preprocessor)
+    paths = [
+        export_saved_model(quantize(model), tmp_path / name, buckets=SMALL, top_k=3, xla=False)
+        for name, model in (("one", tiny_model), ("other", other))
+    ]
+    assert read_description(paths[0])["quantization"] == "int8"
+    loaded = [tf.saved_model.load(str(path)) for path in (*paths, paths[0])]
+    one, two, again = (
+        module.signatures["serving_default"](text=TEXTS)["scores"].numpy() for module in loaded
+    )
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - two).max() > 1e-3
+    del loaded[0]  # what it held goes; what the other load of the same export holds stays
+    after = loaded[-1].signatures["serving_default"](text=TEXTS)["scores"].numpy()
+    np.testing.assert_array_equal(again, after)

@@ -1,0 +1,112 @@
+"""A copy of a model whose matrices are int8, and what that changes about its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.layers.dense import Dense
+from tf_mlm.layers.int8_weight import Int8Weight
+from tf_mlm.model.encoder import BertEncoder
+from tf_mlm.model.masked_lm import MaskedLM
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """Answers of the int8 model beside those of the float one, at the same masks of held-out text.
+
+    Attributes:
+        masks: how many masked tokens were compared.
+        top_1_agreement: share at which both put the same token first.
+        kl: mean Kullback-Leibler divergence from the float distribution to the int8 one, in nats.
+        loss, float_loss: mean negative log-probability of the hidden token, int8 and float.
+        top_1, float_top_1: share at which the hidden token comes first.
+    """
+
+    masks: int
+    top_1_agreement: float
+    kl: float
+    loss: float
+    float_loss: float
+    top_1: float
+    float_top_1: float
+
+
+def quantize(model: MaskedLM) -> MaskedLM:
+    """A copy with int8 dense kernels and token table; norms, biases and positions stay floats.
+
+    Each output channel has its own scale: a column of a kernel, a row of the token table, which is a
+    token's vector on its way in and its output channel on its way out, so that one table still does both.
+
+    Raises:
+        ValueError: for a model around an encoder of another kind, whose weights are not known here.
+
+    Example:
+        >>> quantized = quantize(model)
+        >>> quantized.head.token_embedding.embeddings.values.dtype
+        tf.int8
+    """
+    if not isinstance(model.encoder, BertEncoder):
+        raise ValueError(
+            "Only a model around a BertEncoder can be quantised, as its matrices are known. "
+            f"Received: encoder={type(model.encoder).__name__}. Export it without `quantize`."
+        )
+    copy = MaskedLM.from_config(
+        model.config, dtype=model.head.precision, seed=0, preprocessor=model.preprocessor
+    )
+    for ours, theirs in zip(copy.variables, model.variables, strict=True):
+        ours.assign(theirs)
+    assert isinstance(copy.encoder, BertEncoder)
+    table = copy.encoder.embedding.token
+    for module in copy.submodules:
+        if isinstance(module, Dense):
+            module.kernel = Int8Weight(module.kernel, 1, name="kernel")  # type: ignore[assignment]
+    table.embeddings = Int8Weight(table.embeddings, 0, name="embeddings")  # type: ignore[assignment]
+    if copy.head.output_kernel is not None:
+        copy.head.output_kernel = Int8Weight(copy.head.output_kernel, 1, name="output_kernel")  # type: ignore[assignment]
+    return copy
+
+
+def is_quantized(model: MaskedLM) -> bool:
+    """Whether `quantize` made it."""
+    return any(isinstance(module, Int8Weight) for module in model.submodules)
+
+
+def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Tensor, ...]]) -> Accuracy:
+    """Runs both on the same masks.
+
+    Args:
+        model: the float model.
+        quantized: what `quantize` made of it.
+        batches: tuples of `token_ids`, `lengths`, `mask_positions`, `mask_ids` (the hidden tokens) and
+            `mask_weights` (0 at unused slots), as `tf_mlm.training` prepares held-out text.
+    """
+
+    def distribution(one: MaskedLM) -> Callable[..., tf.Tensor]:
+        def log_probabilities(ids: tf.Tensor, lengths: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+            return tf.nn.log_softmax(one(ids, lengths, None, positions))
+
+        return tf.function(log_probabilities, autograph=False)
+
+    exact, rounded = distribution(model), distribution(quantized)
+    sums = np.zeros(7)
+    for ids, lengths, positions, mask_ids, weights in batches:
+        inputs = (ids, lengths, positions)
+        real = weights.numpy() > 0
+        one, other = exact(*inputs).numpy()[real], rounded(*inputs).numpy()[real]
+        hidden = mask_ids.numpy()[real][:, np.newaxis]
+        first, other_first = one.argmax(-1), other.argmax(-1)
+        sums += [
+            len(one),
+            (first == other_first).sum(),
+            (np.exp(one) * (one - other)).sum(),
+            -np.take_along_axis(other, hidden, -1).sum(),
+            -np.take_along_axis(one, hidden, -1).sum(),
+            (other_first == hidden[:, 0]).sum(),
+            (first == hidden[:, 0]).sum(),
+        ]
+    means = sums[1:] / max(sums[0], 1)
+    return Accuracy(int(sums[0]), *(float(mean) for mean in means))

@@ -1,0 +1,108 @@
+"""A weight kept as int8 with one scale per channel, and read as a float."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+LEVELS = 127
+
+
+class Int8Weight(tf.Module):
+    """Stands where a float `tf.Variable` stood: in casts, products and lookups.
+
+    Only the int8 values and the scales are variables, so only they are saved. What is read is a float
+    copy, made once when the weight is: TensorFlow has no int8 product for CPU that XLA compiles, and
+    converting in every call costs more than reading floats saves.
+
+    Shapes:
+        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns].
+
+    Args:
+        weight: the floats, a matrix.
+        channel_axis: the axis of the outputs; every index of it gets a scale of its own.
+        name: name of the module.
+
+    Example:
+        >>> weight = Int8Weight(tf.constant([[1.0, -4.0], [0.5, 2.0]]), channel_axis=1)
+        >>> weight.values.numpy().tolist(), tf.convert_to_tensor(weight).shape
+        ([[127, -127], [64, 64]], TensorShape([2, 2]))
+    """
+
+    def __init__(self, weight: Any, channel_axis: int, *, name: str | None = None) -> None:
+        super().__init__(name=name or "int8_weight")
+        weight = tf.convert_to_tensor(weight)
+        values, scale = rounded(weight.numpy().astype(np.float32), channel_axis)
+        self.values = tf.Variable(values, name="values", trainable=False)
+        self.scale = tf.Variable(scale, name="scale", trainable=False)
+        self.shape, self.dtype = weight.shape, weight.dtype
+        self._floats = _Floats(self)
+
+    def read(self) -> tf.Tensor:
+        """All of it, as floats."""
+        return tf.ensure_shape(
+            tf.raw_ops.ReadVariableOp(resource=self._floats.resource_handle, dtype=self.dtype), self.shape
+        )
+
+    def sparse_read(self, indices: Any, name: str | None = None) -> tf.Tensor:
+        """Rows of it: what `tf.gather` calls on a variable, so that a lookup does not read the table."""
+        return tf.raw_ops.ResourceGather(
+            resource=self._floats.resource_handle, indices=indices, dtype=self.dtype, name=name
+        )
+
+    def __getitem__(self, key: Any) -> tf.Tensor:
+        return self.read()[key]
+
+
+def rounded(weight: np.ndarray, channel_axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The int8 values nearest to a matrix, and the scale per channel that makes its largest one 127.
+
+    Example:
+        >>> values, scale = rounded(np.array([[0.0, 0.0]], np.float32), 0)
+        >>> values.tolist(), scale.tolist()
+        ([[0, 0]], [[1.0]])
+    """
+    largest = np.abs(weight).max(axis=1 - channel_axis, keepdims=True)
+    scale = np.where(largest > 0, largest / LEVELS, np.float32(1)).astype(np.float32)
+    return np.rint(weight / scale).astype(np.int8), scale
+
+
+class _Floats(tf.saved_model.experimental.TrackableResource):
+    """A variable that is computed when a program loads, and never saved."""
+
+    def __init__(self, weight: Int8Weight) -> None:
+        super().__init__()
+        self._values, self._scale = weight.values, weight.scale
+        self._dtype, self._number = weight.dtype, next(_COUNT)
+        self._initialize()
+
+    def _create_resource(self) -> tf.Tensor:
+        # A function makes a new variable with every call, for every load of a SavedModel its own. In a
+        # session's graph, where the operation runs with every call, its name says which one is meant.
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        lasting = graph is not None and not graph.building_function
+        name = f"int8_weight_floats_{self._number}" if lasting else _ANONYMOUS
+        return tf.raw_ops.VarHandleOp(dtype=self._dtype, shape=self._values.shape, shared_name=name)
+
+    def _initialize(self) -> None:
+        floats = tf.cast(tf.cast(self._values, tf.float32) * self._scale, self._dtype)
+        tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=floats)
+
+    def _destroy_resource(self) -> None:
+        tf.raw_ops.DestroyResourceOp(resource=self.resource_handle)
+
+
+_COUNT = itertools.count()
+# TensorFlow's word for "a new resource each time" (ResourceHandle::ANONYMOUS_NAME).
+_ANONYMOUS = "cd2c89b7-88b7-44c8-ad83-06c2a9158347"
+
+
+def _as_tensor(weight: Int8Weight, dtype: Any = None, name: str | None = None, as_ref: bool = False) -> Any:
+    floats = weight.read()
+    return floats if dtype is None else tf.cast(floats, dtype)
+
+
+tf.register_tensor_conversion_function(Int8Weight, _as_tensor)
