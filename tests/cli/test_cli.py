@@ -161,6 +161,21 @@ def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
 
 
+def test_export_calibrates_and_quantizes(
+    model_dir: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--calibrate", corpus, "--programs", 6, "--quantize", "int8", "--evaluate", corpus]
+    assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings, "--json") == 0
+    description = json.loads(capsys.readouterr().out)
+    buckets = description["buckets"]
+    assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
+    assert buckets["length"][-1] == 16  # the model's positions
+    assert description["quantization"] == "int8"
+    assert description["accuracy"]["masks"] > 0
+    assert run("inspect", tmp_path / "mlm") == 0
+    assert "quantization: int8" in capsys.readouterr().out
+
+
 def test_vocab_writes_the_size_asked_for(corpus: Path, tmp_path: Path) -> None:
     assert run("vocab", corpus, "--output", tmp_path / "vocab.txt", "--size", 50) == 0
     assert len((tmp_path / "vocab.txt").read_text().splitlines()) <= 50
@@ -181,6 +196,13 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
         (["export", "{model}", "{base}", "--length-buckets", "16,x"], 2, "list of whole numbers"),
         (["export", "{model}", "{base}", "--length-buckets", "16,8"], 1, "ascending order"),
         (["export", "{model}", "{base}", "--length-buckets", "16,999"], 1, "positions for 16 tokens"),
+        (["export", "{model}", "{base}", "--evaluate", "{corpus}"], 2, "needs --quantize int8"),
+        (
+            ["export", "{model}", "{base}", "--calibrate", "{model}/vocab.txt", "--programs", "4"],
+            2,
+            "--programs",
+        ),
+        (["bench", "startup", "--picture", "x.png"], 2, "needs --peers"),
         (["export", "/nowhere", "{base}"], 1, "`/nowhere` is not a directory"),
         (["fill", "{model}", "no mask"], 1, "Every text must contain the mask token [MASK]"),
         (["fill", "{model}"], 2, "Missing argument"),

@@ -71,7 +71,7 @@ def calibrate(
         raise ValueError("Calibration needs at least one text. Received: none. Check the file.")
     limit = limit or config.max_length
     lengths = [min(length, limit) for length in lengths]
-    work = _work_of_a_text(config)
+    work = work_of_a_text(config)
     exact = sum(map(work, lengths)) / len(lengths)
     by_count = list(_length_choices(lengths, limit, work, programs))
     mean_masks = sum(max(count, 1) for count in masks) / len(masks)
@@ -168,7 +168,7 @@ def _chunks(requests: Sequence[int], sizes: tuple[int, ...]) -> tuple[float, flo
     return calls / len(requests), rows / len(requests)
 
 
-def _work_of_a_text(config: ModelConfig) -> Callable[[int], float]:
+def work_of_a_text(config: ModelConfig) -> Callable[[int], float]:
     """Tokens that a text costs; each attends to as many, beside the products with the weights."""
     hidden = config.hidden_size
     dense = 4 * hidden * hidden + 2 * hidden * config.intermediate_size
