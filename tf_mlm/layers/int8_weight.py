@@ -82,11 +82,9 @@ class _Floats(tf.saved_model.experimental.TrackableResource):
         self._initialize()
 
     def _create_resource(self) -> tf.Tensor:
-        # A function makes a new variable with every call, for every load of a SavedModel its own. In a
-        # session's graph, where the operation runs with every call, its name says which one is meant.
-        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-        lasting = graph is not None and not graph.building_function
-        name = f"int8_weight_floats_{self._number}" if lasting else _ANONYMOUS
+        # In a graph the operation runs with every call, and its name says which variable is meant. Loading
+        # a SavedModel adds to the name, so that what two loads compute is kept apart.
+        name = _ANONYMOUS if tf.executing_eagerly() else f"int8_weight_floats_{self._number}"
         return tf.raw_ops.VarHandleOp(dtype=self._dtype, shape=self._values.shape, shared_name=name)
 
     def _initialize(self) -> None:
