@@ -183,16 +183,10 @@ def test_int8_is_stored_as_int8_and_runs_on_any_server(tiny_model: MaskedLM, tmp
     assert len(floats) == 2  # positions and segments
     assert len(matrices) == 2 + 1 + 4 * tiny_model.config.num_hidden_layers + 1  # table, blocks, head
     both = [*NAMES, *(name + signatures.PORTABLE for name in NAMES)]
-    with_xla = stock_session(path, signatures=both, warmup=True)
+    with_xla = stock_session(path, signatures=both)
     assert with_xla["errors"] == {}
     without = stock_session(path, disable_xla=True, signatures=both)
-    plain = stock_session(
-        export_saved_model(tiny_model, tmp_path / "plain", buckets=SMALL, top_k=5, xla=False),
-        signatures=NAMES,
-    )
     for name in NAMES:
         portable = name + signatures.PORTABLE
         assert_close(with_xla["answers"][name], with_xla["answers"][portable])
         assert_close(with_xla["answers"][name], without["answers"][portable])
-    exact, rounded = (np.asarray(run["answers"]["encode"]["embeddings"]) for run in (plain, with_xla))
-    assert 0 < np.abs(exact - rounded).max() < 0.1
