@@ -20,6 +20,7 @@ from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
 
 LINES, PARTS, BATCH, TOP = 1000, 4, 32, 5
+BATCHES = (8, BATCH)
 LENGTH_BUCKETS = 8
 """As many as `tf-mlm export` has by default and two more, chosen for these lines by calibration."""
 Fill = Callable[[list[str]], Any]
@@ -58,10 +59,11 @@ def _ours(model: MaskedLM, lines: list[str]) -> Fill:
     assert model.preprocessor is not None
     lengths = model.preprocessor(lines).lengths.numpy().tolist()
     sizes, _ = length_buckets(lengths, max(lengths), LENGTH_BUCKETS, work_of_a_text(model.config))
-    inference = Inference(model, buckets=Buckets((BATCH,), sizes, (BATCH,)), top_k=TOP)
+    inference = Inference(model, buckets=Buckets(BATCHES, sizes, (BATCH,)), top_k=TOP)
     fill = tf.function(inference.fill, [tf.TensorSpec([None], tf.string)], autograph=False)
     for length in sizes:
-        fill(tf.constant([" ".join(["[MASK]"] + ["the"] * (length - 3))] * BATCH))
+        for batch in BATCHES:
+            fill(tf.constant([" ".join(["[MASK]"] + ["the"] * (length - 3))] * batch))
 
     def run(lines: list[str]) -> np.ndarray:
         return np.log(fill(tf.constant(lines))["scores"].numpy()[:, 0])

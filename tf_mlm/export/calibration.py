@@ -14,11 +14,9 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from tf_mlm.config import Buckets, ModelConfig
-from tf_mlm.model.bucketing import next_chunk
+from tf_mlm.model.bucketing import CALL, next_chunk
 from tf_mlm.model.inference import compilations
 
-CALL = 32
-"""What reading the weights costs, in tokens: about what BERT-base shows between 1×16 and 1×128."""
 STEP = 8
 """Length buckets are multiples of it (or the limit): vector instructions leave no remainder."""
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)

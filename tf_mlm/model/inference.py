@@ -20,7 +20,7 @@ from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.layers.masked_lm_head import gather_positions
 from tf_mlm.layers.self_attention import length_mask
-from tf_mlm.model.bucketing import in_chunks, pad_rows, round_up
+from tf_mlm.model.bucketing import cheapest_chunk, in_chunks, pad_rows, round_up
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.rules import Rule, checked, within
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
@@ -383,7 +383,10 @@ class Inference(tf.Module):
             places = tf.stack([text_rank[first:last] - start, positions[first:last]], -1)
             return [tf.gather_nd(state, places) for state in states]
 
-        rows = in_chunks(run, tf.shape(lengths)[0], self._row_specs, self.buckets.batch)
+        def size_at(start: tf.Tensor) -> tf.Tensor:
+            return cheapest_chunk(lengths, start, self.buckets.batch, self.buckets.length)
+
+        rows = in_chunks(run, tf.shape(lengths)[0], self._row_specs, self.buckets.batch, size_at)
         back = tf.math.invert_permutation(row_order)
         return tuple(tf.gather(part, back) for part in rows)
 
