@@ -53,11 +53,8 @@ def plain_sums(
         >>> round(float(sums.loss), 4)  # ln 4
         1.3863
     """
-    logits = tf.matmul(tf.cast(states, tf.float32), tf.cast(table, tf.float32), transpose_b=True)
-    logits += tf.cast(bias, tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    return _weighted(losses, best, targets, weights)
+    losses, hits = _cross_entropy(*(tf.cast(x, tf.float32) for x in (states, table, bias)), targets)
+    return _weighted(losses, hits, weights)
 
 
 def fused_sums(
@@ -91,7 +88,7 @@ def fused_sums(
     losses, best = _sliced_cross_entropy(rows, _Slices(vocab, rows, slice_bytes))(
         tf.cast(states, tf.float32), tf.cast(table, tf.float32), tf.cast(bias, tf.float32), targets
     )
-    return _weighted(losses, best, targets, weights)
+    return _weighted(losses, tf.equal(best, tf.cast(targets, tf.int32)), weights)
 
 
 def choose_sums(kind: str, rows: int, vocab: int) -> Callable[..., LossSums]:
@@ -107,9 +104,36 @@ def choose_sums(kind: str, rows: int, vocab: int) -> Callable[..., LossSums]:
     return {"plain": plain_sums, "fused": fused_sums}[kind]
 
 
-def _weighted(losses: tf.Tensor, best: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> LossSums:
-    hits = tf.cast(tf.equal(best, tf.cast(targets, tf.int32)), tf.float32)
-    return LossSums(tf.reduce_sum(losses * weights), tf.reduce_sum(weights), tf.reduce_sum(hits * weights))
+def _weighted(losses: tf.Tensor, hits: tf.Tensor, weights: tf.Tensor) -> LossSums:
+    correct = tf.reduce_sum(tf.cast(hits, tf.float32) * weights)
+    return LossSums(tf.reduce_sum(losses * weights), tf.reduce_sum(weights), correct)
+
+
+@tf.custom_gradient
+def _cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def]
+    """(losses [rows], whether no logit is above the target's [rows]).
+
+    TensorFlow's own softmax cross-entropy gives the same, but an arg max beside it is one more slow
+    pass over all logits; here the maximum that the softmax needs anyway answers that question.
+    """
+    logits = tf.matmul(states, table, transpose_b=True) + bias
+    peak = tf.reduce_max(logits, axis=1)
+    normaliser = peak + tf.math.log(tf.reduce_sum(tf.exp(logits - peak[:, tf.newaxis]), axis=1))
+    target_logits = tf.gather(logits, targets, batch_dims=1)
+
+    def gradient(loss_gradient: tf.Tensor, hit_gradient: tf.Tensor):  # type: ignore[no-untyped-def]
+        del hit_gradient  # truth values have none
+        is_target = tf.range(table.shape[0]) == tf.cast(targets, tf.int32)[:, tf.newaxis]
+        error = tf.exp(logits - normaliser[:, tf.newaxis]) - tf.cast(is_target, tf.float32)
+        error *= loss_gradient[:, tf.newaxis]
+        return (
+            tf.matmul(error, table),
+            tf.matmul(error, states, transpose_a=True),
+            tf.reduce_sum(error, axis=0),
+            None,
+        )
+
+    return (normaliser - target_logits, target_logits >= peak), gradient
 
 
 class _Slices:

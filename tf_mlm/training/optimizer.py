@@ -76,20 +76,26 @@ class Optimizer(tf.Module):
         return named
 
     def apply(
-        self, gradients: Sequence[tf.Tensor], *, local: Local = lambda variable: variable
+        self,
+        gradients: Sequence[tf.Tensor],
+        *,
+        divisor: tf.Tensor | float = 1.0,
+        local: Local = lambda variable: variable,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One update of all parameters.
 
         Args:
             gradients: dense float tensors in the order of `parameters`, already summed over replicas.
+            divisor: what the gradients are to be divided by; done here, it costs no pass of its own.
             local: the variable itself, or the copy on the replica that calls.
 
         Returns:
             Global norm before clipping and learning rate, both float32 [].
         """
         config, step_variable = self._config, local(self.step)
-        norm = tf.linalg.global_norm(gradients)
+        norm = _global_norm(gradients) / divisor
         scale = tf.minimum(1.0, config.clip_norm / tf.maximum(norm, 1e-30)) if config.clip_norm else 1.0
+        scale /= divisor
         rate = self._schedule(step_variable.read_value())
         step = tf.cast(step_variable.read_value() + 1, tf.float32)
         first_correction = 1.0 - tf.pow(config.beta_1, step)
@@ -111,6 +117,18 @@ class Optimizer(tf.Module):
             variable.assign_sub(rate * parameter.rate * update, read_value=False)
         step_variable.assign_add(1, read_value=False)
         return norm, rate
+
+
+def _global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The norm of all gradients as one vector, which is the norm of the norms of their rows.
+
+    XLA computes the rows' norms in the pass that squares; a sum over everything would take two.
+    """
+    norms = [
+        tf.norm(tf.reshape(tf.cast(gradient, tf.float32), [-1, gradient.shape[-1] or 1]), axis=1)
+        for gradient in gradients
+    ]
+    return tf.norm(tf.concat(norms, 0))
 
 
 def _trust_ratio(variable: tf.Variable, update: tf.Tensor) -> tf.Tensor:

@@ -116,7 +116,7 @@ class TrainStep(tf.Module):
     ) -> tf.Tensor:
         """Applies summed gradients, divided by the global number of masks; returns the `METRICS`."""
         masks = tf.maximum(sums.weight, 1.0)
-        norm, rate = self.optimizer.apply([gradient / masks for gradient in gradients], local=local)
+        norm, rate = self.optimizer.apply(gradients, divisor=masks, local=local)
         return tf.stack([sums.loss / masks, sums.correct / masks, sums.weight, norm, rate])
 
     def _micro_sums(self, batch: Batch, seed: tf.Tensor | None) -> tuple[LossSums, list[tf.Tensor]]:
