@@ -41,6 +41,7 @@ class Outcome:
         difference: the largest difference of answers that was seen.
         floor: milliseconds that bytes or arithmetic alone would take, when the work has such a bound.
         items: how many tokens, texts or the like the work treats, when each has a cost of interest.
+        unit: what the medians count: `MB` of peak memory where it is not time.
     """
 
     work: str
@@ -49,6 +50,7 @@ class Outcome:
     difference: float
     floor: float | None = None
     items: int | None = None
+    unit: str = "ms"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

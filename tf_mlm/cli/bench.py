@@ -78,15 +78,17 @@ def command(work: str, peers: bool, cores: int, json_file: Path | None, picture:
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:
-    numbers = ("ms", "µs each", "ratio", "of floor")
-    columns = [name for name in numbers if name != "µs each" or any(outcome.items for outcome in outcomes)]
+    numbers = ("median", "µs each", "per second", "ratio", "of floor")
+    absent = () if any(outcome.items for outcome in outcomes) else ("µs each", "per second")
+    columns = [name for name in numbers if name not in absent]
     rows = table(None, "work", "contender", *columns, "range", right=numbers)
     for outcome in outcomes:
         for index, (name, milliseconds) in enumerate(outcome.milliseconds.items()):
             ratio = outcome.ratios.get(name)
             cells = {
-                "ms": f"{milliseconds:.2f}",
+                "median": f"{milliseconds:,.2f} {outcome.unit}",
                 "µs each": f"{1e3 * milliseconds / outcome.items:.1f}" if outcome.items else "",
+                "per second": f"{1e3 * outcome.items / milliseconds:,.0f}" if outcome.items else "",
                 "ratio": f"{ratio.median:.2f}" if ratio else "",
                 "of floor": f"{outcome.floor / milliseconds:.2f}" if outcome.floor else "",
             }

@@ -1,0 +1,197 @@
+"""The whole training step, and the memory it takes where the vocabulary is large.
+
+A row of BERT with 4 layers of 512, batch 32×128, 20 masks: forward, backward and AdamW, both sides
+under XLA, in the loop that each side documents (`TrainLoop`, `fit`), on the same weights and batch,
+with the batch ready in memory. Losses of the first steps must agree before anything is timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.bench.contest import OURS, Contender, Outcome, Ratio, compete
+from tf_mlm.config import ModelConfig
+from tf_mlm.convert.conversion import convert
+from tf_mlm.model.checkpoint import load
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training.loop import TrainLoop
+from tf_mlm.training.optimizer import Optimizer
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.parameter_groups import parameters
+from tf_mlm.training.step import Batch, TrainStep
+from tf_mlm.training.strategy import make_strategy
+
+LAYERS, HIDDEN, HEADS, INNER = 4, 512, 8, 2048
+BATCH, LENGTH, MASKS = 32, 128, 20
+VOCABULARY, LARGE_VOCABULARY = 30522, 250_000
+STEPS = 3
+RATE = 1e-4
+# Keras adds epsilon before the bias correction and this package behind it; next to none is the same to both.
+SETTINGS = TrainConfig(batch_size=BATCH, length=LENGTH, clip_norm=0.0, epsilon=1e-8, learning_rate=RATE)
+
+
+def outcomes(peers: bool) -> Iterator[Outcome]:
+    """Two rows of speed, without and with dropout, and one of memory."""
+    for dropout, tolerance in ((0.0, 1e-3), (0.1, 0.3)):
+        batch = _batch(VOCABULARY)
+        contenders: dict[str, Contender] = {}
+        if peers:
+            theirs = _keras_hub_model(VOCABULARY, dropout)
+            contenders[OURS] = _ours(_converted(theirs), batch)
+            contenders["KerasHub XLA"] = _keras_hub(theirs, batch)
+        else:
+            contenders[OURS] = _ours(_model(VOCABULARY, dropout), batch)
+        yield compete(
+            f"{STEPS} training steps, 4×512, {BATCH}×{LENGTH}, {MASKS} masks, dropout {dropout}",
+            contenders,
+            rounds=7,
+            seconds=45.0,
+            tolerance=tolerance,  # of the loss; with dropout each side drops other elements
+            items=STEPS * BATCH * LENGTH,
+        )
+        del contenders
+        gc.collect()
+    yield _memory(["tf_mlm", "KerasHub XLA"] if peers else ["tf_mlm"])
+
+
+def _batch(vocabulary: int) -> Batch:
+    random = np.random.default_rng(0)
+    positions = [np.sort(random.permutation(LENGTH)[:MASKS]) for _ in range(BATCH)]
+    return Batch(
+        tf.constant(random.integers(1000, vocabulary, [BATCH, LENGTH]), tf.int32),
+        tf.fill([BATCH], LENGTH),
+        tf.constant(np.stack(positions), tf.int32),
+        tf.constant(random.integers(1000, vocabulary, [BATCH, MASKS]), tf.int32),
+        tf.ones([BATCH, MASKS]),
+    )
+
+
+def _model(vocabulary: int, dropout: float) -> MaskedLM:
+    config = ModelConfig(
+        vocab_size=vocabulary,
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=INNER,
+        hidden_act="gelu_new",
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        max_position_embeddings=LENGTH,
+    )
+    return MaskedLM.from_config(config, seed=0)
+
+
+def _ours(model: MaskedLM, batch: Batch) -> Contender:
+    """Some steps of the trainer's own loop; the mean loss."""
+    strategy = make_strategy("cpu")
+    optimizer = Optimizer(parameters(model), lambda step: tf.constant(RATE), SETTINGS)
+    loop = TrainLoop(TrainStep.from_config(model, optimizer, SETTINGS), strategy)
+    batches = loop.distribute(tf.data.Dataset.from_tensors(batch).repeat())
+    return lambda: loop.run(batches, STEPS)[:, 0].mean()
+
+
+def _keras_hub_model(vocabulary: int, dropout: float) -> Any:
+    import keras
+    import keras_hub
+
+    keras.utils.set_random_seed(0)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=vocabulary,
+        num_layers=LAYERS,
+        num_heads=HEADS,
+        hidden_dim=HIDDEN,
+        intermediate_dim=INNER,
+        max_sequence_length=LENGTH,
+        dropout=dropout,
+    )
+    return keras_hub.models.BertMaskedLM(backbone, preprocessor=None)
+
+
+def _converted(theirs: Any) -> MaskedLM:
+    """A KerasHub model as one of ours."""
+    with tempfile.TemporaryDirectory() as directory:
+        theirs.save_to_preset(str(Path(directory, "source")))
+        convert(Path(directory, "source"), Path(directory, "converted"))
+        return load(Path(directory, "converted"))
+
+
+def _keras_hub(model: Any, batch: Batch) -> Contender:
+    """As many steps of `fit`; the mean loss."""
+    import keras
+
+    optimizer = keras.optimizers.AdamW(
+        RATE,
+        weight_decay=SETTINGS.weight_decay,
+        beta_1=SETTINGS.beta_1,
+        beta_2=SETTINGS.beta_2,
+        epsilon=SETTINGS.epsilon,
+    )
+    vectors = [w for w in model.trainable_weights if w.path.endswith(("bias", "gamma", "beta"))]
+    optimizer.exclude_from_weight_decay(var_list=vectors)
+    # Nothing but the loss is asked of it, though our step counts hits as well.
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=optimizer,
+        weighted_metrics=[],
+        jit_compile=True,
+    )
+    inputs = {
+        "token_ids": batch.token_ids,
+        "segment_ids": tf.zeros_like(batch.token_ids),
+        "padding_mask": tf.ones_like(batch.token_ids),
+        "mask_positions": batch.mask_positions,
+    }
+    batches = tf.data.Dataset.from_tensors((inputs, batch.mask_ids)).repeat()
+    return lambda: model.fit(batches, steps_per_epoch=STEPS, verbose=0).history["loss"][0]
+
+
+def _memory(contenders: list[str]) -> Outcome:
+    """Peak memory of each in a process of its own, above what importing both packages takes."""
+    megabytes, losses = {}, {}
+    for name in contenders:
+        process = subprocess.run(
+            [sys.executable, "-c", f"from tf_mlm.bench.train import print_peak; print_peak({name!r})"],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        found = json.loads(process.stdout.splitlines()[-1])
+        megabytes[name], losses[name] = found["megabytes"], found["loss"]
+    ratios = {name: megabytes[name] / megabytes[OURS] for name in contenders if name != OURS}
+    return Outcome(
+        f"the same step, vocabulary {LARGE_VOCABULARY:,}: peak memory",
+        megabytes,
+        {name: Ratio(ratio, ratio, ratio) for name, ratio in ratios.items()},
+        max(losses.values()) - min(losses.values()),
+        unit="MB",
+    )
+
+
+def print_peak(name: str) -> None:
+    """Takes some steps with a large vocabulary and prints the peak of this process as JSON."""
+    import keras_hub  # noqa: F401  both processes start from the same imports
+
+    before = _kilobytes("VmRSS")
+    batch = _batch(LARGE_VOCABULARY)
+    if name == OURS:
+        loss = _ours(_model(LARGE_VOCABULARY, 0.0), batch)()
+    else:
+        loss = _keras_hub(_keras_hub_model(LARGE_VOCABULARY, 0.0), batch)()
+    print(json.dumps({"megabytes": (_kilobytes("VmHWM") - before) / 1e3, "loss": float(loss)}))
+
+
+def _kilobytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
