@@ -105,7 +105,10 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert np.abs(with_decay[0] - without[0]).max() > 1e-3
 
 
-def test_a_divisor_is_a_division_of_the_gradients() -> None:
+@pytest.mark.parametrize("part_bytes", [8, 1 << 20], ids=["in parts", "whole"])
+def test_a_divisor_is_a_division_of_the_gradients(monkeypatch: pytest.MonkeyPatch, part_bytes: int) -> None:
+    monkeypatch.setattr("tf_mlm.training.optimizer.PART_BYTES", part_bytes)
+
     def updated(factor: float, clip: float) -> tuple[float, np.ndarray]:
         variable = tf.Variable([[1.0, -2.0], [0.5, 3.0]])
         config = dataclasses.replace(BASE, clip_norm=clip)

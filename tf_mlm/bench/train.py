@@ -157,8 +157,11 @@ def _keras_hub(model: Any, batch: Batch) -> Contender:
 
 
 def _memory(contenders: list[str]) -> Outcome:
-    """Peak memory of each in a process of its own, above what importing both packages takes."""
-    megabytes, losses = {}, {}
+    """Peak memory of each in a process of its own, above what importing both packages takes.
+
+    The floor is what exact AdamW holds between two steps: every parameter and its two moments.
+    """
+    megabytes, losses, floor = {}, {}, None
     for name in contenders:
         process = subprocess.run(
             [sys.executable, "-c", f"from tf_mlm.bench.train import print_peak; print_peak({name!r})"],
@@ -169,12 +172,14 @@ def _memory(contenders: list[str]) -> Outcome:
         )
         found = json.loads(process.stdout.splitlines()[-1])
         megabytes[name], losses[name] = found["megabytes"], found["loss"]
+        floor = found.get("floor", floor)
     ratios = {name: megabytes[name] / megabytes[OURS] for name in contenders if name != OURS}
     return Outcome(
         f"the same step, vocabulary {LARGE_VOCABULARY:,}: peak memory",
         megabytes,
         {name: Ratio(ratio, ratio, ratio) for name, ratio in ratios.items()},
         max(losses.values()) - min(losses.values()),
+        floor,
         unit="MB",
     )
 
@@ -183,15 +188,19 @@ def print_peak(name: str) -> None:
     """Takes some steps with a large vocabulary and prints the peak of this process as JSON."""
     import keras_hub  # noqa: F401  both processes start from the same imports
 
-    before = _kilobytes("VmRSS")
+    before = _megabytes("VmRSS")
     batch = _batch(LARGE_VOCABULARY)
+    found: dict[str, float] = {}
     if name == OURS:
-        loss = _ours(_model(LARGE_VOCABULARY, 0.0), batch)()
+        model = _model(LARGE_VOCABULARY, 0.0)
+        count = sum(parameter.variable.shape.num_elements() or 0 for parameter in parameters(model))
+        found["floor"] = 3 * 4 * count / 1e6
+        loss = _ours(model, batch)()
     else:
         loss = _keras_hub(_keras_hub_model(LARGE_VOCABULARY, 0.0), batch)()
-    print(json.dumps({"megabytes": (_kilobytes("VmHWM") - before) / 1e3, "loss": float(loss)}))
+    print(json.dumps({**found, "megabytes": _megabytes("VmHWM") - before, "loss": float(loss)}))
 
 
-def _kilobytes(field: str) -> int:
+def _megabytes(field: str) -> float:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
+    return next(1024 * int(line.split()[1]) / 1e6 for line in lines if line.startswith(field + ":"))

@@ -16,6 +16,7 @@ from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import Parameter
 
 Local = Callable[[tf.Variable], tf.Variable]
+PART_BYTES = 64 * 2**20
 
 
 class Optimizer(tf.Module):
@@ -122,12 +123,15 @@ class Optimizer(tf.Module):
 def _global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     """The norm of all gradients as one vector, which is the norm of the norms of their rows.
 
-    XLA computes the rows' norms in the pass that squares; a sum over everything would take two.
+    XLA keeps the squares it sums, so a large table is taken in parts: they need the memory of one part.
     """
-    norms = [
-        tf.norm(tf.reshape(tf.cast(gradient, tf.float32), [-1, gradient.shape[-1] or 1]), axis=1)
-        for gradient in gradients
-    ]
+    norms = []
+    for gradient in gradients:
+        columns = gradient.shape[-1] if gradient.shape.rank else 1
+        rows = tf.reshape(tf.cast(gradient, tf.float32), [-1, columns])
+        size = max(1, PART_BYTES // (4 * rows.shape[1]))
+        for start in range(0, rows.shape[0], size):
+            norms.append(tf.norm(rows[start : start + size], axis=1))
     return tf.norm(tf.concat(norms, 0))
 
 
