@@ -22,7 +22,6 @@ import tensorflow as tf
 
 from tf_mlm.bench.contest import OURS, Contender, Outcome, Ratio, compete
 from tf_mlm.config import ModelConfig
-from tf_mlm.convert.conversion import convert
 from tf_mlm.model.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.loop import TrainLoop
@@ -121,9 +120,11 @@ def _keras_hub_model(vocabulary: int, dropout: float) -> Any:
 def _converted(theirs: Any) -> MaskedLM:
     """A KerasHub model as one of ours."""
     with tempfile.TemporaryDirectory() as directory:
-        theirs.save_to_preset(str(Path(directory, "source")))
-        convert(Path(directory, "source"), Path(directory, "converted"))
-        return load(Path(directory, "converted"))
+        source, target = Path(directory, "source"), Path(directory, "converted")
+        theirs.save_to_preset(str(source))
+        command = [sys.executable, "-m", "tf_mlm", "convert", str(source), str(target)]
+        subprocess.run(command, check=True, capture_output=True)
+        return load(target)
 
 
 def _keras_hub(model: Any, batch: Batch) -> Contender:
