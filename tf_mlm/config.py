@@ -27,6 +27,18 @@ def _require(condition: bool, rule: str, **received: Any) -> None:
         raise ConfigError(f"{rule} Received: {values}.")
 
 
+def _require_whole(name: str, value: Any, *, least: int) -> None:
+    _require(
+        isinstance(value, int) and not isinstance(value, bool) and value >= least,
+        f"`{name}` must be a whole number of at least {least}.",
+        **{name: value},
+    )
+
+
+def _require_bool(name: str, value: Any) -> None:
+    _require(isinstance(value, bool), f"`{name}` must be true or false.", **{name: value})
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Sizes and constants of an encoder with its masked-LM head.
@@ -76,12 +88,11 @@ class ModelConfig:
             "intermediate_size",
             "max_position_embeddings",
         ):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-                f"`{name}` must be a whole number of at least 1.",
-                **{name: value},
-            )
+            _require_whole(name, getattr(self, name), least=1)
+        for name in ("type_vocab_size", "pad_token_id"):
+            _require_whole(name, getattr(self, name), least=0)
+        if self.embedding_size is not None:
+            _require_whole("embedding_size", self.embedding_size, least=1)
         _require(
             self.hidden_size % self.num_attention_heads == 0,
             "`num_attention_heads` must divide `hidden_size`; choose a number of heads that does.",
@@ -95,20 +106,16 @@ class ModelConfig:
             self.layer_norm_eps > 0, "`layer_norm_eps` must be positive.", layer_norm_eps=self.layer_norm_eps
         )
         _require(
-            self.type_vocab_size >= 0,
-            "`type_vocab_size` must not be negative.",
-            type_vocab_size=self.type_vocab_size,
+            self.initializer_range > 0,
+            "`initializer_range` must be positive.",
+            initializer_range=self.initializer_range,
         )
+        _require_bool("tie_word_embeddings", self.tie_word_embeddings)
         _require(
-            0 <= self.pad_token_id < self.vocab_size,
+            self.pad_token_id < self.vocab_size,
             "`pad_token_id` must be an id of the vocabulary.",
             pad_token_id=self.pad_token_id,
             vocab_size=self.vocab_size,
-        )
-        _require(
-            self.embedding_size is None or self.embedding_size >= 1,
-            "`embedding_size` must be at least 1 (or None, for the hidden size).",
-            embedding_size=self.embedding_size,
         )
         _require(
             self.model_type in MODEL_TYPES,
@@ -158,6 +165,10 @@ class TokenizerConfig:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        _require_bool("do_lower_case", self.do_lower_case)
+        _require_bool("tokenize_chinese_chars", self.tokenize_chinese_chars)
+        if self.strip_accents is not None:
+            _require_bool("strip_accents", self.strip_accents)
         names = self.special_tokens
         _require(all(names), "Special tokens must not be empty.", special_tokens=names)
         _require(

@@ -106,6 +106,12 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
         ({"num_attention_heads": 3}, r"must divide `hidden_size`.*num_attention_heads=3"),
         ({"hidden_size": "16"}, r"`hidden_size` must be a whole number"),
         ({"layer_norm_eps": "tiny"}, r"wrong type"),
+        ({"layer_norm_eps": float("nan")}, r"`layer_norm_eps` must be positive"),
+        ({"initializer_range": -1}, r"`initializer_range` must be positive"),
+        ({"type_vocab_size": 2.0}, r"`type_vocab_size` must be a whole number of at least 0.*2.0"),
+        ({"pad_token_id": True}, r"`pad_token_id` must be a whole number of at least 0.*True"),
+        ({"pad_token_id": 21}, r"`pad_token_id` must be an id of the vocabulary.*vocab_size=21"),
+        ({"tie_word_embeddings": "no"}, r"`tie_word_embeddings` must be true or false.*'no'"),
     ],
     ids=str,
 )

@@ -11,6 +11,7 @@ import pytest
 import tf_mlm
 from tf_mlm.model.checkpoint import NewHeadWarning
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.tensor_files import CheckpointError
 from tf_mlm.model.tokenizer_files import TokenizerWarning
 
 pytestmark = pytest.mark.peers
@@ -78,6 +79,45 @@ def test_what_keras_heads_add_to_the_config_does_not_disturb_transformers(tmp_pa
     _, info = transformers.BertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
+
+
+@pytest.mark.parametrize(
+    ("make", "received"),
+    [
+        (lambda weights: [1, 2], "the whole of type list"),
+        (lambda weights: {"epoch": 3, "state_dict": weights}, "epoch of type int"),
+    ],
+    ids=["a list", "nested"],
+)
+def test_pytorch_files_that_hold_something_else(make: Any, received: str, tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    model = transformers.BertForMaskedLM(transformers.BertConfig(**SIZES))
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(make(model.state_dict()), path)
+    with pytest.raises(CheckpointError, match=rf"pytorch_model.bin` must hold tensors by name.*{received}"):
+        tf_mlm.load(tmp_path)
+    torch.save(model.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(CheckpointError, match=r"pytorch_model.bin` is not a readable PyTorch checkpoint"):
+        tf_mlm.load(tmp_path)
+
+
+def test_a_type_that_numpy_does_not_know_is_named(tmp_path: Path) -> None:
+    import safetensors.torch
+    import torch
+    import transformers
+
+    transformers.BertForMaskedLM(transformers.BertConfig(**SIZES)).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["cls.predictions.bias"] = weights["cls.predictions.bias"].to(torch.float8_e4m3fn)
+    safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"model.safetensors`.*cls.predictions.bias of F8_E4M3"):
+        tf_mlm.load(tmp_path)
 
 
 TEXT = "Héllo [MASK] naïve CAFÉ, [mask] 寿司 <m>!"

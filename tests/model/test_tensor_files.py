@@ -24,12 +24,19 @@ def test_shards_are_found_by_their_index(tiny_model: MaskedLM, directory: Path) 
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     (directory / "model.safetensors").unlink()
     assert_same(tiny_model, load(directory))
+    twice = {name: tensors[name] for name in (names[0], *names[1::2])}
+    safetensors.numpy.save_file(twice, directory / "model-00002-of-00002.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"one file. Received: bert.*00001-of-00002.* and `.*00002-of-00002"
+    ):
+        load(directory)
     (directory / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"index.json` names a shard that is not there: `model-00002"):
         load(directory)
-    (directory / "model.safetensors.index.json").write_text('{"weight_map": []}')
-    with pytest.raises(CheckpointError, match=r"index.json` must hold a `weight_map`"):
-        load(directory)
+    for text in ('{"weight_map": []}', '{"weight_map": {"a": 3}}'):
+        (directory / "model.safetensors.index.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"index.json` must hold a `weight_map`"):
+            load(directory)
 
 
 def test_a_truncated_file_is_named_with_its_first_lost_tensor(directory: Path) -> None:
@@ -41,6 +48,8 @@ def test_a_truncated_file_is_named_with_its_first_lost_tensor(directory: Path) -
     path.write_bytes(content[:20])
     with pytest.raises(CheckpointError, match=r"model.safetensors` is not a complete safetensors file"):
         load(directory)
-    path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"model.safetensors` is not a complete safetensors file"):
-        load(directory)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for content in (b"", b"\2" + bytes(7) + b"[]", pointer):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"model.safetensors` is not a complete safetensors file"):
+            load(directory)

@@ -9,7 +9,7 @@ import pytest
 from reference.model_directory import edit_json
 
 from tf_mlm.config import ConfigError
-from tf_mlm.model.checkpoint import load
+from tf_mlm.model.checkpoint import load, save
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.tensor_files import CheckpointError
 from tf_mlm.model.tokenizer_files import TokenizerWarning
@@ -75,3 +75,48 @@ def test_another_kind_of_tokenizer_leaves_the_weights(directory: Path) -> None:
     edit_json(directory, "tokenizer_config.json", tokenizer_class="BertJapaneseTokenizer")
     with pytest.warns(TokenizerWarning, match=r"not WordPiece .*BertJapaneseTokenizer.*token ids instead"):
         assert load(directory).preprocessor is None
+
+
+def test_a_generic_tokenizer_is_what_its_file_says(tiny_model: MaskedLM, directory: Path) -> None:
+    vocab = {token: index for index, token in enumerate((directory / "vocab.txt").read_text().split())}
+    serialised = {
+        "normalizer": {"type": "BertNormalizer", "lowercase": False, "strip_accents": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {"type": "WordPiece", "vocab": vocab},
+    }
+    (directory / "tokenizer.json").write_text(json.dumps(serialised))
+    edit_json(
+        directory, "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", do_lower_case=True
+    )
+    loaded = load(directory)
+    config = loaded.preprocessor.vocabulary.config
+    assert (config.do_lower_case, config.strip_accents) == (False, True)
+    save(loaded, directory)  # without tokenizer.json the class must say what it is
+    written = json.loads((directory / "tokenizer_config.json").read_text())
+    assert (written["tokenizer_class"], written["do_lower_case"]) == ("BertTokenizer", False)
+    edit_json(directory, "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    serialised["normalizer"]["type"] = "NFKC"
+    (directory / "tokenizer.json").write_text(json.dumps(serialised))
+    with pytest.warns(TokenizerWarning, match="not WordPiece .*PreTrainedTokenizerFast"):
+        assert load(directory).preprocessor is None
+
+
+def test_tokens_added_later_are_named(directory: Path) -> None:
+    added = {"4": {"content": "[MASK]"}, "20": {"content": "covid"}}
+    edit_json(directory, "tokenizer_config.json", added_tokens_decoder=added)
+    with pytest.warns(TokenizerWarning, match=r"added to it anywhere .* Received: covid\."):
+        load(directory)
+    lines = (directory / "vocab.txt").read_text().splitlines()
+    (directory / "vocab.txt").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(
+        CheckpointError, match=r"20 tokens in .*vocab.txt.* added to the tokenizer later \(covid\)"
+    ):
+        load(directory)
+
+
+def test_settings_of_the_tokenizer_have_their_types(directory: Path) -> None:
+    edit_json(directory, "tokenizer_config.json", do_lower_case=None)
+    assert load(directory).preprocessor.vocabulary.config.do_lower_case
+    edit_json(directory, "tokenizer_config.json", do_lower_case="false")
+    with pytest.raises(ConfigError, match=r"tokenizer_config.json`: `do_lower_case` must be true or false"):
+        load(directory)

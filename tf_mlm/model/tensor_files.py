@@ -90,9 +90,10 @@ class TensorFiles:
             index = self.origin / f"{name}.index.json"
             if index.is_file():
                 weight_map = read_json(index).get("weight_map")
-                if not isinstance(weight_map, dict) or not weight_map:
+                names = weight_map.values() if isinstance(weight_map, dict) else ()
+                if not names or not all(isinstance(name, str) for name in names):
                     raise CheckpointError(f"`{index}` must hold a `weight_map` from tensor to file name.")
-                shards = [self.origin / shard for shard in sorted(set(weight_map.values()))]
+                shards = [self.origin / shard for shard in sorted(set(names))]
                 for shard in shards:
                     if not shard.is_file():
                         raise CheckpointError(
@@ -105,6 +106,11 @@ class TensorFiles:
         )
 
     def _add(self, path: Path, name: str, shape: Any, read: Callable[[], np.ndarray]) -> None:
+        if name in self._files:
+            raise CheckpointError(
+                f"A tensor must be in one file. Received: {name} in `{self._files[name]}` and `{path}`. "
+                "Copy all shards again, from one model."
+            )
         self.shapes[name], self._readers[name], self._files[name] = tuple(shape), read, path
 
     def _open_safetensors(self, path: Path) -> None:
@@ -115,7 +121,7 @@ class TensorFiles:
                 f"`{path}` is not a complete safetensors file ({error}{_first_cut_off(path)}). Copy it again."
             ) from error
         for name in file.keys():  # noqa: SIM118 - not a dict
-            self._add(path, name, file.get_slice(name).get_shape(), partial(file.get_tensor, name))
+            self._add(path, name, file.get_slice(name).get_shape(), partial(_get_tensor, file, path, name))
 
     def _open_pytorch(self, path: Path) -> None:
         try:
@@ -129,13 +135,30 @@ class TensorFiles:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises its own, zip's and pickle's errors for a damaged file
             raise CheckpointError(f"`{path}` is not a readable PyTorch checkpoint ({error}).") from error
+        if not isinstance(tensors, Mapping):
+            tensors = {"": tensors}
         for name, tensor in tensors.items():
+            if not isinstance(tensor, torch.Tensor):
+                raise CheckpointError(
+                    f"`{path}` must hold tensors by name. Received: {name or 'the whole'} of type "
+                    f"{type(tensor).__name__}. Save `model.state_dict()` itself."
+                )
 
             def read(tensor: Any = tensor) -> np.ndarray:
                 narrow = tensor.dtype == torch.bfloat16  # NumPy has no such type
                 return (tensor.float() if narrow else tensor).numpy()
 
             self._add(path, name, tensor.shape, read)
+
+
+def _get_tensor(file: Any, path: Path, name: str) -> np.ndarray:
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"`{path}`: weights must be of a type that NumPy knows. Received: {name} of "
+            f"{file.get_slice(name).get_dtype()}. Save the model in float32 or bfloat16."
+        ) from error
 
 
 def _first_cut_off(path: Path) -> str:
@@ -146,6 +169,8 @@ def _first_cut_off(path: Path) -> str:
     try:
         header = json.loads(data[8:start])
     except ValueError:
+        return ""
+    if not isinstance(header, dict):
         return ""
     header.pop("__metadata__", None)
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
