@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from parity import fill_mask, hugging_face, keras_hub_model, keras_layers, mask_generator, tokenizer
+from parity import (
+    fill_mask,
+    hugging_face,
+    keras_hub_model,
+    keras_layers,
+    mask_generator,
+    spellings,
+    tokenizer,
+)
 
 CLAIMS = [
     claim
-    for module in (keras_layers, mask_generator, tokenizer, hugging_face, keras_hub_model, fill_mask)
+    for module in (
+        keras_layers,
+        mask_generator,
+        tokenizer,
+        hugging_face,
+        spellings,
+        keras_hub_model,
+        fill_mask,
+    )
     for claim in module.CLAIMS
 ]

@@ -28,7 +28,7 @@ _BERT_SIZES = {
     "num_attention_heads": 4,
     "intermediate_size": 48,
 }
-_SIZES = {
+SIZES = {
     "bert": _BERT_SIZES,
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
     "electra": {**_BERT_SIZES, "embedding_size": 12},
@@ -51,7 +51,7 @@ class HuggingFaceCase:
         config = transformers.AutoConfig.for_model(
             self.family,
             **{
-                **_SIZES[self.family],
+                **SIZES[self.family],
                 "vocab_size": VOCAB,
                 "max_position_embeddings": 40,
                 **dict(self.settings),
@@ -79,7 +79,7 @@ class HuggingFaceCase:
 
 
 def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
-    for family in _SIZES:
+    for family in SIZES:
         yield HuggingFaceCase(family)
         for layout in ("sharded", "pytorch"):
             yield HuggingFaceCase(family, layout=layout)

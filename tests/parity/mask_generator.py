@@ -34,26 +34,59 @@ def _inputs() -> dict[str, Any]:
     return {
         "dense": tf.constant(rows),
         "ragged": tf.ragged.constant([row[: 5 - index] for index, row in enumerate(rows)]),
+        "ragged, an empty row": tf.ragged.constant([[7, 8], [], [9]]),
+        "int64": tf.constant(rows, tf.int64),
         "one row": tf.constant(rows[0]),
+        "nothing to select": tf.constant([[2, 3, 0], [0, 0, 0]]),
+        "no columns": tf.zeros([2, 0], tf.int32),
     }
+
+
+# Whether each is chosen for sure: with one token in the vocabulary even a random one is known.
+_CERTAIN: dict[str, dict[str, Any]] = {
+    "none": {"mask_selection_rate": 0.0, "random_token_rate": 0.0},
+    "all, masked": {"mask_selection_rate": 1.0, "mask_token_rate": 1.0, "random_token_rate": 0.0},
+    "all, kept": {"mask_selection_rate": 1.0, "mask_token_rate": 0.0, "random_token_rate": 0.0},
+    "all, random": {
+        "mask_selection_rate": 1.0,
+        "mask_token_rate": 0.0,
+        "random_token_rate": 1.0,
+        "vocabulary_size": 1,
+        "mask_token_id": 0,
+    },
+    "all, nothing unselectable": {
+        "mask_selection_rate": 1.0,
+        "mask_token_rate": 1.0,
+        "random_token_rate": 0.0,
+        "unselectable_token_ids": [],
+    },
+}
 
 
 @claim("MaskedLMMaskGenerator = KerasHub's where nothing is random: outputs that differ", 0)
 def certain(quick: bool) -> Measurements:
-    for rate, mask_rate, length, (kind, inputs) in itertools.product(
-        (0.0, 1.0), (0.0, 1.0), (None, 5, 9), _inputs().items()
+    for (setting, options), length, (kind, inputs) in itertools.product(
+        _CERTAIN.items(), (None, 5, 9), _inputs().items()
     ):
-        if quick and (rate == 0 or length == 9):
+        if quick and (setting not in ("all, masked", "all, random") or length == 9 or kind == "int64"):
             continue
-        ours, theirs = _both(
-            mask_selection_rate=rate,
-            mask_selection_length=length,
-            mask_token_rate=mask_rate,
-            random_token_rate=0.0,
-        )
+        ours, theirs = _both(mask_selection_length=length, **options)
         a, b = ours(inputs), theirs(inputs)
-        different = [key for key in b if _values(a[key]) != _values(b[key])]
-        yield f"rate={rate} mask={mask_rate} length={length} {kind}", len(different) + (a.keys() != b.keys())
+        different = [key for key in b if _values(a[key]) != _values(b[key]) or a[key].dtype != b[key].dtype]
+        yield f"{setting}, length={length}, {kind}", len(different) + (a.keys() != b.keys())
+
+
+@claim("MaskedLMMaskGenerator = KerasHub's: how many tokens are selected of each row, rows that differ", 0)
+def counts(quick: bool) -> Measurements:
+    rows = tf.ragged.constant([[7] * size for size in range(130)])
+    for rate, length in itertools.product((0.01, 0.1, 0.15, 0.2, 1 / 3, 0.5, 0.7, 0.999), (None, 1, 20)):
+        if quick and length == 1:
+            continue
+        ours, theirs = (
+            tf.reduce_sum(generator(rows)["mask_weights"], 1).numpy()
+            for generator in _both(mask_selection_rate=rate, mask_selection_length=length)
+        )
+        yield f"rate={rate} length={length}", int((ours != theirs).sum())
 
 
 def _values(tensor: Any) -> Any:
@@ -62,7 +95,7 @@ def _values(tensor: Any) -> Any:
 
 @claim("80/10/10 and even spread over a million tokens, here and in KerasHub: standard errors off", 5)
 def shares(quick: bool) -> Measurements:
-    """A binomial test of each share, and a chi-square test of how often each position is selected."""
+    """A binomial test of each share, chi-square tests of how often each position and random id is chosen."""
     length = 128
     rows = 1_000_000 // length
     rng = np.random.default_rng(0)
@@ -84,6 +117,8 @@ def shares(quick: bool) -> Measurements:
         found = {"mask": (seen == MASK).mean(), "kept": (seen == originals).mean()}
         for share, p in expected.items():
             yield f"{name} {share}", abs(found[share] - p) / np.sqrt(p * (1 - p) / len(seen))
+        drawn = np.bincount(seen[(seen != MASK) & (seen != originals)], minlength=VOCAB)
+        yield f"{name} random ids", _uneven(np.delete(drawn, MASK))
         often = np.bincount(positions, minlength=length)
         mean = len(positions) / length
         # Selection without replacement: the variance of a position's count is that of `rows` draws.
@@ -91,4 +126,10 @@ def shares(quick: bool) -> Measurements:
         yield f"{name} positions", abs(chi_square - (length - 1)) / np.sqrt(2 * (length - 1))
 
 
-CLAIMS = [certain, shares]
+def _uneven(counts: np.ndarray) -> float:
+    """Standard errors by which the chi-square statistic of equally likely counts is off."""
+    freedom = len(counts) - 1
+    return abs(((counts - counts.mean()) ** 2).sum() / counts.mean() - freedom) / np.sqrt(2 * freedom)
+
+
+CLAIMS = [certain, counts, shares]
