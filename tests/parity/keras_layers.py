@@ -20,35 +20,50 @@ from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 # `glu` halves its axis and `threshold` needs arguments: neither works in KerasHub's head.
 ACTIVATIONS = [
     name
-    for name in sorted(dir(keras.activations))
+    for name in (*sorted(dir(keras.activations)), "swish", "hard_swish")  # two names that only `get` knows
     if not name.startswith("_") and name not in ("deserialize", "get", "glu", "serialize", "threshold")
 ]
+MASKS = (1, 2, 5, 16, 33, 64)
 VOCAB = 37
 MODES = ("eager", "graph", "xla")
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadCase:
-    """A head and its inputs. `embedding` 0 means an untied head."""
+    """A head and its inputs.
 
-    embedding: int = 16
-    hidden: int = 16
+    `table` is what projects to the vocabulary: the embedding's "tied" table, the "reverse" one of an
+    embedding that has two, or the "own" kernel of a head without an embedding.
+    """
+
+    table: str = "tied"
+    sizes: tuple[int, int] = (16, 16)
     intermediate: str = "relu"
     activation: str | None = None
     soft_cap: float | None = None
+    epsilon: float = 1e-5
     masks: int = 5
     mode: str = "eager"
     dtype: str = "float32"
 
+    @property
+    def hidden(self) -> int:
+        """Width of the hidden states; the other one of `sizes` is that of the embedding."""
+        return self.sizes[1]
+
     def keras_layer(self) -> keras_hub.layers.MaskedLMHead:
         embedding = None
-        if self.embedding:
+        if self.table != "own":
             embedding = keras_hub.layers.ReversibleEmbedding(
-                VOCAB, self.embedding, logit_soft_cap=self.soft_cap, dtype=self.dtype
+                VOCAB,
+                self.sizes[0],
+                tie_weights=self.table == "tied",
+                logit_soft_cap=self.soft_cap,
+                dtype=self.dtype,
             )
             embedding.build()
         layer = keras_hub.layers.MaskedLMHead(
-            VOCAB, embedding, self.intermediate, self.activation, dtype=self.dtype
+            VOCAB, embedding, self.intermediate, self.activation, self.epsilon, dtype=self.dtype
         )
         layer.build((None, None, self.hidden), (None, None))
         rng = np.random.default_rng(0)
@@ -64,23 +79,31 @@ class HeadCase:
 
 
 def _grid(quick: bool) -> Iterator[HeadCase]:
-    """All combinations; of them a fixed sample that has every value of every setting, when quick."""
-    sizes = [(16, 16), (8, 24), (0, 16)]
-    settings = itertools.product(sizes, ACTIVATIONS, (None, "softmax"), (None, 5.0), (1, 5, 64), MODES)
+    """Every value of every setting at least once when quick, else every pair of values, and 200 more."""
+    settings = {
+        "table": ("tied", "reverse", "own"),
+        "sizes": ((16, 16), (8, 24), (24, 8)),
+        "intermediate": ACTIVATIONS,
+        "activation": (None, "softmax"),
+        "soft_cap": (None, 5.0),
+        "epsilon": (1e-5, 1e-2),
+        "masks": MASKS,
+        "mode": MODES,
+    }
     cases = [
-        HeadCase(embedding, hidden, intermediate, activation, soft_cap, masks, mode)
-        for (embedding, hidden), intermediate, activation, soft_cap, masks, mode in settings
-        if embedding or not soft_cap
+        HeadCase(**dict(zip(settings, values, strict=True)))
+        for values in itertools.product(*settings.values())
     ]
+    cases = [case for case in cases if case.table != "own" or not case.soft_cap]
     random.Random(0).shuffle(cases)
-    if not quick:
-        yield from cases[: len(cases) // 8]
-        return
-    unseen = {(field, value) for case in cases for field, value in dataclasses.asdict(case).items()}
-    for case in cases:
-        values = set(dataclasses.asdict(case).items())
-        if values & unseen:
-            unseen -= values
+
+    def covered(case: HeadCase) -> set[Any]:
+        return set(itertools.combinations(dataclasses.asdict(case).items(), 1 if quick else 2))
+
+    unseen = set().union(*map(covered, cases))
+    for index, case in enumerate(cases):
+        if (not quick and index < 200) or covered(case) & unseen:
+            unseen -= covered(case)
             yield case
 
 
@@ -105,16 +128,15 @@ def head_gradients(quick: bool) -> Measurements:
         layer = case.keras_layer()
         head = MaskedLMHead.from_keras(layer)
         states, positions = case.inputs()
-        pairs = head._pairs(layer)
-        if layer.token_embedding is not None:
-            pairs.append((head.token_embedding.embeddings, layer.token_embedding.embeddings))
+        pairs = [*head._pairs(layer), *_tables(head.token_embedding, layer.token_embedding)]
         cotangent = np.random.default_rng(2).normal(size=(*positions.shape, VOCAB)).astype(np.float32)
 
         def gradients(call: Any, weights: list[Any], states: tf.Tensor) -> list[tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(states)
                 loss = tf.reduce_sum(call(states, positions) * cotangent)  # noqa: B023 - used in this turn
-            found = tape.gradient(loss, [*weights, states])
+            nothing = tf.UnconnectedGradients.ZERO  # of an embedding table whose reverse one projects
+            found = tape.gradient(loss, [*weights, states], unconnected_gradients=nothing)
             return [tf.convert_to_tensor(gradient) for gradient in found]
 
         ours = _run(case.mode, lambda x: gradients(head, [pair[0] for pair in pairs], x), states)  # noqa: B023
@@ -124,12 +146,16 @@ def head_gradients(quick: bool) -> Measurements:
 
 @claim("MaskedLMHead = KerasHub's: outputs, bfloat16 and mixed_bfloat16 (share of the largest)", 0.03)
 def head_half_precision(quick: bool) -> Measurements:
-    for dtype, (embedding, hidden), mode, activation in itertools.product(
-        ("bfloat16", "mixed_bfloat16"), [(16, 16), (8, 24), (0, 16)], MODES, ("relu", "gelu", "tanh")
+    for dtype, table, sizes, mode, activation in itertools.product(
+        ("bfloat16", "mixed_bfloat16"),
+        ("tied", "reverse", "own"),
+        [(16, 16), (8, 24)],
+        MODES,
+        ("relu", "gelu", "tanh"),
     ):
-        if quick and activation != "gelu":
+        if quick and (activation != "gelu" or sizes == (8, 24)):
             continue
-        case = HeadCase(embedding, hidden, activation, mode=mode, dtype=dtype)
+        case = HeadCase(table, sizes, activation, mode=mode, dtype=dtype)
         layer = case.keras_layer()
         ours = _run(mode, MaskedLMHead.from_keras(layer), *case.inputs())
         theirs = tf.cast(layer(*case.inputs()), tf.float32)
@@ -138,30 +164,39 @@ def head_half_precision(quick: bool) -> Measurements:
 
 @claim("Head weights and configs, to Keras and back: outputs", 1e-6)
 def head_round_trips(quick: bool) -> Measurements:
-    for case in list(_grid(True))[:: 3 if quick else 1]:
+    dtypes = ("float32",) if quick else ("float32", "bfloat16", "mixed_bfloat16")
+    for case, dtype in itertools.product(list(_grid(True))[:: 3 if quick else 1], dtypes):
+        case = dataclasses.replace(case, dtype=dtype)
         layer = case.keras_layer()
-        expected = layer(*case.inputs())
         head = MaskedLMHead.from_keras(layer)
-        yield f"weights {case}", difference(head.to_keras()(*case.inputs()), expected)
+        theirs, ours = layer(*case.inputs()), head(*case.inputs())
+        yield f"weights {case}", difference(head.to_keras()(*case.inputs()), theirs)
 
         there = keras_hub.layers.MaskedLMHead.from_config(head.get_config())
         back = MaskedLMHead.from_config(layer.get_config())
         for other, is_ours in ((there, False), (back, True)):
             inputs = [tf.constant(x) for x in case.inputs()]
             other(*inputs)  # makes the variables
-            pairs = head._pairs(there) if not is_ours else list(zip(_ours(head), _ours(back), strict=True))
-            for ours, copy in pairs:
-                copy.assign(ours)
-            if case.embedding:
-                other.token_embedding.embeddings.assign(head.token_embedding.embeddings)
-            yield f"config {'from' if is_ours else 'to'} Keras {case}", difference(other(*inputs), expected)
+            if is_ours:
+                pairs = list(zip(head.variables, back.variables, strict=True))
+            else:
+                pairs = [*head._pairs(there), *_tables(head.token_embedding, there.token_embedding)]
+            for variable, copy in pairs:
+                copy.assign(variable)
+            yield (
+                f"config {'from' if is_ours else 'to'} Keras {case}",
+                difference(other(*inputs), ours if is_ours else theirs),
+            )
 
 
-def _ours(head: MaskedLMHead) -> list[tf.Variable]:
-    return [
-        variable for variable in head.variables if head.token_embedding is None
-        or variable is not head.token_embedding.embeddings
-    ]  # fmt: skip
+def _tables(ours: ReversibleEmbedding | None, theirs: Any) -> list[tuple[tf.Variable, Any]]:
+    """The tables of two embeddings, side by side."""
+    if ours is None:
+        return []
+    pairs = [(ours.embeddings, theirs.embeddings)]
+    if not ours.tie_weights:
+        pairs.append((ours.reverse_embeddings, theirs.reverse_embeddings))
+    return pairs
 
 
 @claim("ReversibleEmbedding = Keras's: both directions and gradients, float32", 1e-5)
