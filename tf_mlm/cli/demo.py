@@ -34,7 +34,7 @@ SENTENCES = 200
 
 @click.command("demo", cls=TensorFlowVerb)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
-@click.option("--minutes", type=float, default=3.7, show_default=True, help="How long to train.")
+@click.option("--minutes", type=float, default=3.4, show_default=True, help="How long to train.")
 @click.option("--keep-serving", is_flag=True, help="Leave the server running at the end.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results there.")
 def command(output: Path, minutes: float, keep_serving: bool, json_file: Path | None) -> None:
