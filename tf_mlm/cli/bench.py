@@ -78,12 +78,12 @@ def command(work: str, peers: bool, cores: int, json_file: Path | None, picture:
 
 
 def _print(outcomes: Sequence[Outcome]) -> None:
-    numbers = ("median", "µs each", "per second", "ratio", "of floor")
-    absent = () if any(outcome.items for outcome in outcomes) else ("µs each", "per second")
-    columns = [name for name in numbers if name not in absent]
-    rows = table(None, "work", "contender", *columns, "range", right=numbers)
+    out = console()
     for outcome in outcomes:
-        for index, (name, milliseconds) in enumerate(outcome.milliseconds.items()):
+        numbers = ["median", "µs each", "per second", "ratio", "of floor"]
+        columns = [name for name in numbers if outcome.items or name not in ("µs each", "per second")]
+        rows = table(outcome.work, "contender", *columns, "range", right=tuple(numbers))
+        for name, milliseconds in outcome.milliseconds.items():
             ratio = outcome.ratios.get(name)
             cells = {
                 "median": f"{milliseconds:,.2f} {outcome.unit}",
@@ -93,9 +93,8 @@ def _print(outcomes: Sequence[Outcome]) -> None:
                 "of floor": f"{outcome.floor / milliseconds:.2f}" if outcome.floor else "",
             }
             spread = f"{ratio.low:.2f} to {ratio.high:.2f}" if ratio else ""
-            rows.add_row("" if index else outcome.work, name, *(cells[name] for name in columns), spread)
-    out = console()
-    out.print(rows)
+            rows.add_row(name, *(cells[column] for column in columns), spread)
+        out.print(rows)
     for peer, mean in geometric_means(outcomes).items():
         out.print(f"{peer}: ratio [bold]{mean:.2f}[/], geometric mean of {len(outcomes)} rows")
 
