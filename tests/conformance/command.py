@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 OURS = f"{shlex.quote(sys.executable)} -m tf_mlm.serving.model_server"
+LEFT_OUT = (
+    "Left out: TensorFlow Lite models, which need an interpreter beside TensorFlow; the profiler, a tool "
+    "with its own protocol; GPUs, Google ALTS and memory hints, which no answer depends on (flags for "
+    "them are taken and have no effect: see --help of the server)."
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -207,6 +212,7 @@ def report(outcomes: list[Outcome]) -> None:
     seconds = sum(outcome.seconds for outcome in outcomes)
     table.add_row("all", str(len(outcomes) - failed), str(failed or ""), f"{seconds:.1f}", style="bold")
     console.print(table)
+    console.print(LEFT_OUT, highlight=False)
     for outcome in outcomes:
         if outcome.failure is not None:
             console.print(f"[red]✗[/red] {escape(outcome.case.section)} | {escape(outcome.case.title)}")
