@@ -153,9 +153,7 @@ class MaskedLMHead(tf.Module):
         mask_positions = tf.convert_to_tensor(mask_positions, dtype_hint=tf.int32)  # [[]] would be float
         self._check(inputs, mask_positions)
         if mask_positions.dtype not in (tf.int32, tf.int64):
-            mask_positions = tf.cast(
-                mask_positions, tf.int64
-            )  # narrow and unsigned ones cannot be gathered by
+            mask_positions = tf.cast(mask_positions, tf.int64)  # `gather` takes no others
         return self.project(self.transform(gather_positions(inputs, mask_positions)))
 
     def transform(self, rows: tf.Tensor) -> tf.Tensor:

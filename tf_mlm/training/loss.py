@@ -137,8 +137,7 @@ def _cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def
 
 
 class _Slices:
-    """Equal slices of the vocabulary; when they do not divide it, the last one reaches back over its "
-    "neighbour."""
+    """Equal slices of the vocabulary; when they do not divide it, the last one overlaps its neighbour."""
 
     def __init__(self, vocab: int, rows: int, slice_bytes: int) -> None:
         least = min(vocab, max(1, -(-4 * rows * vocab // slice_bytes)))
@@ -173,8 +172,7 @@ class _Slices:
 
 
 def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """The function (states, table, bias, targets) → (losses [rows], best ids [rows]) with its own "
-    "gradient."""
+    """(states, table, bias, targets) → (losses [rows], best ids [rows]), with a gradient of its own."""
 
     @tf.custom_gradient
     def cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def]

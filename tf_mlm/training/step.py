@@ -168,8 +168,7 @@ class TrainStep(tf.Module):
 
 
 def check_trainable_head(model: MaskedLM) -> None:
-    """A `ConfigError` if the loss, which starts from the head's table and bias, would miss a part of the "
-    "head."""
+    """A `ConfigError` if the loss, made from the head's table and bias, would miss a part of the head."""
     head = model.head
     if head.get_config()["activation"] not in (None, "linear"):
         raise ConfigError(
