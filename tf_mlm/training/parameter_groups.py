@@ -74,8 +74,7 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
 
 
 def _heights(model: MaskedLM, *, needed: bool) -> dict[int, Sequence[tf.Variable]]:
-    """Encoder variables by how far below the head they stand: 1 is the last layer, the largest the "
-    "embeddings."""
+    """Encoder variables by how far below the head they stand: from 1, the last layer, to the embeddings."""
     encoder = model.encoder
     if not isinstance(encoder, tf.Module):
         raise ConfigError(
