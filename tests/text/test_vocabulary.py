@@ -122,5 +122,11 @@ def test_training_needs_text_and_room(texts: list[str], size: int, message: str)
         train_vocabulary(texts, size)
 
 
+def test_half_an_emoji_is_no_obstacle() -> None:
+    assert (
+        train_vocabulary(["the \ud83d cat"] * 3, 60).tokens == train_vocabulary(["the  cat"] * 3, 60).tokens
+    )
+
+
 def test_a_small_size_is_kept(documentation: list[str]) -> None:
     assert train_vocabulary(documentation, 40).size <= 40

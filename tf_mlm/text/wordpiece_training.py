@@ -84,7 +84,8 @@ def _normalized_chunks(texts: Iterable[str], config: TokenizerConfig) -> Iterato
     waiting: list[str] = []
     length = 0
     for text in texts:
-        waiting.append(text)
+        # A lone surrogate (JSON may hold half an emoji) counts as U+FFFD, as in the tokenizer.
+        waiting.append(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
         length += len(text)
         if length >= _CHUNK:
             yield normalizer.normalize_str("\n".join(waiting))
