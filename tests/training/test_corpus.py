@@ -76,16 +76,37 @@ def test_the_split_depends_on_content_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"", r"which is empty"),
+        ("a.txt", b"", r"which is empty\. Leave it out"),
         ("a.txt", b"text\nPK\x03\x04\x00\x00", r"is binary: line 2 holds a zero byte"),
         ("a.txt", b"fine\ncaf\xe9\n", r"line 2, byte 0xe9"),
         ("a.txt", b"x" * (corpus.LONGEST_RUN + corpus.MOST_CHARACTERS), r"line 1 runs on"),
         ("a.gz", gzip.compress(b"text" * 1000)[:40], r"damaged gzip"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2 is not valid JSON"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2 \(column 10: Expecting value\)\. Mend"),
+        ("a.jsonl", b'{"text": "a b"}\n' + b"[" * 100_000, r"line 2 \(maximum recursion.*\. Mend"),
+        ("a.jsonl", b'{"text": "a b", "n": ' + b"9" * 5000 + b"}", r"line 1 \(Exceeds the limit.*\. Mend"),
+        (
+            "a.jsonl",
+            b'{"text": "' + b"a b " * (corpus.LONGEST_RUN // 3) + b'"}',
+            r"A JSON line may have.*line 1",
+        ),
+        ("a.jsonl", b'{"text": null}\n', r'line 1, NoneType in "text"'),
         ("a.jsonl", b'{"body": "a"}\n', r"line 1, the fields \['body'\]\. Name the field"),
         ("a.jsonl", b"[1]\n", r"line 1, list"),
     ],
-    ids=["empty", "binary", "not UTF-8", "one run", "torn gzip", "torn json", "other field", "no object"],
+    ids=[
+        "empty",
+        "binary",
+        "not UTF-8",
+        "one run",
+        "torn gzip",
+        "torn json",
+        "deep json",
+        "long number",
+        "long json",
+        "no string",
+        "other field",
+        "no object",
+    ],
 )
 def test_what_is_not_text_is_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     path = _write(tmp_path / name, data)

@@ -51,7 +51,10 @@ def find_files(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
                     )
                 continue
             if path.stat().st_size == 0:
-                raise ConfigError(f"A training file must hold text. Received: `{path}`, which is empty.")
+                raise ConfigError(
+                    f"A training file must hold text. Received: `{path}`, which is empty. Leave it out, or "
+                    "write it again."
+                )
             if not os.access(path, os.R_OK):
                 raise ConfigError(
                     f"A training file must be readable. Received: `{path}`. Check its permissions."
@@ -141,6 +144,11 @@ def _lines(path: Path) -> Iterator[str]:
                     if cut > 0:
                         yield _decode(rest[:cut], path, line)
                         rest = rest[cut:]
+                if len(rest) > LONGEST_RUN and kind_of(path) == "json":
+                    raise ConfigError(
+                        f"A JSON line may have {LONGEST_RUN} bytes. Received: `{path}`, line {line}, which "
+                        "has more. Cut its document into several, or remove it."
+                    )
                 if len(rest) > LONGEST_RUN:
                     raise ConfigError(
                         f"Text must have white space or line ends. Received: `{path}`, line {line} runs "
@@ -170,12 +178,19 @@ def _json_text(path: Path, line: int, text: str, field: str) -> Iterator[str]:
         return
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a nesting or a number beyond Python is no JSONDecodeError
+        reason = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else error
         raise ConfigError(
-            f"`{path}`, line {line} is not valid JSON (column {error.colno}): {error.msg}."
+            f"Each line of a JSON-lines file must be valid JSON. Received: `{path}`, line {line} ({reason}). "
+            "Mend or remove the line."
         ) from None
+    if not isinstance(value, dict):
+        received = type(value).__name__
+    elif field not in value:
+        received = f"the fields {sorted(value)}"
+    else:
+        received = f'{type(value[field]).__name__} in "{field}"'
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
-        received = f"the fields {sorted(value)}" if isinstance(value, dict) else type(value).__name__
         raise ConfigError(
             f'Each JSON line must be an object with a string in "{field}". Received: `{path}`, line {line}, '
             f"{received}. Name the field that holds the text with `text_field`."
