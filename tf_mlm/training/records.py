@@ -14,10 +14,12 @@ import tensorflow as tf
 from tf_mlm.config import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.corpus import find_files, kind_of, read_documents
+from tf_mlm.training.corpus import find_files, kind_of, read_documents, split_key
 
-LINES_PER_CALL = 2048
-IDS, VOCABULARY = "token_ids", "vocabulary"
+LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
+"""Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
+memory of its text."""
+IDS, VOCABULARY, SPLIT = "token_ids", "vocabulary", "split"
 
 
 def vocabulary_digest(vocabulary: Vocabulary) -> str:
@@ -34,13 +36,15 @@ def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor)
     def groups() -> Iterator[tuple[list[bytes], list[int]]]:
         lines: list[bytes] = []
         counts: list[int] = []
+        size = 0
         for document in documents:
             parts = [part.encode("utf-8", "surrogatepass") for part in document.split("\n")]
             lines += parts
             counts.append(len(parts))
-            if len(lines) >= LINES_PER_CALL:
+            size += sum(map(len, parts))
+            if len(lines) >= LINES_PER_CALL or size >= BYTES_PER_CALL:
                 yield lines, counts
-                lines, counts = [], []
+                lines, counts, size = [], [], 0
         if counts:
             yield lines, counts
 
