@@ -103,7 +103,13 @@ def read_documents(files: Sequence[Path], *, text_field: str = "text") -> Iterat
                 yield document
 
 
-def is_held_out(content: str | bytes, share: float) -> bool:
+def split_key(content: str | bytes) -> bytes:
+    """What decides on which side of the split a document lies: 8 bytes, a pure function of its content."""
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return hashlib.blake2b(data, digest_size=8, person=b"tf_mlm split").digest()
+
+
+def is_held_out(content: str, share: float) -> bool:
     """Whether a document belongs to the held-out share; a pure function of its content.
 
     Example:
@@ -111,9 +117,12 @@ def is_held_out(content: str | bytes, share: float) -> bool:
         >>> 150 < sum(is_held_out(f"document {i}", 0.1) for i in range(2000)) < 250
         True
     """
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    digest = hashlib.blake2b(data, digest_size=8, person=b"tf_mlm split").digest()
-    return int.from_bytes(digest, "big") < share * 2**64
+    return in_share(split_key(content), share)
+
+
+def in_share(key: bytes, share: float) -> bool:
+    """Whether the document with this `split_key` belongs to the held-out share."""
+    return int.from_bytes(key, "big") < share * 2**64
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -95,17 +95,19 @@ def write_token_records(
     target = Path(output)
     if target.exists():
         raise ConfigError(f"`{target}` must not exist yet. Remove it, or choose another name.")
-    documents = read_documents(find_files(files), text_field=text_field)
+    paths = find_files(files)
     digest = vocabulary_digest(preprocessor.vocabulary).encode()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     options = tf.io.TFRecordOptions(compression_type="GZIP" if target.suffix == ".gz" else "")
     written = tokens = 0
     try:
         with tf.io.TFRecordWriter(str(temporary), options) as writer:
-            for ids in tokenize_documents(documents, preprocessor):
+            for split, ids in document_ids(paths, preprocessor, text_field=text_field):
                 feature = {
                     IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
                     VOCABULARY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[digest])),
+                    # The ids no longer tell the text, by which a run on it would divide the documents.
+                    SPLIT: tf.train.Feature(bytes_list=tf.train.BytesList(value=[split])),
                 }
                 writer.write(
                     tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
@@ -118,8 +120,8 @@ def write_token_records(
     return written, tokens
 
 
-def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
-    """The documents of a TFRecord file, int32 [tokens] each.
+def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[tuple[bytes, np.ndarray]]:
+    """The `split_key` and the token ids, int32 [tokens], of each document of a TFRecord file.
 
     Raises:
         ConfigError: if the file is damaged, holds other records, or was made with another vocabulary.
@@ -148,29 +150,30 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[np.ndarra
                     f"Token ids must lie in [0, {vocabulary.size}). Received: `{path}` with {ids.min()} "
                     f"to {ids.max()}."
                 )
-            yield ids.astype(np.int32)
+            split = list(features[SPLIT].bytes_list.value)
+            ids = ids.astype(np.int32)
+            yield split[0] if split else split_key(ids.tobytes()), ids
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
-        raise ConfigError(
-            f"`{path}` is not a whole TFRecord file: {error.message}. Write it again."
-        ) from None
+        # TensorFlow says where in its graph it read, before and behind what was wrong.
+        reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
+        raise ConfigError(f"`{path}` is not a whole TFRecord file: {reason}. Write it again.") from None
 
 
 def document_ids(
     files: Sequence[Path], preprocessor: TextPreprocessor, *, text_field: str
 ) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Content (for the split) and token ids of every document, whatever kind of file it comes from."""
+    """`split_key` and token ids of every document, whatever kind of file it comes from."""
     text_files = [path for path in files if kind_of(path) != "tfrecord"]
-    contents: collections.deque[bytes] = collections.deque()
+    splits: collections.deque[bytes] = collections.deque()
 
     def remembered() -> Iterator[str]:
         for document in read_documents(text_files, text_field=text_field):
-            contents.append(document.encode("utf-8", "surrogatepass"))
+            splits.append(split_key(document))
             yield document
 
-    # The tokenizer runs ahead of its consumer by a few batches, so contents queue up in between.
+    # The tokenizer runs ahead of its consumer by a few batches, so keys queue up in between.
     for ids in tokenize_documents(remembered(), preprocessor):
-        yield contents.popleft(), ids
+        yield splits.popleft(), ids
     for path in files:
         if kind_of(path) == "tfrecord":
-            for ids in read_token_records(path, preprocessor.vocabulary):
-                yield ids.tobytes(), ids
+            yield from read_token_records(path, preprocessor.vocabulary)

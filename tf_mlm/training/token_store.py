@@ -23,7 +23,7 @@ from tf_mlm.config import ConfigError
 from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.corpus import is_held_out
+from tf_mlm.training.corpus import in_share
 from tf_mlm.training.records import document_ids, vocabulary_digest
 
 INDEX = "index.json"
@@ -161,9 +161,9 @@ def _build(
     temporary.mkdir(parents=True)
     packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
     try:
-        for content, ids in document_ids(files, preprocessor, text_field=text_field):
+        for split, ids in document_ids(files, preprocessor, text_field=text_field):
             if len(ids):
-                packers["held_out" if is_held_out(content, held_out) else "train"].add(ids)
+                packers["held_out" if in_share(split, held_out) else "train"].add(ids)
             progress(1)
         for packer in packers.values():
             packer.close()
