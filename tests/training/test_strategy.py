@@ -122,16 +122,36 @@ def test_two_workers_match_one_process(
     assert _largest_difference(one_process, tmp_path) < 1e-5
 
 
+# Evaluations are no matter for a resume, but a worker that makes fewer of them waits for ever.
+@pytest.mark.parametrize(("name", "value"), [("learning_rate", 1e-4), ("evaluate_every", 3)])
 def test_workers_that_disagree_stop_before_the_first_step(
-    corpus: Path, config: TrainConfig, tmp_path: Path, start_training: Callable[..., subprocess.Popen[str]]
+    corpus: Path,
+    config: TrainConfig,
+    tmp_path: Path,
+    start_training: Callable[..., subprocess.Popen[str]],
+    name: str,
+    value: float,
 ) -> None:
     config = dataclasses.replace(config, strategy="multiworker")
-    other = dataclasses.replace(config, learning_rate=1e-4)
+    other = dataclasses.replace(config, **{name: value})  # type: ignore[arg-type]
     arguments = [_arguments(corpus, tmp_path, one) for one in (config, other)]
     for code, _, err in _run_workers(start_training, arguments):
         assert code != 0
-        assert "They differ in learning_rate" in err, err
+        assert f"They differ in {name}" in err, err
     assert not (tmp_path / "training" / "checkpoints").exists()
+
+
+def test_workers_that_do_not_share_the_checkpoints_stop(
+    corpus: Path, config: TrainConfig, tmp_path: Path, start_training: Callable[..., subprocess.Popen[str]]
+) -> None:
+    config = dataclasses.replace(config, steps=1, strategy="multiworker")
+    arguments = [_arguments(corpus, tmp_path / name, config) for name in ("first", "second")]
+    for code, _, err in _run_workers(start_training, arguments):
+        assert code == 0, err
+    for code, _, err in _run_workers(start_training, arguments):
+        assert code != 0
+        assert "They differ in first_step" in err, err
+        assert "Put the output directory where all workers see it" in err
 
 
 def test_cpu_is_one_device() -> None:

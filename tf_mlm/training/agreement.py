@@ -19,6 +19,8 @@ from tf_mlm.training.token_store import TokenStore
 
 # What the model says itself, or what only decides how the text was read.
 _COVERED = ("minutes", "hidden_size", "layers", "heads", "vocabulary_size", "text_field")
+# A resume may change these, but workers that differ in them would wait for each other for ever.
+_PACE = ("steps_per_call", "evaluate_every", "checkpoint_every", "evaluation_rows")
 
 
 def run_options(
@@ -45,7 +47,17 @@ def run_options(
     }
 
 
-def check_agreement(strategy: tf.distribute.Strategy, options: Mapping[str, Any]) -> None:
+def shared_options(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What all workers must have in common: `run_options`, and when each of them does what."""
+    return {**options, **{name: getattr(config, name) for name in _PACE}}
+
+
+def check_agreement(
+    strategy: tf.distribute.Strategy,
+    options: Mapping[str, Any],
+    *,
+    hint: str = "Start every worker with the same command.",
+) -> None:
     """Fails on every worker, before the first step, if any worker was started with other options.
 
     Raises:
@@ -73,7 +85,7 @@ def check_agreement(strategy: tf.distribute.Strategy, options: Mapping[str, Any]
         raise ConfigError(
             "All workers must be started with the same options and files. They differ in "
             f"{', '.join(different)}. "
-            f"Received on this worker: {own_values}. Start every worker with the same command."
+            f"Received on this worker: {own_values}. {hint}"
         )
 
 

@@ -19,10 +19,10 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from tf_mlm.config import ModelConfig, TokenizerConfig
+from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
 from tf_mlm.model.checkpoint import save
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.agreement import check_agreement, run_options
+from tf_mlm.training.agreement import check_agreement, run_options, shared_options
 from tf_mlm.training.budget import steps_within
 from tf_mlm.training.checkpointing import Checkpoints
 from tf_mlm.training.corpus import find_files
@@ -149,10 +149,12 @@ def train(
         total_steps.assign(steps_within(config.minutes, run_directory, loop, batches, variables, write=chief))
     steps = int(total_steps.numpy())
     options = run_options(config, model.config, words, store, steps=steps)
-    check_agreement(strategy, options)
+    check_agreement(strategy, shared_options(config, options))
     checkpoints = Checkpoints(run_directory / "checkpoints", keep=config.keep_checkpoints, options=options)
     resumed = checkpoints.restore(variables)
     done = first_step = resumed.step if resumed else 0
+    hint = "Put the output directory where all workers see it: the first one writes, all of them read."
+    check_agreement(strategy, {"first_step": done}, hint=hint)
     evaluation = (
         Evaluation(**resumed.notes["evaluation"]) if resumed and resumed.notes["evaluation"] else None
     )
