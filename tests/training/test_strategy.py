@@ -168,11 +168,28 @@ def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "{", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": {}, "task": {}}']
+    "value",
+    [
+        "",
+        "{",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {}, "task": {}}',
+    ],
 )
 def test_a_bad_cluster_is_quoted(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(ConfigError, match="TF_CONFIG, which must look like"):
+        make_strategy("multiworker")
+
+
+def test_what_tensorflow_says_of_a_bad_cluster_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise tf.errors.InvalidArgumentError(None, None, 'Could not parse port from "nohost".')
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", refuse)
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["nohost"]}, "task": task}))
+    with pytest.raises(ConfigError, match=r"TF_CONFIG, which must look like.*parse port.*is free"):
         make_strategy("multiworker")
 
 

@@ -110,12 +110,13 @@ def _multiworker() -> tf.distribute.Strategy:
         value = json.loads(text)
         addresses = value["cluster"][value["task"]["type"]]
         addresses[value["task"]["index"]]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, KeyError, IndexError, TypeError, tf.errors.OpError) as error:
         raise ConfigError(
             f"`strategy=multiworker` reads the cluster from TF_CONFIG, which must look like {form}. "
-            f"Received: TF_CONFIG={text!r} ({type(error).__name__}: {error})."
+            f"Received: TF_CONFIG={text!r} ({type(error).__name__}: {error}). Correct it, and see that the "
+            "port of this worker is free."
         ) from None
-    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _tpu(name: str, seconds: float) -> tf.distribute.Strategy:
