@@ -238,6 +238,11 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
             1,
             "must divide",
         ),
+        (
+            ["train", "{corpus}", "--output", "{empty}", "--from", "{model}", "--layers", "2", "--cased"],
+            2,
+            "Received also: --layers, --cased. Leave these out",
+        ),
         (["nonsense"], 2, "No such command"),
     ],
 )

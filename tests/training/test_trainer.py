@@ -165,6 +165,13 @@ def test_a_text_longer_than_the_positions_is_refused(
         train([corpus], tmp_path, dataclasses.replace(learnt, dropout=0.3), from_directory=run.directory)
 
 
+def test_a_vocabulary_beside_a_model_is_refused(
+    run: TrainResult, corpus: Path, small: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="keeps its vocabulary, tokenizer and sizes"):
+        train([corpus], tmp_path, small, from_directory=run.directory, vocabulary=run.directory / "vocab.txt")
+
+
 def test_sizes_must_fit_the_vocabulary(corpus: Path, small: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one embedding per token"):
         train([corpus], tmp_path, small, model_config=ModelConfig(vocab_size=3, pad_token_id=0))
@@ -187,5 +194,5 @@ def test_a_lost_head_is_made_anew(run: TrainResult, corpus: Path, small: TrainCo
 def test_a_model_without_a_tokenizer_is_refused(corpus: Path, small: TrainConfig, tmp_path: Path) -> None:
     sizes = ModelConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
     save(MaskedLM.from_config(sizes), tmp_path)
-    with pytest.raises(ConfigError, match="needs the model's tokenizer"):
+    with pytest.raises(ConfigError, match=r"needs the model's tokenizer.*Add the WordPiece vocab\.txt"):
         train([corpus], tmp_path / "run", small, from_directory=tmp_path)

@@ -67,6 +67,14 @@ def command(
 
     Example: tf-mlm train docs/*.txt --output my-model --steps 2000 --length 64
     """
+    new = {name: settings[name] for name in ("vocabulary_size", "hidden_size", "layers", "heads")}
+    given = [_SHORT.get(name, name.replace("_", "-")) for name, value in new.items() if value is not None]
+    given += ["vocab"] * (vocab is not None) + ["cased"] * cased
+    if from_directory and given:
+        raise click.UsageError(
+            f"--from keeps the vocabulary and the sizes of `{from_directory}`. Received also: "
+            f"{', '.join(f'--{name}' for name in given)}. Leave these out, or leave out --from."
+        )
     config = config_of(settings)
     from tf_mlm.config import TokenizerConfig
     from tf_mlm.training.trainer import train
@@ -77,7 +85,7 @@ def command(
         config,
         from_directory=from_directory,
         vocabulary=vocab,
-        tokenizer_config=TokenizerConfig(do_lower_case=not cased),
+        tokenizer_config=TokenizerConfig(do_lower_case=False) if cased else None,
         console=None if as_json else console(),
         fresh=fresh,
     )

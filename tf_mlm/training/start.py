@@ -139,7 +139,8 @@ def loaded_model(directory: str | os.PathLike[str], config: TrainConfig) -> Mask
     if model.preprocessor is None:
         raise ConfigError(
             f"Training on text needs the model's tokenizer. Received: `{Path(directory)}`, which has none "
-            "that this package can run (see the warning above). Continue from a WordPiece model."
+            "that this package can run. Add the WordPiece vocab.txt it was trained with, or continue from a "
+            "WordPiece model."
         )
     return model
 

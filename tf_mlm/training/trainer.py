@@ -112,6 +112,11 @@ def train(
     """
     config = config or TrainConfig()
     paths, output = find_files(files), Path(output)
+    if from_directory is not None and (vocabulary, model_config, tokenizer_config) != (None, None, None):
+        raise ConfigError(
+            "A model that is continued keeps its vocabulary, tokenizer and sizes. "
+            f"Received: `{from_directory}` and settings of a new model. Leave them out, or leave out --from."
+        )
     strategy = strategy or make_strategy(config.strategy, tpu=config.tpu)
     check_batch_size(strategy, config.batch_size, config.accumulation)
     worker, chief = worker_index(strategy), is_chief(strategy)
