@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -386,3 +387,9 @@ def test_serve_runs_the_real_server_where_there_is_one(base_path: Path, tmp_path
         "--xla_cpu_compilation_enabled=true",
     ]
     assert {flag.split("=")[0] for flag in flags[5:]} <= {"--enable_batching", "--batching_parameters_file"}
+
+
+def test_a_warning_is_one_line(tmp_path: Path) -> None:
+    with contextlib.suppress(SystemExit):
+        main(["inspect", str(tmp_path)])
+    assert warnings.formatwarning("A rule.", UserWarning, "file.py", 1) == "Warning: A rule.\n"

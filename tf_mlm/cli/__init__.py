@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -56,6 +57,8 @@ def group(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # What was found matters to a user, the line of code that found it does not.
+        warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
