@@ -66,6 +66,7 @@ def compete(
     tolerance: float | None = 1e-3,
     floor: float | None = None,
     items: int | None = None,
+    settle: int = 0,
 ) -> Outcome:
     """Times contenders in turn, A B C A B C ..., so that all of them meet the same machine.
 
@@ -77,6 +78,8 @@ def compete(
         tolerance: the largest difference between answers; None when answers are not numbers.
         floor: see `Outcome`.
         items: see `Outcome`.
+        settle: calls before each timed one. Milliseconds of work need them: what ran before has emptied the
+            caches, and a server would not run another engine between two requests.
 
     Raises:
         DisagreementError: when answers differ by more than the tolerance; nothing is timed then.
@@ -106,6 +109,8 @@ def compete(
             break
         for name, contender in contenders.items():
             time.sleep(PAUSE)
+            for _ in range(settle):
+                contender()
             started = time.perf_counter()
             contender()
             times[name].append(time.perf_counter() - started)

@@ -38,9 +38,10 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
             yield compete(
                 f"BERT-base fill, {batch}×{length}, {masks} masks",
                 contenders,
-                seconds=12.0,
+                seconds=20.0,
                 tolerance=5e-3,  # of log-probabilities; KerasHub's GELU is the tanh approximation
                 floor=machine.milliseconds(flops(config, batch, length, masks), weight_bytes(config)),
+                settle=2,
             )
 
 

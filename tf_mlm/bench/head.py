@@ -36,7 +36,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
             contenders["torch"] = _torch(head, inputs.numpy()[0])
         weights = HIDDEN * (VOCAB + HIDDEN)
         floor = machine.milliseconds(2.0 * rows * weights, 4.0 * (weights + rows * VOCAB))
-        yield compete(f"head, {rows} rows", contenders, tolerance=2e-3, floor=floor)
+        yield compete(f"head, {rows} rows", contenders, tolerance=2e-3, floor=floor, settle=2)
 
 
 def _graph(layer: Any, inputs: tf.Tensor, positions: tf.Tensor, jit: bool | None) -> Contender:

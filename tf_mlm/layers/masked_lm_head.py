@@ -168,17 +168,19 @@ class MaskedLMHead(tf.Module):
     def project(self, features: tf.Tensor) -> tf.Tensor:
         """Features [..., feature] → scores [..., vocab]: projection, bias and final activation."""
         dtype = self.precision.logits
+        bias = tf.cast(self.output_bias, dtype)
         if self.token_embedding is not None:
-            logits = self.token_embedding.project(features, dtype=self.token_embedding.reverse_dtype or dtype)
+            embedding = self.token_embedding
+            logits = embedding.project(features, embedding.reverse_dtype or dtype, bias)
         else:
             assert self.output_kernel is not None  # without an embedding there is an own kernel
             rows = tf.reshape(tf.cast(features, dtype), [-1, self.output_kernel.shape[0]])
-            logits = tf.matmul(rows, tf.cast(self.output_kernel, dtype))
+            logits = tf.matmul(rows, tf.cast(self.output_kernel, dtype)) + bias
             shape = tf.concat([tf.shape(features)[:-1], [self.vocabulary_size]], 0)
             logits = tf.ensure_shape(
                 tf.reshape(logits, shape), features.shape[:-1].concatenate(self.vocabulary_size)
             )
-        return self.activation(tf.cast(logits, dtype) + tf.cast(self.output_bias, dtype))
+        return self.activation(logits)
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:
