@@ -12,7 +12,7 @@ import tensorflow_text  # noqa: F401  (registers its operations)
 from tf_mlm.config import Buckets
 from tf_mlm.export.quantization import compare, is_quantized, quantize
 from tf_mlm.export.saved_model import export_saved_model, read_description
-from tf_mlm.layers.int8_weight import Int8Weight, rounded
+from tf_mlm.layers.int8_weight import Int8Weight, rounded, traced_for_xla
 from tf_mlm.model.masked_lm import MaskedLM
 
 SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
@@ -50,6 +50,32 @@ def test_it_reads_casts_gathers_and_multiplies_like_a_variable(jit: bool | None)
     assert cast.dtype == tf.bfloat16
     np.testing.assert_array_equal(part, expected[1:3])
     assert {variable.dtype for variable in weight.variables} == {tf.int8, tf.float32}
+
+
+@pytest.mark.parametrize("xla", [True, False])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_only_a_single_row_under_xla_is_multiplied_with_int8(
+    tiny_model: MaskedLM, xla: bool, rows: int
+) -> None:
+    table = quantize(tiny_model).head.token_embedding
+    assert table is not None
+    x = tf.random.stateless_normal([rows, table.output_dim], [1, 2])
+
+    @tf.function(jit_compile=xla or None, autograph=False)
+    def project(x: tf.Tensor) -> tf.Tensor:
+        with traced_for_xla(xla):
+            return table.project(x)
+
+    expected = x.numpy() @ (table.embeddings.values.numpy() * table.embeddings.scale.numpy()).T
+    np.testing.assert_allclose(project(x), expected, atol=1e-5)
+    graph = project.get_concrete_function(x).graph.as_graph_def()
+    casts = [node for function in graph.library.function for node in function.node_def if node.op == "Cast"]
+    from_int8 = [node for node in casts if node.attr["SrcT"].type == tf.int8.as_datatype_enum]
+    assert bool(from_int8) == xla
+    table.embeddings.values.assign(
+        tf.zeros_like(table.embeddings.values)
+    )  # the floats stay as they were made
+    assert bool(np.abs(project(x)).max() == 0) == (xla and rows == 1)
 
 
 def test_every_matrix_but_positions_and_segments_is_int8_and_the_table_is_one(tiny_model: MaskedLM) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm.layers.int8_weight import reads_int8
 from tf_mlm.layers.precision import Precision
 
 # Keys of a Keras config that say nothing about the computation.
@@ -134,9 +135,17 @@ class ReversibleEmbedding(tf.Module):
             def columns() -> tf.Tensor:
                 return tf.matmul(table, rows, transpose_b=True)
 
+            def few_columns() -> tf.Tensor:
+                if not reads_int8(self.embeddings):
+                    return columns()
+                return tf.cond(count == 1, lambda: self.embeddings.times_row(rows), columns)
+
+            count = tf.shape(rows)[0]
             logits = tf.cond(
-                tf.shape(rows)[0] <= FEW_ROWS,
-                lambda: tf.transpose(self._finish(columns(), None if bias is None else bias[:, tf.newaxis])),
+                count <= FEW_ROWS,
+                lambda: tf.transpose(
+                    self._finish(few_columns(), None if bias is None else bias[:, tf.newaxis])
+                ),
                 lambda: self._finish(tf.transpose(columns()), bias),
             )
         outputs = tf.reshape(logits, tf.concat([tf.shape(inputs)[:-1], [self.input_dim]], 0))

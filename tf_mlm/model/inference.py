@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
+from tf_mlm.layers.int8_weight import traced_for_xla
 from tf_mlm.layers.masked_lm_head import gather_positions
 from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.bucketing import cheapest_chunk, in_chunks, pad_rows, round_up
@@ -111,8 +112,12 @@ class Inference(tf.Module):
         def hidden(*rows: tf.Tensor) -> tf.Tensor:
             return tf.cast(model.hidden(*rows), tf.float32)
 
+        def project(features: tf.Tensor) -> tf.Tensor:
+            with traced_for_xla(self.xla):
+                return tf.cast(model.head.project(features), tf.float32)
+
         def logits(*rows: tf.Tensor) -> tf.Tensor:
-            return tf.cast(model.head.project(model.features(*rows)), tf.float32)
+            return project(model.features(*rows))
 
         def top(*rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             scores = logits(*rows)
@@ -120,7 +125,7 @@ class Inference(tf.Module):
             return tf.exp(best - tf.reduce_logsumexp(scores, -1, keepdims=True)), token_ids
 
         def head(rows: tf.Tensor) -> tf.Tensor:
-            return tf.cast(model.head.project(model.head.transform(rows)), tf.float32)
+            return project(model.head.transform(rows))
 
         self._states = tf.function(states, [ids, lengths, ids], jit_compile=jit, autograph=False)
         self._row_specs = [
