@@ -195,8 +195,12 @@ def test_what_tensorflow_says_of_a_bad_cluster_is_passed_on(monkeypatch: pytest.
 
 def test_an_unknown_tpu_is_named_in_time() -> None:
     begun = time.monotonic()
-    with pytest.raises(ConfigError, match=r"tpu='grpc://127.0.0.1:1'.*gcloud compute tpus"):
+    with pytest.raises(ConfigError, match=r"tpu='grpc://127.0.0.1:1'.*Check the address"):
         make_strategy("tpu", tpu="grpc://127.0.0.1:1", tpu_seconds=5.0)
+    with pytest.raises(
+        ConfigError, match=r"tpu='no-such-tpu'.*gcloud compute tpus tpu-vm describe no-such-tpu"
+    ):
+        make_strategy("tpu", tpu="no-such-tpu", tpu_seconds=5.0)
     assert time.monotonic() - begun < 60
     with pytest.raises(ConfigError, match=r"tpu='local'.*TPU VM"):
         make_strategy("tpu", tpu="local", tpu_seconds=20.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,16 @@ def test_adaptation_of_a_model_directory_and_comparison_on_the_same_masks(
     assert (first.masks, first.most_frequent) == (second.masks, second.most_frequent)
     assert first.loss == pytest.approx(second.loss, rel=0.02)
     assert first.loss != second.loss
+
+
+def test_models_with_different_vocabularies_are_not_compared(
+    run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(run.directory, tmp_path / "other"))
+    *tokens, last, first = (other / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (other / "vocab.txt").write_text("\n".join([*tokens, first, last]) + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"same vocabulary.*other` \([\d,]+ tokens\), which differ"):
+        evaluate([run.directory, other], [corpus], learnt)
 
 
 def test_token_records_train_as_their_text_does(

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tf_mlm.config import ConfigError
+from tf_mlm.model.checkpoint import read_config
+from tf_mlm.model.tokenizer_files import read_preprocessor
 from tf_mlm.training.corpus import find_files
 from tf_mlm.training.dataset import evaluation_batches
 from tf_mlm.training.evaluation import Evaluation, Evaluator
@@ -26,8 +29,7 @@ def evaluate(
 ) -> list[Evaluation]:
     """Held-out loss, perplexity, top-1 and top-5 of each model directory.
 
-    Models with the same vocabulary see the same masks: rows and masks depend on text, vocabulary
-    and settings alone. Perplexities of different vocabularies are not comparable.
+    All see the same masks, as rows and masks depend on text, vocabulary and settings alone.
 
     Args:
         directories: model directories, one or more.
@@ -37,9 +39,11 @@ def evaluate(
         console: for progress; None prints nothing.
 
     Raises:
-        ConfigError: for files without text, or a model without a tokenizer or too few positions.
+        ConfigError: for files without text, a model without a tokenizer or too few positions, or models
+            with different vocabularies: their masks, and so their losses, could not be compared.
     """
     config = config or TrainConfig()
+    _check_same_vocabulary([Path(directory) for directory in directories])
     paths = find_files(files)
     share = config.held_out if only_held_out else 1.0
     results = []
@@ -51,3 +55,18 @@ def evaluate(
             batches = evaluation_batches(store.held_out, model.preprocessor.vocabulary, config)
             results.append(Evaluator(model)(batches))
     return results
+
+
+def _check_same_vocabulary(directories: Sequence[Path]) -> None:
+    vocabularies = []
+    for directory in directories:
+        preprocessor = read_preprocessor(directory, read_config(directory))
+        vocabularies.append(preprocessor and preprocessor.vocabulary)
+    for directory, vocabulary in zip(directories, vocabularies, strict=True):
+        if vocabulary and vocabularies[0] and vocabulary != vocabularies[0]:
+            raise ConfigError(
+                "Models that are compared must have the same vocabulary, else they would not see the same "
+                f"masks. Received: `{directories[0]}` ({vocabularies[0].size:,} tokens) and `{directory}` "
+                f"({vocabulary.size:,} tokens), which differ. Evaluate each on its own; their losses count "
+                "different tokens."
+            )

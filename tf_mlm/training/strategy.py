@@ -142,15 +142,16 @@ def _tpu(name: str, seconds: float) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(outcome["resolver"])
     reason = outcome.get("error", f"no answer within {seconds:.0f} s")
     first_line = (str(reason).strip() or type(reason).__name__).splitlines()[0][:300]
-    raise ConfigError(
-        f"The TPU must be reachable. Received: tpu={name!r} ({first_line}). "
-        + (
-            "Run this on a TPU VM with the TPU build of TensorFlow, or name the TPU with --tpu."
-            if name == "local"
-            else f"Check that it is READY with `gcloud compute tpus tpu-vm describe {name}`, in your "
-            "project and zone, or give its address as grpc://host:8470."
+    if name == "local":
+        next_step = "Run this on a TPU VM with the TPU build of TensorFlow, or name the TPU with --tpu."
+    elif "://" in name:
+        next_step = "Check the address, that the TPU is READY, and that this machine may reach its port."
+    else:
+        next_step = (
+            f"Check that it is READY with `gcloud compute tpus tpu-vm describe {name}`, in your project and "
+            "zone, or give its address as grpc://host:8470."
         )
-    )
+    raise ConfigError(f"The TPU must be reachable. Received: tpu={name!r} ({first_line}). {next_step}")
 
 
 def _check_listening(master: str, seconds: float) -> None:
