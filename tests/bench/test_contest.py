@@ -53,6 +53,19 @@ def test_time_ends_the_rounds_but_three_are_run() -> None:
     assert len(calls) == 1 + 3
 
 
+def test_calls_that_settle_are_not_timed() -> None:
+    calls = []
+
+    def slow_at_first() -> np.ndarray:
+        calls.append(1)
+        time.sleep(0.05 if len(calls) % 3 != 1 else 0.0)  # the one that finds answers, then two of three
+        return np.array([1.0])
+
+    outcome = compete("settling", {"tf_mlm": slow_at_first}, rounds=4, settle=2)
+    assert len(calls) == 1 + 4 * 3
+    assert outcome.milliseconds["tf_mlm"] < 40
+
+
 def outcome_of(work: str, **ratios: float) -> Outcome:
     return Outcome(work, {}, {name: Ratio(one / 2, one, one * 2) for name, one in ratios.items()}, 0.0)
 
