@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
 import threading
@@ -16,8 +17,9 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
-from tf_mlm.serving import model_manager
+from tf_mlm.serving import model_manager, warmup
 from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.options import BatchingOptions
 from tf_mlm.serving.server import ModelServer, ServerOptions
 from tf_mlm.serving.versions import find_versions
 
@@ -400,6 +402,29 @@ def test_warm_up_runs_every_kind(serve, models: Path, tmp_path: Path) -> None:
 def test_a_failing_warm_up_fails_the_load(models: Path, tmp_path: Path, logs: list, message: str) -> None:
     with_warmup(models, tmp_path / "m", logs)
     start_fails(Code.UNKNOWN, message, model_base_path=str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("batching", [None, BatchingOptions()])
+def test_records_are_replayed_on_all_cores_but_never_merged(
+    serve, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batching: BatchingOptions | None
+) -> None:
+    lock, most, running, both = threading.Lock(), 0, 0, threading.Barrier(2)
+
+    def watched(service: object, log: object) -> None:
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=20 if batching is None else 0.3)  # breaks unless two are here at once
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(warmup, "replay", watched)
+    with_warmup(models, tmp_path / "m", [predict_log("", X)] * 4)
+    serve(model_base_path=str(tmp_path / "m"), batching=batching).server.stop()
+    assert most == (2 if batching is None else 1)
 
 
 def test_a_warm_up_file_that_is_none(models: Path, tmp_path: Path, serve) -> None:

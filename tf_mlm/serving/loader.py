@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class Loader:
             if self._options.enable_model_warmup:
                 iterations = self._options.num_request_iterations_for_warmup
                 check = self._options.enable_signature_method_name_check
-                warm_up(servable, directory, iterations, self._metrics, check)
+                threads = (os.cpu_count() or 1) if batching is None else 1
+                warm_up(servable, directory, iterations, self._metrics, check, threads=threads)
         except BaseException:
             servable.close()
             raise

@@ -1,14 +1,17 @@
 """Replays the recorded requests of a version before it takes real ones.
 
-`assets.extra/tf_serving_warmup_requests` is a TFRecord file of `PredictionLog`s. They run in file
-order against the version being loaded; a request that fails makes the load fail.
+`assets.extra/tf_serving_warmup_requests` is a TFRecord file of `PredictionLog`s. They start in file
+order against the version being loaded, as many at a time as there are cores, so that XLA compiles on all
+of them; a request that fails makes the load fail.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +91,20 @@ def replay(service: Service, log: Any) -> None:
 
 
 def warm_up(
-    servable: Servable, directory: Path, iterations: int, metrics: Metrics, check_method_names: bool
+    servable: Servable,
+    directory: Path,
+    iterations: int,
+    metrics: Metrics,
+    check_method_names: bool,
+    *,
+    threads: int = 1,
 ) -> int:
     """Replays a version's warm-up file, if it has one; returns the number of requests run.
 
     Args:
         iterations: how often each record is run.
+        threads: how many run at a time. One where requests are batched: merged with others, a record would
+            not warm up the shapes it was recorded for.
 
     Raises:
         ServingError: of the first request that fails.
@@ -105,9 +116,9 @@ def warm_up(
     service = Service(_OneVersion(servable), Metrics(), check_method_names)  # type: ignore[arg-type]
     start, runs, code = time.perf_counter(), 0, Code.OK
     try:
-        for log in read_records(path):
-            for _ in range(max(1, iterations)):
-                replay(service, log)
+        repeated = (log for log in read_records(path) for _ in range(max(1, iterations)))
+        with ThreadPoolExecutor(threads, "warm-up") as pool:
+            for _ in pool.map(functools.partial(replay, service), repeated):
                 runs += 1
     except Exception as error:
         code = as_serving_error(error).code
