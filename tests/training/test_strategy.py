@@ -182,15 +182,18 @@ def test_a_bad_cluster_is_quoted(monkeypatch: pytest.MonkeyPatch, value: str) ->
         make_strategy("multiworker")
 
 
-def test_what_tensorflow_says_of_a_bad_cluster_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_tensorflow_says_of_a_bad_cluster_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def refuse() -> None:
         raise tf.errors.InvalidArgumentError(None, None, 'Could not parse port from "nohost".')
 
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", refuse)
     task = {"type": "worker", "index": 0}
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["nohost"]}, "task": task}))
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["nohost", "other:1"]}, "task": task}))
     with pytest.raises(ConfigError, match=r"TF_CONFIG, which must look like.*parse port.*is free"):
         make_strategy("multiworker")
+    assert caplog.messages == ["Waiting for the other workers of TF_CONFIG: other:1"]
 
 
 def test_an_unknown_tpu_is_named_in_time() -> None:

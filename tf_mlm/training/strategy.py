@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ from tf_mlm.config import ConfigError
 from tf_mlm.training.options import STRATEGIES
 
 TPU_SECONDS = 50.0
+_log = logging.getLogger(__name__)
 
 
 def make_strategy(
@@ -109,7 +111,10 @@ def _multiworker() -> tf.distribute.Strategy:
     try:
         value = json.loads(text)
         addresses = value["cluster"][value["task"]["type"]]
-        addresses[value["task"]["index"]]
+        own = addresses[value["task"]["index"]]
+        others = sorted({address for job in value["cluster"].values() for address in job} - {own})
+        if others:  # TensorFlow waits for minutes, with nothing said, for one that never comes
+            _log.warning("Waiting for the other workers of TF_CONFIG: %s", ", ".join(others))
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError, IndexError, TypeError, tf.errors.OpError) as error:
         raise ConfigError(
