@@ -130,7 +130,7 @@ class ReversibleEmbedding(tf.Module):
         else:
             # The table stands on the left. On the right, transposed, TensorFlow's CPU kernel is up to ten
             # times slower from two rows up, and XLA's twice for a few rows.
-            table = tf.cast(self.embeddings, dtype)
+            table, count = tf.cast(self.embeddings, dtype), tf.shape(rows)[0]
 
             def columns() -> tf.Tensor:
                 return tf.matmul(table, rows, transpose_b=True)
@@ -140,7 +140,6 @@ class ReversibleEmbedding(tf.Module):
                     return columns()
                 return tf.cond(count == 1, lambda: self.embeddings.times_row(rows), columns)
 
-            count = tf.shape(rows)[0]
             logits = tf.cond(
                 count <= FEW_ROWS,
                 lambda: tf.transpose(
