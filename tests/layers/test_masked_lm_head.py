@@ -20,7 +20,7 @@ def head() -> MaskedLMHead:
 def test_sizes_follow_the_embedding() -> None:
     head = MaskedLMHead(token_embedding=ReversibleEmbedding(11, 4), hidden_dim=8)
     assert head.vocabulary_size == 11
-    assert head.intermediate_dense.kernel.shape == [8, 4]
+    assert head.intermediate_dense.kernel.shape == [4, 8]
     assert head.output_kernel is None
     assert head.output_table.shape == [11, 4]
     assert head.compute_output_shape([2, 5, 8], [2, 3]) == (2, 3, 11)

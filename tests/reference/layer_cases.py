@@ -100,7 +100,7 @@ def _texts(batch: int, length: int) -> Inputs:
 
 
 def _dense(module: Dense, x: np.ndarray) -> np.ndarray:
-    return numpy_bert.ACTIVATIONS["gelu"](x @ module.kernel.numpy() + module.bias.numpy())
+    return numpy_bert.ACTIVATIONS["gelu"](x @ module.kernel.numpy().T + module.bias.numpy())
 
 
 def _layer_norm(module: LayerNorm, x: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def _layer_norm(module: LayerNorm, x: np.ndarray) -> np.ndarray:
 
 
 def _attention(module: SelfAttention, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    kernel, bias = module.query_key_value.kernel.numpy(), module.query_key_value.bias.numpy()
+    kernel, bias = module.query_key_value.kernel.numpy().T, module.query_key_value.bias.numpy()
     rows = []
     for text, real in zip(x, mask, strict=True):
         query, key, value = np.split(text @ kernel + bias, 3, axis=-1)
@@ -127,7 +127,7 @@ def _embedding(module: BertEmbedding, ids: np.ndarray, segments: np.ndarray) -> 
 def _head(module: MaskedLMHead, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
     dense, norm = module.intermediate_dense, module.intermediate_layer_norm
     rows = np.take_along_axis(x, positions[:, :, None], axis=1)
-    rows = numpy_bert.ACTIVATIONS["relu"](rows @ dense.kernel.numpy() + dense.bias.numpy())
+    rows = numpy_bert.ACTIVATIONS["relu"](rows @ dense.kernel.numpy().T + dense.bias.numpy())
     rows = _layer_norm(norm, rows)
     return rows @ np.asarray(module.output_table).T + module.output_bias.numpy()
 

@@ -51,7 +51,7 @@ def _torch(head: MaskedLMHead, rows: np.ndarray) -> Contender:
     dense, norm = head.intermediate_dense, head.intermediate_layer_norm
     assert dense is not None
     assert norm is not None
-    kernel, bias = torch.tensor(dense.kernel.numpy().T.copy()), torch.tensor(dense.bias.numpy())
+    kernel, bias = torch.tensor(dense.kernel.numpy()), torch.tensor(dense.bias.numpy())
     gamma, beta = torch.tensor(norm.gamma.numpy()), torch.tensor(norm.beta.numpy())
     table, output_bias = torch.tensor(head.output_table.numpy()), torch.tensor(head.output_bias.numpy())
     x = torch.tensor(rows)

@@ -38,7 +38,7 @@ class Accuracy:
 def quantize(model: MaskedLM) -> MaskedLM:
     """A copy with int8 dense kernels and token table; norms, biases and positions stay floats.
 
-    Each output channel has its own scale: a column of a kernel, a row of the token table, which is a
+    Each output channel has its own scale: a row of a kernel, and one of the token table, which is a
     token's vector on its way in and its output channel on its way out, so that one table still does both.
 
     Raises:
@@ -63,7 +63,7 @@ def quantize(model: MaskedLM) -> MaskedLM:
     table = copy.encoder.embedding.token
     for module in copy.submodules:
         if isinstance(module, Dense):
-            module.kernel = Int8Weight(module.kernel, 1, name="kernel")  # type: ignore[assignment]
+            module.kernel = Int8Weight(module.kernel, 0, name="kernel")  # type: ignore[assignment]
     table.embeddings = Int8Weight(table.embeddings, 0, name="embeddings")  # type: ignore[assignment]
     if copy.head.output_kernel is not None:
         copy.head.output_kernel = Int8Weight(copy.head.output_kernel, 1, name="output_kernel")  # type: ignore[assignment]

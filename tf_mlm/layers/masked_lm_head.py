@@ -293,8 +293,8 @@ class MaskedLMHead(tf.Module):
             token_embedding = token_embedding or ReversibleEmbedding.from_keras(layer.token_embedding)
         dense = layer._intermediate_dense
         head = cls(**{**config, "token_embedding": token_embedding}, hidden_dim=dense.kernel.shape[0])
-        for ours, theirs in head._pairs(layer):
-            ours.assign(theirs)
+        for ours, theirs, transposed in head._pairs(layer):
+            ours.assign(tf.transpose(tf.convert_to_tensor(theirs)) if transposed else theirs)
         return head
 
     def to_keras(self, token_embedding: Any = None) -> Any:
@@ -315,21 +315,21 @@ class MaskedLMHead(tf.Module):
             token_embedding = token_embedding or self.token_embedding.to_keras()
         layer = keras_hub.layers.MaskedLMHead(**{**config, "token_embedding": token_embedding})
         layer.build((None, None, self.hidden_dim), (None, None))
-        for ours, theirs in self._pairs(layer):
-            theirs.assign(ours)
+        for ours, theirs, transposed in self._pairs(layer):
+            theirs.assign(tf.transpose(ours) if transposed else ours)
         return layer
 
-    def _pairs(self, layer: Any) -> list[tuple[tf.Variable, Any]]:
-        """Our variables beside those of a built KerasHub head; the shared table is not among them."""
+    def _pairs(self, layer: Any) -> list[tuple[tf.Variable, Any, bool]]:
+        """Our variables, those of a built KerasHub head but for the shared table, and whether transposed."""
         assert self.intermediate_dense is not None
         assert self.intermediate_layer_norm is not None
         pairs = [
-            (self.intermediate_dense.kernel, layer._intermediate_dense.kernel),
-            (self.intermediate_dense.bias, layer._intermediate_dense.bias),
-            (self.intermediate_layer_norm.gamma, layer._intermediate_layer_norm.gamma),
-            (self.intermediate_layer_norm.beta, layer._intermediate_layer_norm.beta),
-            (self.output_bias, layer._bias),
+            (self.intermediate_dense.kernel, layer._intermediate_dense.kernel, True),
+            (self.intermediate_dense.bias, layer._intermediate_dense.bias, False),
+            (self.intermediate_layer_norm.gamma, layer._intermediate_layer_norm.gamma, False),
+            (self.intermediate_layer_norm.beta, layer._intermediate_layer_norm.beta, False),
+            (self.output_bias, layer._bias, False),
         ]
         if self.output_kernel is not None:
-            pairs.append((self.output_kernel, layer._kernel))
+            pairs.append((self.output_kernel, layer._kernel, False))
         return pairs

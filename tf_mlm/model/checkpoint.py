@@ -98,7 +98,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
 def _tensors(entries: Iterable[Entry]) -> dict[str, np.ndarray]:
     tensors = {}
     for variable, names, transposed in entries:
-        for name, part in zip(names, np.split(variable.numpy(), len(names), axis=-1), strict=True):
+        for name, part in zip(names, np.split(variable.numpy(), len(names)), strict=True):
             tensors[name] = part.T if transposed else part
     return tensors
 

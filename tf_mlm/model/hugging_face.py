@@ -245,16 +245,16 @@ def check_config(config: ModelConfig) -> None:
 
 
 class Entry(NamedTuple):
-    """A variable, and the tensors that are its parts along the last axis, transposed or not."""
+    """A variable, and the tensors that are its parts along the first axis, in the file transposed or not."""
 
     variable: tf.Variable
     names: tuple[str, ...]
-    transposed: bool
+    transposed: bool = False
 
     def part_shape(self) -> tuple[int, ...]:
         """The shape of each part in the file."""
-        *rest, last = self.variable.shape.as_list()
-        shape = (*rest, last // len(self.names))
+        first, *rest = self.variable.shape.as_list()
+        shape = (first // len(self.names), *rest)
         return shape[::-1] if self.transposed else shape
 
 
@@ -275,7 +275,7 @@ def head_entries(model: MaskedLM) -> Iterator[Entry]:
     family = FAMILIES[model.config.model_type]
     for path, name in family.head.items():
         yield from _module_entries(_attribute(model.head, path), (name,))
-    yield Entry(model.head.output_bias, (family.output_bias,), transposed=False)
+    yield Entry(model.head.output_bias, (family.output_bias,))
     if model.head.output_kernel is not None:
         yield Entry(model.head.output_kernel, (family.decoder,), transposed=True)
 
@@ -284,13 +284,13 @@ def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterato
     weights = tuple(f"{name}.weight" for name in names)
     biases = tuple(f"{name}.bias" for name in names)
     if isinstance(module, Dense):
-        yield Entry(module.kernel, weights, transposed=True)
-        yield Entry(module.bias, biases, transposed=False)
+        yield Entry(module.kernel, weights)
+        yield Entry(module.bias, biases)
     elif isinstance(module, LayerNorm):
-        yield Entry(module.gamma, weights, transposed=False)
-        yield Entry(module.beta, biases, transposed=False)
+        yield Entry(module.gamma, weights)
+        yield Entry(module.beta, biases)
     elif isinstance(module, ReversibleEmbedding):
-        yield Entry(module.embeddings, weights, transposed=False)
+        yield Entry(module.embeddings, weights)
 
 
 def _attribute(module: Any, path: str) -> Any:

@@ -79,7 +79,7 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
     _check_names(tensors, config_file, entries, stored, [names[name] for name in sorted(rest - ignored)])
     for variable, parts, transposed in entries:
         values = [_read(tensors, stored(part)) for part in parts]
-        value = np.concatenate([part.T if transposed else part for part in values], axis=-1)
+        value = np.concatenate([part.T if transposed else part for part in values], axis=0)
         variable.assign(value.astype(variable.dtype.as_numpy_dtype))
     heads = sorted(name for name in ignored if not name.removeprefix(prefix).startswith(_UNUSED))
     return Restored(head_is_new, tuple(heads))
