@@ -141,6 +141,8 @@ def head_gradients(quick: bool) -> Measurements:
 
         ours = _run(case.mode, lambda x: gradients(head, [pair[0] for pair in pairs], x), states)  # noqa: B023
         theirs = gradients(layer, [pair[1].value for pair in pairs], tf.constant(states))
+        turned = [*(pair[2] for pair in pairs), False]
+        ours = [tf.transpose(a) if turn else a for a, turn in zip(ours, turned, strict=True)]
         yield str(case), max(relative(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -178,24 +180,24 @@ def head_round_trips(quick: bool) -> Measurements:
             inputs = [tf.constant(x) for x in case.inputs()]
             other(*inputs)  # makes the variables
             if is_ours:
-                pairs = list(zip(head.variables, back.variables, strict=True))
+                pairs = [(*pair, False) for pair in zip(head.variables, back.variables, strict=True)]
             else:
                 pairs = [*head._pairs(there), *_tables(head.token_embedding, there.token_embedding)]
-            for variable, copy in pairs:
-                copy.assign(variable)
+            for variable, copy, transposed in pairs:
+                copy.assign(tf.transpose(variable) if transposed else variable)
             yield (
                 f"config {'from' if is_ours else 'to'} Keras {case}",
                 difference(other(*inputs), ours if is_ours else theirs),
             )
 
 
-def _tables(ours: ReversibleEmbedding | None, theirs: Any) -> list[tuple[tf.Variable, Any]]:
-    """The tables of two embeddings, side by side."""
+def _tables(ours: ReversibleEmbedding | None, theirs: Any) -> list[tuple[tf.Variable, Any, bool]]:
+    """The tables of two embeddings, side by side, and that they are not transposed."""
     if ours is None:
         return []
-    pairs = [(ours.embeddings, theirs.embeddings)]
+    pairs = [(ours.embeddings, theirs.embeddings, False)]
     if not ours.tie_weights:
-        pairs.append((ours.reverse_embeddings, theirs.reverse_embeddings))
+        pairs.append((ours.reverse_embeddings, theirs.reverse_embeddings, False))
     return pairs
 
 
