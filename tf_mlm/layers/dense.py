@@ -16,8 +16,8 @@ FEW_ROWS = 256
 class Dense(tf.Module):
     """`activation(inputs @ kernel.T + bias)`.
 
-    The kernel is stored as Hugging Face and torch store it, an output after the other: for few rows a CPU
-    reads it up to twice as fast that way (docs/performance.md), for many it makes no difference.
+    The kernel is stored as Hugging Face and torch store it, an output after the other: for few rows a
+    CPU multiplies up to twice as fast that way, for many it makes little difference (docs/performance.md).
 
     Shapes:
         inputs: float [..., input_dim]; kernel: [output_dim, input_dim]; result: [..., output_dim].
