@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from tf_mlm.bench.tpu_compile import CHIPS, TpuCompiler
+from tf_mlm.bench.tpu_compile import CHIPS, TpuCompiler, lowered
 from tf_mlm.config import ModelConfig
+from tf_mlm.layers import dense
 
 CONFIG = ModelConfig(
     vocab_size=1000, hidden_size=128, num_hidden_layers=1, num_attention_heads=2, intermediate_size=256
@@ -39,6 +40,24 @@ def test_what_a_tpu_cannot_run_is_caught(compiler: TpuCompiler) -> None:
     )
     assert not strings.compiles
     assert strings.error
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("rows", [8, dense.FEW_ROWS])
+def test_the_order_of_a_dense_product_makes_no_difference_to_a_tpu(
+    compiler: TpuCompiler, monkeypatch: pytest.MonkeyPatch, rows: int, dtype: str
+) -> None:
+    up, down = dense.Dense(256, 512, "gelu", dtype=dtype), dense.Dense(512, 256, dtype=dtype)
+    inputs = [tf.zeros([rows, 256], up.precision.compute)]
+    texts, programs = [], []
+    for few_rows in (dense.FEW_ROWS, 0):
+        monkeypatch.setattr(dense, "FEW_ROWS", few_rows)
+        texts.append(lowered(lambda rows: down(up(rows)), inputs))
+        programs.append(compiler.instructions(lambda rows: down(up(rows)), inputs))
+    assert texts[0] != texts[1]
+    assert any(instruction.endswith(" convolution") for instruction in programs[0])  # a TPU's matrix product
+    assert programs[0] == programs[1]
 
 
 def test_an_unknown_chip_is_named() -> None:

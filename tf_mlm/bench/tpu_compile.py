@@ -154,31 +154,22 @@ class TpuCompiler:
             else:
                 failing, batch = batch, max((fitting + batch) // 2 // step * step, 1)
 
+    def instructions(self, function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> list[str]:
+        """Shape, layout and kind of every instruction the chip would run: equal lists, equal programs.
+
+        Raises:
+            Exception: the compiler's, when it refuses the program.
+        """
+        module = self._program(function, inputs).hlo_modules()[0].to_string()
+        return re.findall(r"^ *(?:ROOT )?%\S+ = (\S+ [\w-]+)\(", module, re.MULTILINE)
+
     def _compile(
         self, work: str, function: Callable[..., Any], inputs: Sequence[tf.Tensor], batch: int, length: int
     ) -> Compiled:
-        import numpy as np
-        from jax._src import compiler
-        from jax._src.interpreters import mlir
-        from jax._src.lib.mlir import ir
-        from jaxlib import _jax
-
-        traced = tf.function(function, jit_compile=True, autograph=False)
         try:
-            text = traced.experimental_get_compiler_ir(*inputs)(stage="stablehlo", platform_name="CPU")
-        except (tf.errors.OpError, ValueError, TypeError) as error:
+            program = self._program(function, inputs)
+        except Exception as error:  # the compiler's errors have no common type
             return Compiled(work, batch, length, False, False, error=_first_line(error))
-        # What a step returns comes back through copies in a dialect that jax does not carry.
-        text = re.sub(r"= mhlo\.copy (%\S+) : (tensor<\S+>)", r"= stablehlo.reshape \1 : (\2) -> \2", text)
-        with mlir.make_ir_context():
-            module = ir.Module.parse(text)
-            options = compiler.get_compile_options(
-                num_replicas=1, num_partitions=1, device_assignment=np.array([[self._device.id]])
-            )
-            try:
-                program = self._device.client.compile(module, _jax.DeviceList((self._device,)), options)
-            except Exception as error:  # the compiler's errors have no common type
-                return Compiled(work, batch, length, False, False, error=_first_line(error))
         memory = program.get_compiled_memory_stats()
         arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
         in_place = outputs if work == "train" else 0
@@ -195,6 +186,28 @@ class TpuCompiler:
             needed=needed,
             flops=float(program.cost_analysis().get("flops", 0.0)),
         )
+
+    def _program(self, function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> Any:
+        import numpy as np
+        from jax._src import compiler
+        from jax._src.interpreters import mlir
+        from jax._src.lib.mlir import ir
+        from jaxlib import _jax
+
+        with mlir.make_ir_context():
+            module = ir.Module.parse(lowered(function, inputs))
+            options = compiler.get_compile_options(
+                num_replicas=1, num_partitions=1, device_assignment=np.array([[self._device.id]])
+            )
+            return self._device.client.compile(module, _jax.DeviceList((self._device,)), options)
+
+
+def lowered(function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> str:
+    """The program as TensorFlow hands it to XLA, in StableHLO."""
+    traced = tf.function(function, jit_compile=True, autograph=False)
+    text = traced.experimental_get_compiler_ir(*inputs)(stage="stablehlo", platform_name="CPU")
+    # What a step returns comes back through copies in a dialect that jax does not carry.
+    return re.sub(r"= mhlo\.copy (%\S+) : (tensor<\S+>)", r"= stablehlo.reshape \1 : (\2) -> \2", text)
 
 
 def _first_line(error: Exception) -> str:
