@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tf_mlm.bench.contest import DisagreementError, Outcome, Ratio, compete
+from tf_mlm.bench.machine import Machine
 from tf_mlm.bench.picture import draw
 from tf_mlm.cli.bench import geometric_means
 
@@ -64,6 +65,21 @@ def test_calls_that_settle_are_not_timed() -> None:
     outcome = compete("settling", {"tf_mlm": slow_at_first}, rounds=4, settle=2)
     assert len(calls) == 1 + 4 * 3
     assert outcome.milliseconds["tf_mlm"] < 40
+
+
+def test_the_floor_is_asked_in_every_round_and_its_median_counts() -> None:
+    floors = iter([5.0, 1.0, 2.0, 9.0, 3.0])
+    outcome = compete("floor", {"tf_mlm": sleeper(0)}, rounds=5, floor=lambda: next(floors))
+    assert outcome.floor == 3.0
+    assert compete("no floor", {"tf_mlm": sleeper(0)}, rounds=1).floor is None
+
+
+def test_the_machine_is_bound_by_what_takes_longer() -> None:
+    machine = Machine()
+    flops, read = machine.milliseconds(1e12, 0.0), machine.milliseconds(0.0, 1e12)
+    assert flops > 0
+    assert read > 0
+    assert machine.milliseconds(1e12, 1e12) > 0.2 * max(flops, read)
 
 
 def outcome_of(work: str, **ratios: float) -> Outcome:

@@ -39,7 +39,7 @@ class Outcome:
         milliseconds: median per contender.
         ratios: per peer.
         difference: the largest difference of answers that was seen.
-        floor: milliseconds that bytes or arithmetic alone would take, when the work has such a bound.
+        floor: median milliseconds that bytes or arithmetic alone would take, when the work has such a bound.
         items: how many tokens, texts or the like the work treats, when each has a cost of interest.
         unit: what the medians count: `MB` of peak memory where it is not time.
     """
@@ -64,7 +64,7 @@ def compete(
     rounds: int = 100,
     seconds: float = 10.0,
     tolerance: float | None = 1e-3,
-    floor: float | None = None,
+    floor: Callable[[], float] | None = None,
     items: int | None = None,
     settle: int = 0,
 ) -> Outcome:
@@ -76,7 +76,7 @@ def compete(
         rounds: how often each runs, unless `seconds` are over first (at least three times).
         seconds: about how long all rounds may take.
         tolerance: the largest difference between answers; None when answers are not numbers.
-        floor: see `Outcome`.
+        floor: says what `Outcome.floor` is right now; asked in every round, as speeds drift.
         items: see `Outcome`.
         settle: calls before each timed one. Milliseconds of work need them: what ran before has emptied the
             caches, and a server would not run another engine between two requests.
@@ -102,6 +102,7 @@ def compete(
                 )
             difference = max(difference, distance)
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    floors: list[float] = []
     gc.collect()
     begun = time.perf_counter()
     for done in range(rounds):
@@ -114,10 +115,13 @@ def compete(
             started = time.perf_counter()
             contender()
             times[name].append(time.perf_counter() - started)
+        if floor is not None:
+            time.sleep(PAUSE)
+            floors.append(floor())
     ratios = {}
     for name in contenders:
         if name != OURS:
             each = sorted(peer / own for peer, own in zip(times[name], times[OURS], strict=True))
             ratios[name] = Ratio(each[0], statistics.median(each), each[-1])
     medians = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    return Outcome(work, medians, ratios, difference, floor, items)
+    return Outcome(work, medians, ratios, difference, statistics.median(floors) if floors else None, items)

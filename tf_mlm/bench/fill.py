@@ -25,7 +25,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
     """One row per (batch, length), with one mask in sixteen tokens, at most 20."""
     config = ModelConfig()
     model = MaskedLM.from_config(config, seed=0)
-    machine = Machine.measured()
+    machine = Machine()
     program = tf.function(functools.partial(top, model), jit_compile=True, autograph=False)
     with tempfile.TemporaryDirectory() as directory:
         others = _peers(model, Path(directory)) if peers else {}
@@ -40,7 +40,9 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
                 contenders,
                 seconds=20.0,
                 tolerance=5e-3,  # of log-probabilities; KerasHub's GELU is the tanh approximation
-                floor=machine.milliseconds(flops(config, batch, length, masks), weight_bytes(config)),
+                floor=functools.partial(
+                    machine.milliseconds, flops(config, batch, length, masks), weight_bytes(config)
+                ),
                 settle=2,
             )
 

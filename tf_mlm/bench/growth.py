@@ -20,7 +20,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
     """One row per shape; its floor counts attention too, so the share reached says what is lost elsewhere."""
     config = ModelConfig()
     model = MaskedLM.from_config(config, seed=0)
-    machine = Machine.measured()
+    machine = Machine()
     program = tf.function(functools.partial(fill.top, model), jit_compile=True, autograph=False)
     for batch in BATCHES:
         for length in LENGTHS:
@@ -32,8 +32,10 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
                 {OURS: functools.partial(fill.run, program, inputs)},
                 rounds=9,
                 seconds=4.0,
-                floor=machine.milliseconds(
-                    fill.flops(config, batch, length, masks), fill.weight_bytes(config)
+                floor=functools.partial(
+                    machine.milliseconds,
+                    fill.flops(config, batch, length, masks),
+                    fill.weight_bytes(config),
                 ),
                 items=batch * length,
             )

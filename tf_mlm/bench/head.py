@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
     embedding = ReversibleEmbedding(VOCAB, HIDDEN)
     head = MaskedLMHead(token_embedding=embedding, intermediate_activation="gelu", hidden_dim=HIDDEN)
     random = np.random.default_rng(0)
-    machine = Machine.measured()
+    machine = Machine()
     for rows in ROWS:
         inputs = tf.constant(random.normal(size=[1, rows, HIDDEN]), tf.float32)
         positions = tf.range(rows)[tf.newaxis]
@@ -35,7 +36,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
                 contenders["KerasHub" + suffix] = _graph(layer, inputs, positions, jit)
             contenders["torch"] = _torch(head, inputs.numpy()[0])
         weights = HIDDEN * (VOCAB + HIDDEN)
-        floor = machine.milliseconds(2.0 * rows * weights, 4.0 * (weights + rows * VOCAB))
+        floor = functools.partial(machine.milliseconds, 2.0 * rows * weights, 4.0 * (weights + rows * VOCAB))
         yield compete(f"head, {rows} rows", contenders, tolerance=2e-3, floor=floor, settle=2)
 
 
