@@ -1,3 +1,5 @@
+"""Dense: both orders of its product, and what chooses between them."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
