@@ -124,4 +124,4 @@ def compete(
             each = sorted(peer / own for peer, own in zip(times[name], times[OURS], strict=True))
             ratios[name] = Ratio(each[0], statistics.median(each), each[-1])
     medians = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    return Outcome(work, medians, ratios, difference, min(floors) if floors else None, items)
+    return Outcome(work, medians, ratios, difference, statistics.median(floors) if floors else None, items)
