@@ -7,7 +7,7 @@ import re
 import pytest
 import tensorflow as tf
 
-from tf_mlm.bench.tpu_compile import CHIPS, TpuCompiler, lowered
+from tf_mlm.bench.tpu_compile import CHIPS, RefusedError, TpuCompiler, lowered
 from tf_mlm.config import ModelConfig
 from tf_mlm.layers import dense
 
@@ -42,6 +42,17 @@ def test_what_a_tpu_cannot_run_is_caught(compiler: TpuCompiler) -> None:
     )
     assert not strings.compiles
     assert strings.error
+    with pytest.raises(RefusedError, match=re.escape(strings.error)):
+        compiler.instructions(lambda x: tf.strings.length(tf.gather(words, x)), [tf.constant([1])])
+
+
+@pytest.mark.peers
+def test_a_mistake_in_the_program_is_not_taken_for_a_refusal(compiler: TpuCompiler) -> None:
+    def mistaken(x: tf.Tensor) -> tf.Tensor:
+        return x.no_such_attribute
+
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        compiler._compile("serve", mistaken, [tf.constant([1])], 1, 1)
 
 
 @pytest.mark.peers

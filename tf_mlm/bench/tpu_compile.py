@@ -68,6 +68,10 @@ class Compiled:
     error: str = ""
 
 
+class RefusedError(Exception):
+    """TensorFlow or the TPU compiler refuses a program; says why in its first line."""
+
+
 class TpuCompiler:
     """The compiler for one chip.
 
@@ -158,7 +162,7 @@ class TpuCompiler:
         """Shape, layout and kind of every instruction the chip would run: equal lists, equal programs.
 
         Raises:
-            Exception: the compiler's, when it refuses the program.
+            RefusedError: when the program does not compile.
         """
         module = self._program(function, inputs).hlo_modules()[0].to_string()
         return re.findall(r"^ *(?:ROOT )?%\S+ = (\S+ [\w-]+)\(", module, re.MULTILINE)
@@ -168,8 +172,8 @@ class TpuCompiler:
     ) -> Compiled:
         try:
             program = self._program(function, inputs)
-        except Exception as error:  # the compiler's errors have no common type
-            return Compiled(work, batch, length, False, False, error=_first_line(error))
+        except RefusedError as error:
+            return Compiled(work, batch, length, False, False, error=str(error))
         memory = program.get_compiled_memory_stats()
         arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
         in_place = outputs if work == "train" else 0
@@ -199,13 +203,23 @@ class TpuCompiler:
             options = compiler.get_compile_options(
                 num_replicas=1, num_partitions=1, device_assignment=np.array([[self._device.id]])
             )
-            return self._device.client.compile(module, _jax.DeviceList((self._device,)), options)
+            try:
+                return self._device.client.compile(module, _jax.DeviceList((self._device,)), options)
+            except Exception as error:  # the compiler's errors have no common type
+                raise RefusedError(_first_line(error)) from error
 
 
 def lowered(function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> str:
-    """The program as TensorFlow hands it to XLA, in StableHLO."""
+    """The program as TensorFlow hands it to XLA, in StableHLO.
+
+    Raises:
+        RefusedError: when XLA has no such operation.
+    """
     traced = tf.function(function, jit_compile=True, autograph=False)
-    text = traced.experimental_get_compiler_ir(*inputs)(stage="stablehlo", platform_name="CPU")
+    try:
+        text = traced.experimental_get_compiler_ir(*inputs)(stage="stablehlo", platform_name="CPU")
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise RefusedError(_first_line(error)) from error
     # What a step returns comes back through copies in a dialect that jax does not carry.
     return re.sub(r"= mhlo\.copy (%\S+) : (tensor<\S+>)", r"= stablehlo.reshape \1 : (\2) -> \2", text)
 
