@@ -42,7 +42,7 @@ def test_what_a_tpu_cannot_run_is_caught(compiler: TpuCompiler) -> None:
     )
     assert not strings.compiles
     assert strings.error
-    with pytest.raises(RefusedError, match=re.escape(strings.error)):
+    with pytest.raises(RefusedError, match="unsupported operations"):
         compiler.instructions(lambda x: tf.strings.length(tf.gather(words, x)), [tf.constant([1])])
 
 
