@@ -1,0 +1,34 @@
+"""A call's deadline and its cancellation."""
+
+from __future__ import annotations
+
+import pytest
+
+from tf_mlm.serving.call import Call
+from tf_mlm.serving.errors import Code, ServingError
+
+
+def test_a_deadline_that_has_passed() -> None:
+    call = Call(timeout=0)
+    assert call.remaining() == 0
+    with pytest.raises(ServingError) as error:
+        call.check()
+    assert error.value.code is Code.DEADLINE_EXCEEDED
+
+
+def test_without_a_deadline() -> None:
+    call = Call()
+    assert call.remaining() is None
+    call.check()
+
+
+def test_what_stops_work_is_called_once_and_at_once_when_too_late() -> None:
+    call, stopped = Call(timeout=60), []
+    call.on_cancel(lambda: stopped.append("early"))
+    call.cancel()
+    call.cancel()
+    call.on_cancel(lambda: stopped.append("late"))
+    assert stopped == ["early", "late"]
+    with pytest.raises(ServingError) as error:
+        call.check()
+    assert error.value.code is Code.CANCELLED
