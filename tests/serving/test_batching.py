@@ -12,6 +12,7 @@ import pytest
 
 from tf_mlm.serving.batch_scheduler import BatchScheduler
 from tf_mlm.serving.batching import BatchingRunner, merge, task_size
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.options import BatchingOptions
@@ -26,10 +27,10 @@ class Doubler:
         self.gate.set()
         self.started = threading.Semaphore(0)
 
-    def run(self, feeds, fetches, timeout=None) -> list[np.ndarray]:
+    def run(self, feeds, fetches, call=None) -> list[np.ndarray]:
         x = feeds["x"]
         self.seen.append(x)
-        self.timeout = timeout
+        self.timeout = call.remaining()
         self.started.release()
         assert self.gate.wait(30)
         if x.dtype.kind == "f" and (x < 0).any():
@@ -71,7 +72,7 @@ def together(runner: BatchingRunner, model: Doubler, requests: list[dict], **mor
         assert model.started.acquire(timeout=30)
         rest = []
         for count, request in enumerate(requests, 1):
-            rest.append(threads.submit(runner.run, request, more.get("fetches", ["y"]), more.get("timeout")))
+            rest.append(threads.submit(runner.run, request, more.get("fetches", ["y"]), more.get("call")))
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline and not rest[-1].done():
                 queued = sum(len(batch.tasks) for q in runner._queues.values() for batch in q.batches)
@@ -217,9 +218,60 @@ def test_a_bad_request_fails_alone(make) -> None:
     assert bad.message == "x must not be negative"
 
 
+def test_one_bad_request_among_many_is_found_by_halves(make) -> None:
+    runner, model = make(max_batch_size=32, max_enqueued_batches=10)
+    answers = together(runner, model, [row(value) for value in [*range(15), -1, *range(15, 31)]])
+    assert [a.message for a in answers if isinstance(a, ServingError)] == ["x must not be negative"]
+    assert sum(not isinstance(answer, ServingError) for answer in answers) == 31
+    # The request that held the thread, the whole batch, and two halves per level; not one run per request.
+    assert len(model.seen) <= 2 + 2 * 5
+
+
+def test_a_request_whose_client_has_gone_is_left_out_of_its_batch(make) -> None:
+    runner, model = make(max_enqueued_batches=10)
+    gone = Call()
+    gone.cancel()
+    model.gate.clear()
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(runner.run, row(9, 9, 9, 9), ["y"])
+        assert model.started.acquire(timeout=30)
+        with pytest.raises(ServingError) as error:
+            runner.run(row(5), ["y"], gone)
+        assert error.value.code is Code.CANCELLED
+        last = threads.submit(runner.run, row(6), ["y"])
+        model.gate.set()
+        assert [first.result(30)[0].size, last.result(30)[0].tolist()] == [4, [12]]
+    assert [array.tolist() for array in model.seen[1:]] == [[6]]
+
+
+def test_a_batch_ends_when_the_last_of_its_clients_has_gone(make) -> None:
+    runner, model = make(max_batch_size=2, batch_timeout=30.0)
+    calls, ended = [Call(), Call()], []
+
+    def run(feeds, fetches, call=None):
+        model.started.release()
+        stop = threading.Event()
+        with call.when_cancelled(stop.set):
+            ended.append(stop.wait(30))
+        raise call.error()
+
+    model.run = run
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(runner.run, row(1), ["y"], call) for call in calls]
+        assert model.started.acquire(timeout=30)
+        for call in calls:
+            assert not ended
+            call.cancel()
+        assert [future.exception(30).code for future in waiting] == [Code.CANCELLED] * 2
+    deadline = time.monotonic() + 30
+    while not ended and time.monotonic() < deadline:
+        pass
+    assert ended == [True]
+
+
 def test_the_longest_deadline_of_a_batch_counts(make) -> None:
     runner, model = make()
-    runner.run(row(1), ["y"], timeout=20.0)
+    runner.run(row(1), ["y"], Call(20.0))
     assert 19 < model.timeout <= 20
     runner.run(row(1), ["y"])
     assert model.timeout is None
@@ -232,7 +284,7 @@ def test_a_deadline_ends_the_wait_in_the_queue(make) -> None:
         first = threads.submit(runner.run, row(1, 2, 3, 4), ["y"])
         assert model.started.acquire(timeout=30)
         with pytest.raises(ServingError) as error:
-            runner.run(row(5), ["y"], timeout=0.05)
+            runner.run(row(5), ["y"], Call(0.05))
         assert error.value.message == "Run() timeout exceeded while waiting in batching queue"
         model.gate.set()
         first.result(30)

@@ -32,3 +32,20 @@ def test_what_stops_work_is_called_once_and_at_once_when_too_late() -> None:
     with pytest.raises(ServingError) as error:
         call.check()
     assert error.value.code is Code.CANCELLED
+
+
+def test_a_callback_holds_for_its_block_only() -> None:
+    call, stopped = Call(), []
+    with call.when_cancelled(lambda: stopped.append("in")):
+        pass
+    with call.when_cancelled(lambda: stopped.append("out")):
+        call.cancel()
+    assert stopped == ["out"]
+
+
+def test_the_server_s_own_limit_names_its_flag() -> None:
+    call = Call(timeout=60, limit=1e-9)
+    assert call.over
+    assert "raise --max_request_seconds" in call.error().message
+    assert Call(timeout=0, limit=5).error().message == "Timed out waiting for notification"
+    assert Call(timeout=None, limit=0).remaining() is None

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import ServingError
 
 Status = grpc.StatusCode
@@ -184,7 +185,7 @@ def test_a_deadline_cancels_the_run(doors) -> None:
         info = servable.signatures["slow"]
         feeds = {info.inputs["rounds"].name: np.int32([2_000_000_000])}
         with pytest.raises(ServingError, match="Timed out waiting for notification"):
-            servable.run(feeds, [info.outputs["rounds"].name], timeout=0.2)
+            servable.run(feeds, [info.outputs["rounds"].name], Call(0.2))
 
 
 # ---- Classify, Regress, MultiInference ---------------------------------------------------------

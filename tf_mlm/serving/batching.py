@@ -4,28 +4,36 @@ Requests that feed the same tensors and fetch the same tensors share a queue. Th
 joined along dim 0, the graph runs once, its outputs are cut apart again. Padding follows
 TF-Serving, down to its choice of padding a variable length with the tensor's own first element.
 
-One kindness is ours: when the run of a merged batch fails, each request is run again alone, so
-that one client's bad request never fails another's.
+Two things are ours. When the run of a merged batch fails, its halves are run, and so on down to the
+request that is bad: one client's mistake never fails another's request. And a request that nobody
+waits for any more is left out, or stops its batch when it was the last.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tf_mlm.serving.batch_scheduler import Batch, BatchQueue, BatchScheduler
-from tf_mlm.serving.errors import DEADLINE_MESSAGE, Code, ServingError, as_serving_error, invalid_argument
+from tf_mlm.serving.call import Call
+from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.options import BatchingOptions
 from tf_mlm.serving.servable import Runner
 
 Feeds = Mapping[str, np.ndarray]
 # Errors of the whole batch: it could not be put together or taken apart, or ran out of time.
-_NEVER_ALONE = (Code.FAILED_PRECONDITION, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED)
+_NEVER_ALONE = (
+    Code.CANCELLED,
+    Code.FAILED_PRECONDITION,
+    Code.RESOURCE_EXHAUSTED,
+    Code.DEADLINE_EXCEEDED,
+)
 
 
 def _precondition(message: str) -> ServingError:
@@ -83,19 +91,45 @@ def _pad_lengths(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return padded
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Task:
     """A request, or a piece of one that was split."""
 
     feeds: Feeds
     size: int
-    expires: float | None
+    call: Call
     queued: float = dataclasses.field(default_factory=time.monotonic)
     running: bool = False
-    abandoned: bool = False  # its caller ran out of time and has gone
+    abandoned: bool = False  # its caller ran out of time, or has gone
     outputs: list[np.ndarray] | None = None
     error: ServingError | None = None
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+
+@contextlib.contextmanager
+def _call_of_all(tasks: Sequence[_Task]) -> Iterator[Call]:
+    """The call of a batch: it has the longest time of its tasks, and goes when the last of them goes.
+
+    None of the tasks may have to wait for a stranger's deadline, nor lose its answer by one.
+    """
+    remaining = [task.call.remaining() for task in tasks]
+    known = [seconds for seconds in remaining if seconds is not None]
+    whole = Call(max(known) if len(known) == len(remaining) else None)
+    waiting = len(tasks)
+    lock = threading.Lock()
+
+    def one_gone() -> None:
+        nonlocal waiting
+        with lock:
+            waiting -= 1
+            last = waiting == 0
+        if last:
+            whole.cancel()
+
+    with contextlib.ExitStack() as stack:
+        for task in tasks:
+            stack.enter_context(task.call.when_cancelled(one_gone))
+        yield whole
 
 
 class _Merger:
@@ -109,42 +143,40 @@ class _Merger:
 
     def process(self, batch: Batch[_Task]) -> None:
         now = time.monotonic()
-        tasks = [task for task in batch.tasks if not task.abandoned]
+        tasks = [task for task in batch.tasks if not task.abandoned and not task.call.cancelled]
+        if tasks and all(task.call.over for task in tasks):
+            self._end(tasks, _queue_timeout())
+            return
         for task in tasks:
             task.running = True
             self._metrics.queuing_latency.observe((now - task.queued) * 1e6, "")
+        self._run_or_halve(tasks)
+
+    def _run_or_halve(self, tasks: Sequence[_Task]) -> None:
+        tasks = [task for task in tasks if not task.call.over]
         if not tasks:
             return
         try:
             outputs = self._run(tasks, sum(task.size for task in tasks))
-        except Exception as error:
-            self._fail(tasks, as_serving_error(error))
+        except Exception as caught:
+            error = as_serving_error(caught)
+            if len(tasks) == 1 or error.code in _NEVER_ALONE:
+                self._end(tasks, error)
+                return
+            middle = len(tasks) // 2
+            self._run_or_halve(tasks[:middle])
+            self._run_or_halve(tasks[middle:])
             return
         for task, found in zip(tasks, outputs, strict=True):
             task.outputs = found
             task.done.set()
 
-    def _fail(self, tasks: list[_Task], error: ServingError) -> None:
-        alone = len(tasks) > 1 and error.code not in _NEVER_ALONE
+    def _end(self, tasks: Sequence[_Task], error: ServingError) -> None:
         for task in tasks:
             task.error = error
-            if alone:
-                try:
-                    (task.outputs,) = self._run([task], task.size)
-                    task.error = None
-                except Exception as caught:
-                    task.error = as_serving_error(caught)
             task.done.set()
 
-    def _timeout(self, tasks: Sequence[_Task]) -> float | None:
-        """The longest remaining time of the tasks; none of them may have to wait for a stranger's."""
-        remaining = [task.expires - time.monotonic() for task in tasks if task.expires is not None]
-        if remaining and len(remaining) == len(tasks) and max(remaining) <= 0:
-            raise _queue_timeout()
-        return max(remaining) if len(remaining) == len(tasks) else None
-
     def _run(self, tasks: Sequence[_Task], size: int) -> list[list[np.ndarray]]:
-        timeout = self._timeout(tasks)
         options = self._options
         padded = next((allowed for allowed in options.allowed_batch_sizes if allowed >= size), size)
         pad_lengths = options.pad_variable_length_inputs
@@ -156,7 +188,8 @@ class _Merger:
         self._metrics.input_batch_size.observe(size)
         self._metrics.processed_batch_size.observe(padded)
         self._metrics.wrapped_run_count.add()
-        outputs = self._runner.run(feeds, self._fetches, timeout)
+        with _call_of_all(tasks) as call:
+            outputs = self._runner.run(feeds, self._fetches, call)
         for output in outputs:
             if output.ndim == 0:
                 raise _precondition("Batched output tensor has 0 dimensions")
@@ -206,14 +239,15 @@ class BatchingRunner:
                 )
         return queue
 
-    def run(self, feeds: Feeds, fetches: Sequence[str], timeout: float | None = None) -> list[np.ndarray]:
-        """As `Runner.run`; blocks until the batch of this request has run.
+    def run(self, feeds: Feeds, fetches: Sequence[str], call: Call | None = None) -> list[np.ndarray]:
+        """As `Runner.run`; blocks until the batch of this request has run, or nobody waits for it.
 
         Raises:
             ServingError: INVALID_ARGUMENT for a task that no batch can hold, UNAVAILABLE when the
                 queue is full, RESOURCE_EXHAUSTED when the time ran out in the queue, or the error
                 of the run.
         """
+        call = call or Call()
         size = task_size(feeds)
         if size > self._options.max_batch_size:
             raise invalid_argument(
@@ -221,17 +255,9 @@ class BatchingRunner:
             )
         unique = tuple(sorted(set(fetches)))
         queue = self._queue(feeds, unique)
-        expires = None if timeout is None else time.monotonic() + timeout
-        pieces = self._split(feeds, size, expires)
+        pieces = self._split(feeds, size, call)
         queue.submit([(piece, piece.size) for piece in pieces])
-        for piece in pieces:
-            remaining = None if expires is None else max(0.0, expires - time.monotonic())
-            if not piece.done.wait(remaining):
-                for waiting in pieces:
-                    waiting.abandoned = True
-                if any(waiting.running for waiting in pieces):
-                    raise ServingError(Code.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
-                raise _queue_timeout()
+        self._wait(pieces, call)
         for piece in pieces:
             if piece.error is not None:
                 raise piece.error
@@ -242,15 +268,30 @@ class BatchingRunner:
         by_name = dict(zip(unique, joined, strict=True))
         return [by_name[name] for name in fetches]
 
-    def _split(self, feeds: Feeds, size: int, expires: float | None) -> list[_Task]:
+    def _wait(self, pieces: Sequence[_Task], call: Call) -> None:
+        def wake() -> None:
+            for piece in pieces:
+                piece.done.set()
+
+        with call.when_cancelled(wake):
+            finished = all(piece.done.wait(call.remaining()) for piece in pieces)
+        if finished and not call.cancelled:
+            return
+        for piece in pieces:
+            piece.abandoned = True
+        if call.cancelled or any(piece.running for piece in pieces):
+            raise call.error()
+        raise _queue_timeout()
+
+    def _split(self, feeds: Feeds, size: int, call: Call) -> list[_Task]:
         step = self._options.execution_size
         if not self._options.enable_large_batch_splitting or size <= step:
-            return [_Task(feeds, size, expires)]
+            return [_Task(feeds, size, call)]
         return [
             _Task(
                 {name: array[start : start + step] for name, array in feeds.items()},
                 min(step, size - start),
-                expires,
+                call,
             )
             for start in range(0, size, step)
         ]

@@ -1,48 +1,107 @@
-"""One call, whatever its protocol: how long it may take, and whether anybody still waits for it.
+"""A request that somebody waits for: until when, and whether they still do. Standard library only.
 
-A protocol makes a `Call` when a request is complete, hands it down to the run, and cancels it when
-the client goes away. What works for the call asks `check` between steps, passes `remaining` to
-waits, and leaves with `on_cancel` what ends a step that cannot ask.
+Both protocols make one `Call` per request and hand it down to whatever works on the request. The work
+asks it how much time is left, and is told when the client has gone, so that nothing is computed for
+nobody.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tf_mlm.serving.errors import DEADLINE_MESSAGE, Code, ServingError
 
+_log = logging.getLogger(__name__)
+
 
 class Call:
-    """A deadline and a cancellation. Thread-safe.
+    """How long an answer is waited for, and whether anybody still waits. Thread-safe.
 
     Args:
-        timeout: seconds from now, `None` for no limit.
+        timeout: seconds the client waits; `None` for as long as it takes.
+        limit: seconds the server lets any request take; 0 or `None` for no limit.
+
+    Attributes:
+        expires: when the time is over, as `time.monotonic()` counts; `None` for never.
 
     Example:
         >>> from tf_mlm.serving.call import Call
-        >>> call, said = Call(timeout=5.0), []
-        >>> call.on_cancel(lambda: said.append("stopped"))
-        >>> call.cancel()
-        >>> said, call.cancelled
-        (['stopped'], True)
+        >>> call = Call(timeout=30.0)
+        >>> call.over
+        False
+        >>> with call.when_cancelled(lambda: print("stops")):
+        ...     call.cancel()
+        stops
+        >>> call.over
+        True
     """
 
-    def __init__(self, timeout: float | None = None) -> None:
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+    def __init__(self, timeout: float | None = None, limit: float | None = None) -> None:
+        self._limit = limit if limit and (timeout is None or limit < timeout) else None
+        seconds = timeout if self._limit is None else self._limit
+        self.expires = None if seconds is None else time.monotonic() + seconds
         self._lock = threading.Lock()
         self._cancelled = False
-        self._stops: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
+
+    def remaining(self) -> float | None:
+        """Seconds left, at least 0; `None` without a limit."""
+        return None if self.expires is None else max(0.0, self.expires - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the client has gone."""
         return self._cancelled
 
-    def remaining(self) -> float | None:
-        """Seconds until the deadline, never below 0; `None` without one."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits any more: the client has gone, or the time is over."""
+        return self._cancelled or (self.expires is not None and time.monotonic() >= self.expires)
+
+    def cancel(self) -> None:
+        """The client has gone; whatever was left with `on_cancel` is called once, in this thread."""
+        with self._lock:
+            self._cancelled = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                _log.exception("Stopping the work of a cancelled request failed")
+
+    def on_cancel(self, stop: Callable[[], None]) -> None:
+        """Has `stop` (which must not block) called when the call is cancelled, at once if it already is."""
+        with self._lock:
+            if not self._cancelled:
+                self._callbacks.append(stop)
+                return
+        stop()
+
+    @contextlib.contextmanager
+    def when_cancelled(self, callback: Callable[[], None]) -> Iterator[None]:
+        """As `on_cancel`, for as long as the block runs."""
+        self.on_cancel(callback)
+        try:
+            yield
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._callbacks.remove(callback)
+
+    def error(self) -> ServingError:
+        """What a request whose call is over is answered with."""
+        if self._cancelled:
+            return ServingError(Code.CANCELLED, "The client has gone")
+        if self._limit is not None:
+            return ServingError(
+                Code.DEADLINE_EXCEEDED,
+                f"The request took longer than the server's limit of {self._limit:g} seconds; "
+                "send less at once, or raise --max_request_seconds",
+            )
+        return ServingError(Code.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
 
     def check(self) -> None:
         """Raises when work for this call is useless.
@@ -50,25 +109,5 @@ class Call:
         Raises:
             ServingError: CANCELLED or DEADLINE_EXCEEDED.
         """
-        if self._cancelled:
-            raise ServingError(Code.CANCELLED, "The client has gone")
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise ServingError(Code.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
-
-    def on_cancel(self, stop: Callable[[], None]) -> None:
-        """Has `stop` called when the call is cancelled, at once if it already is."""
-        with self._lock:
-            if not self._cancelled:
-                self._stops.append(stop)
-                return
-        stop()
-
-    def cancel(self) -> None:
-        """The client has gone; every `stop` left with `on_cancel` is called once, in this thread."""
-        with self._lock:
-            if self._cancelled:
-                return
-            self._cancelled = True
-            stops, self._stops = self._stops, []
-        for stop in stops:
-            stop()
+        if self.over:
+            raise self.error()

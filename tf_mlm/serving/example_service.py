@@ -12,6 +12,7 @@ import numpy as np
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.serving.service import CLASSIFY_METHOD, REGRESS_METHOD, ModelSpec, Service
 from tf_mlm.serving.tensor_codec import data_type
@@ -155,17 +156,15 @@ class ExampleService:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def classify(self, request: Any, timeout: float | None = None) -> Any:
+    def classify(self, request: Any, call: Call | None = None) -> Any:
         response = classification_pb2.ClassificationResponse()
-        result = self._one(
-            request, response, "Classify", classification_tensors, classification_result, timeout
-        )
+        result = self._one(request, response, "Classify", classification_tensors, classification_result, call)
         response.result.CopyFrom(result)
         return response
 
-    def regress(self, request: Any, timeout: float | None = None) -> Any:
+    def regress(self, request: Any, call: Call | None = None) -> Any:
         response = regression_pb2.RegressionResponse()
-        result = self._one(request, response, "Regress", regression_tensors, regression_result, timeout)
+        result = self._one(request, response, "Regress", regression_tensors, regression_result, call)
         response.result.CopyFrom(result)
         return response
 
@@ -176,7 +175,7 @@ class ExampleService:
         api: str,
         tensors: Callable[[Any, bool], tuple[str, list[str]]],
         make_result: Callable[[Any, Values, int], Any],
-        timeout: float | None,
+        call: Call | None,
     ) -> Any:
         spec = ModelSpec.from_request(request)
         with self._service.lease(spec) as servable:
@@ -185,11 +184,11 @@ class ExampleService:
                 raise invalid_argument(f"No signature was found with the name: {spec.signature_name}")
             input_name, output_names = tensors(signature, self._service.check_method_names)
             examples = serialized_examples(request.input)
-            values = self._service.run(servable, api, {input_name: examples}, output_names, timeout)
+            values = self._service.run(servable, api, {input_name: examples}, output_names, call)
             fill_model_spec(response.model_spec, spec, servable.version)
             return make_result(signature, dict(zip(output_names, values, strict=True)), len(examples))
 
-    def multi_inference(self, request: Any, timeout: float | None = None) -> Any:
+    def multi_inference(self, request: Any, call: Call | None = None) -> Any:
         """All tasks of one model in one run of its graph."""
         if not request.tasks:
             raise invalid_argument("ModelSpec has no name specified.")
@@ -203,7 +202,7 @@ class ExampleService:
             self._service.metrics.example_counts.observe(len(examples), spec.name)
             self._service.metrics.example_count_total.add(spec.name, by=len(examples))
             feeds = dict.fromkeys(input_names, examples)
-            fetched = self._service.run(servable, "MultiInference", feeds, output_names, timeout)
+            fetched = self._service.run(servable, "MultiInference", feeds, output_names, call)
             values = dict(zip(output_names, fetched, strict=True))
             for task in request.tasks:
                 task_spec = ModelSpec.from_proto(task.model_spec)

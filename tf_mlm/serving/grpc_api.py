@@ -24,6 +24,7 @@ from tensorflow_serving.apis import (
 
 from tf_mlm.serving import tensor_codec
 from tf_mlm.serving.access_log import AccessLog
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.example_service import ExampleService, fill_model_spec
 from tf_mlm.serving.options import ServerOptions
@@ -51,7 +52,7 @@ class _Calls:
         api: str,
         name: str,
         context: grpc.ServicerContext,
-        work: Callable[[float | None], Any],
+        work: Callable[[Call], Any],
         counted: bool = True,
     ) -> Any:
         start = time.perf_counter()
@@ -60,7 +61,9 @@ class _Calls:
         try:
             remaining = context.time_remaining()
             # A call without a deadline reports one some centuries away.
-            response = work(remaining if remaining is not None and remaining < 1e8 else None)
+            call = Call(remaining if remaining is not None and remaining < 1e8 else None)
+            context.add_callback(call.cancel)  # the client has gone, or its deadline has passed
+            response = work(call)
         except Exception as caught:
             error = as_serving_error(caught)
             if error is not caught:
@@ -87,9 +90,11 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._as_tensor_content = as_tensor_content
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return self._calls("Predict", request.model_spec.name, context, lambda t: self._predict(request, t))
+        return self._calls(
+            "Predict", request.model_spec.name, context, lambda call: self._predict(request, call)
+        )
 
-    def _predict(self, request: Any, timeout: float | None) -> Any:
+    def _predict(self, request: Any, call: Call) -> Any:
         spec = ModelSpec.from_request(request)
         response = predict_pb2.PredictResponse()
         with self._service.lease(spec) as servable:
@@ -99,7 +104,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
                 request.inputs,
                 tensor_codec.decode,
                 list(request.output_filter),
-                timeout,
+                call,
             )
             version = servable.version
         fill_model_spec(response.model_spec, spec, version)
@@ -109,11 +114,11 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
         name = request.model_spec.name
-        return self._calls("Classify", name, context, lambda t: self._examples.classify(request, t))
+        return self._calls("Classify", name, context, lambda call: self._examples.classify(request, call))
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:
         name = request.model_spec.name
-        return self._calls("Regress", name, context, lambda t: self._examples.regress(request, t))
+        return self._calls("Regress", name, context, lambda call: self._examples.regress(request, call))
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
         name = request.tasks[0].model_spec.name if request.tasks else ""
@@ -121,7 +126,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             "MultiInference",
             name,
             context,
-            lambda t: self._examples.multi_inference(request, t),
+            lambda call: self._examples.multi_inference(request, call),
             counted=False,
         )
 

@@ -22,6 +22,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Runner(Protocol):
     """What stands between a request and the graph: the session itself, or a batch queue before it."""
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], timeout: float | None = None
+        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call | None = None
     ) -> list[np.ndarray]: ...
 
     def close(self) -> None: ...
@@ -133,20 +134,21 @@ class SessionRunner:
         return output
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], timeout: float | None = None
+        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call | None = None
     ) -> list[np.ndarray]:
         """Values of the fetched tensors.
 
         Args:
             feeds: tensor name to array.
             fetches: tensor names.
-            timeout: seconds, after which the run is cancelled; `None` for no limit.
+            call: whose run this is; when its time is over the run is cancelled.
 
         Raises:
             ServingError: with the code and message of the kernel that failed.
         """
-        if timeout is not None and timeout <= 0:
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+        if call is not None:
+            call.check()
+        timeout = None if call is None else call.remaining()
         feed_outputs = {self._output(name): value for name, value in feeds.items()}
         fetch_outputs = [self._output(name) for name in fetches]
         options = None
@@ -160,6 +162,8 @@ class SessionRunner:
                 self._session._session, options, feed_outputs, fetch_outputs, [], None
             )
         except tf.errors.OpError as error:
+            if call is not None and call.over:
+                raise call.error() from error
             raise as_serving_error(error) from error
         except UnicodeDecodeError as error:
             # A kernel quoted a request's bytes, and its message is no text; the code is lost with it.
@@ -194,9 +198,9 @@ class Servable:
         self._runner = runner
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], timeout: float | None = None
+        self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str], call: Call | None = None
     ) -> list[np.ndarray]:
-        return self._runner.run(feeds, fetches, timeout)
+        return self._runner.run(feeds, fetches, call)
 
     def close(self) -> None:
         self._runner.close()

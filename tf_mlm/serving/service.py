@@ -17,6 +17,7 @@ import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
 
 from tf_mlm.serving import tensor_codec
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.model_manager import ModelManager
@@ -85,11 +86,11 @@ class Service:
         api: str,
         feeds: Mapping[str, np.ndarray],
         fetches: Sequence[str],
-        timeout: float | None,
+        call: Call | None,
     ) -> list[np.ndarray]:
         """One graph run, measured."""
         start = time.perf_counter()
-        values = servable.run(feeds, fetches, timeout)
+        values = servable.run(feeds, fetches, call)
         microseconds = (time.perf_counter() - start) * 1e6
         self.metrics.runtime_latency.observe(microseconds, servable.name, api, "TF1")
         self.metrics.graph_runs.add()
@@ -103,7 +104,7 @@ class Service:
         inputs: Mapping[str, Given],
         decode: Callable[[Given], np.ndarray],
         output_filter: Sequence[str] = (),
-        timeout: float | None = None,
+        call: Call | None = None,
     ) -> dict[str, np.ndarray]:
         """Output alias to array, for inputs by alias.
 
@@ -111,6 +112,7 @@ class Service:
             inputs: whatever the protocol received, by input alias.
             decode: turns one such value into an array, or raises `TensorError`.
             output_filter: aliases to return; empty for all.
+            call: whose request this is.
         """
         signature = servable.signatures.get(signature_name)
         if signature is None:
@@ -121,7 +123,7 @@ class Service:
             check_method_name(signature)
         feeds = bind_inputs(signature, inputs, decode)
         outputs = select_outputs(signature, output_filter)
-        values = self.run(servable, "Predict", feeds, list(outputs.values()), timeout)
+        values = self.run(servable, "Predict", feeds, list(outputs.values()), call)
         return dict(zip(outputs, values, strict=True))
 
     # ---- asking about models -------------------------------------------------------------------
