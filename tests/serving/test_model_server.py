@@ -41,7 +41,7 @@ def options(*arguments: str):
 
 
 def test_every_flag_of_the_original_is_known() -> None:
-    assert len(flags.FLAGS) == 48 + 5
+    assert [flag.name for flag in flags.FLAGS].index("host") == 48  # the first of ours
     assert "--port=8500" in flags.usage("x")
 
 

@@ -14,32 +14,39 @@ from tensorflow_serving.apis import classification_pb2, inference_pb2, regressio
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
+from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.service import CLASSIFY_METHOD, REGRESS_METHOD, ModelSpec, Service
 from tf_mlm.serving.tensor_codec import data_type
 
 Values = Mapping[str, np.ndarray]
 
 
-def serialized_examples(request_input: Any) -> np.ndarray:
+def serialized_examples(request_input: Any, limits: InputLimits) -> np.ndarray:
     """The examples of an `Input` as a string vector; a shared context is put before each.
 
     Protobuf merges repeated occurrences, later ones winning, so prepending the context's bytes
     gives every example its features without parsing either.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT when there is none, or more than the limits.
     """
     kind = request_input.WhichOneof("kind")
     if kind == "example_list":
-        found = [example.SerializeToString() for example in request_input.example_list.examples]
+        examples = request_input.example_list.examples
+        limits.check_examples(0, examples)
+        found = [example.SerializeToString() for example in examples]
     elif kind == "example_list_with_context":
         with_context = request_input.example_list_with_context
         context = with_context.context.SerializeToString()
+        limits.check_examples(len(context), with_context.examples)
         found = [context + example.SerializeToString() for example in with_context.examples]
     else:
         found = []
     if not found:
         raise invalid_argument("Input is empty.")
-    examples = np.empty(len(found), object)
-    examples[:] = found
-    return examples
+    vector = np.empty(len(found), object)
+    vector[:] = found
+    return vector
 
 
 def _check_method(signature: Any, noun: str, method: str) -> None:
@@ -183,7 +190,7 @@ class ExampleService:
             if signature is None:
                 raise invalid_argument(f"No signature was found with the name: {spec.signature_name}")
             input_name, output_names = tensors(signature, self._service.check_method_names)
-            examples = serialized_examples(request.input)
+            examples = serialized_examples(request.input, self._service.limits)
             values = self._service.run(servable, api, {input_name: examples}, output_names, call)
             fill_model_spec(response.model_spec, spec, servable.version)
             return make_result(signature, dict(zip(output_names, values, strict=True)), len(examples))
@@ -198,7 +205,7 @@ class ExampleService:
             plans = self._plan_tasks(servable.signatures, request.tasks)
             input_names = sorted({plan[1] for plan in plans.values()})
             output_names = sorted({name for plan in plans.values() for name in plan[2]})
-            examples = serialized_examples(request.input)
+            examples = serialized_examples(request.input, self._service.limits)
             self._service.metrics.example_counts.observe(len(examples), spec.name)
             self._service.metrics.example_count_total.add(spec.name, by=len(examples))
             feeds = dict.fromkeys(input_names, examples)

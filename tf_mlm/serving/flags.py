@@ -135,7 +135,15 @@ FLAGS = (
         "0.0.0.0",
         "address of both ports (TF-Serving: all); 127.0.0.1 for this machine only",
     ),
-    Flag("max_request_bytes", "int64", 2**31 - 1, "refuse larger requests"),
+    Flag("max_request_bytes", "int64", 64 * 2**20, "refuse larger requests"),
+    Flag("max_strings_per_request", "int64", 10_000, "refuse requests of more texts or serialized examples"),
+    Flag(
+        "max_expanded_elements",
+        "int64",
+        2**20,
+        "refuse tensors whose shape asks for more elements than this and than their bytes carry",
+    ),
+    Flag("max_request_seconds", "float", 300.0, "stop work on a request after this time; 0: never"),
     Flag(
         "max_concurrent_requests",
         "int32",

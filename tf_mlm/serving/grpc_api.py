@@ -7,6 +7,7 @@ blocks and would need a thread either way.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -32,18 +33,35 @@ from tf_mlm.serving.service import ModelSpec, Service
 
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE = 1024
+_MAX_MESSAGE_BYTES = 4096
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
 def status_message(message: str) -> str:
-    """Error texts are cut at 1024 characters, so that they fit HTTP/2 headers."""
-    return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "...TRUNCATED"
+    """Error texts are cut at 1024 characters, or sooner, so that they fit HTTP/2 headers.
+
+    There a byte outside ASCII takes three, and clients break a stream whose headers are beyond 8 KiB.
+
+    Example:
+        >>> from tf_mlm.serving.grpc_api import status_message
+        >>> status_message("x" * 2000)[-15:], status_message("\N{PILE OF POO}" * 2000)[-15:].isascii()
+        ('xxx...TRUNCATED', False)
+    """
+    message = message.encode("utf-8", "replace").decode()
+    short, room = message[:_MAX_MESSAGE], _MAX_MESSAGE_BYTES
+    for end, character in enumerate(short):
+        room -= 1 if character.isascii() else 3 * len(character.encode())
+        if room < 0:
+            short = short[:end]
+            break
+    return message if len(short) == len(message) else short + "...TRUNCATED"
 
 
 class _Calls:
     """Runs one call: its deadline in, its status, metrics and log line out."""
 
     def __init__(self, service: Service, access_log: AccessLog) -> None:
+        self._service = service
         self._metrics = service.metrics
         self._access_log = access_log
 
@@ -61,7 +79,7 @@ class _Calls:
         try:
             remaining = context.time_remaining()
             # A call without a deadline reports one some centuries away.
-            call = Call(remaining if remaining is not None and remaining < 1e8 else None)
+            call = self._service.call(remaining if remaining is not None and remaining < 1e8 else None)
             context.add_callback(call.cancel)  # the client has gone, or its deadline has passed
             response = work(call)
         except Exception as caught:
@@ -88,6 +106,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._examples = ExampleService(service)
         self._calls = calls
         self._as_tensor_content = as_tensor_content
+        self._decode = functools.partial(tensor_codec.decode, limits=service.limits)
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         return self._calls(
@@ -102,7 +121,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
                 servable,
                 spec.signature_name,
                 request.inputs,
-                tensor_codec.decode,
+                self._decode,
                 list(request.output_filter),
                 call,
             )

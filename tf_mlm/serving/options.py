@@ -88,6 +88,9 @@ class ServerOptions:
         grpc_max_threads, rest_api_num_threads: requests answered at once. TF-Serving's default is
             4 per CPU; ours is at least 64, since a request waiting in a batch holds a thread.
         max_request_bytes: larger requests are refused (RESOURCE_EXHAUSTED, HTTP 413).
+        max_strings_per_request: texts or serialized examples in one request, all its inputs together.
+        max_expanded_elements: elements that a tensor's shape may ask for beyond those its bytes carry.
+        max_request_seconds: no request is worked on for longer, whatever its deadline; 0 for no limit.
         max_concurrent_requests: requests in hand per door, beyond which new ones are refused
             (RESOURCE_EXHAUSTED, HTTP 429); 0 for no limit.
         shutdown_grace: how long requests in flight may take to finish when the server stops.
@@ -134,7 +137,10 @@ class ServerOptions:
     intra_op_parallelism: int = 0
     inter_op_parallelism: int = 0
 
-    max_request_bytes: int = 2**31 - 1
+    max_request_bytes: int = 64 * 2**20
+    max_strings_per_request: int = 10_000
+    max_expanded_elements: int = 2**20
+    max_request_seconds: float = 300.0
     max_concurrent_requests: int = 1024
     shutdown_grace: float = 30.0
     access_log: str = ""

@@ -24,7 +24,6 @@ from tensorflow_serving.apis import (
 
 from tf_mlm.serving import json_request, json_writer
 from tf_mlm.serving.access_log import AccessLog
-from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
 from tf_mlm.serving.options import ServerOptions
@@ -200,12 +199,14 @@ class RestApi:
             classification = classification_pb2.ClassificationRequest()
             self._fill(classification, target.spec, body)
             return json_writer.classifications(
-                self._examples.classify(classification, Call(self._timeout)).result
+                self._examples.classify(classification, self._service.call(self._timeout)).result
             )
         if target.method == "regress":
             regression = regression_pb2.RegressionRequest()
             self._fill(regression, target.spec, body)
-            return json_writer.regressions(self._examples.regress(regression, Call(self._timeout)).result)
+            return json_writer.regressions(
+                self._examples.regress(regression, self._service.call(self._timeout)).result
+            )
         # The pattern ignores case, the verb does not.
         raise invalid_argument(f"Malformed request: {request.method} {request.target}")
 
@@ -232,7 +233,9 @@ class RestApi:
                 raise invalid_argument(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
             types = {alias: info.dtype for alias, info in sorted(signature.inputs.items())}
             inputs, row_form = json_request.predict_inputs(document, types)
-            outputs = self._service.predict(servable, name, inputs, np.asarray, (), Call(self._timeout))
+            outputs = self._service.predict(
+                servable, name, inputs, np.asarray, (), self._service.call(self._timeout)
+            )
         return json_writer.predictions(outputs, row_form)
 
     def _about(self, target: _Target) -> str:

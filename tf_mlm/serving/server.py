@@ -16,6 +16,7 @@ from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.config_protos import read_text_proto
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.serving.grpc_api import GrpcServer
+from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.loader import Loader
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.model_config import ModelServerConfig, single_model_config
@@ -61,7 +62,16 @@ class ModelServer:
         self.manager = ModelManager(
             store, options.file_system_poll_wait, options.allow_version_labels_for_unavailable_models
         )
-        self.service = Service(self.manager, self.metrics, options.enable_signature_method_name_check)
+        limits = InputLimits(
+            options.max_strings_per_request, options.max_expanded_elements, options.max_request_bytes
+        )
+        self.service = Service(
+            self.manager,
+            self.metrics,
+            options.enable_signature_method_name_check,
+            limits,
+            options.max_request_seconds,
+        )
         self._access_log = AccessLog(options.access_log)
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from tf_mlm.serving import tensor_codec
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
+from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.model_manager import ModelManager
 from tf_mlm.serving.servable import Servable
@@ -64,12 +65,27 @@ class Service:
         manager: leases servables and applies configurations.
         metrics: where runs are counted.
         check_method_names: enforce `SignatureDef.method_name`.
+        limits: what the inputs of one request may ask for.
+        max_request_seconds: no request is worked on for longer; 0 for no limit.
     """
 
-    def __init__(self, manager: ModelManager, metrics: Metrics, check_method_names: bool = False) -> None:
+    def __init__(
+        self,
+        manager: ModelManager,
+        metrics: Metrics,
+        check_method_names: bool = False,
+        limits: InputLimits | None = None,
+        max_request_seconds: float = 0.0,
+    ) -> None:
         self.manager = manager
         self.metrics = metrics
         self.check_method_names = check_method_names
+        self.limits = limits or InputLimits()
+        self._max_request_seconds = max_request_seconds
+
+    def call(self, timeout: float | None) -> Call:
+        """The call of a request that its client waits for so many seconds (`None`: as long as it takes)."""
+        return Call(timeout, limit=self._max_request_seconds)
 
     @contextlib.contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
@@ -121,7 +137,7 @@ class Service:
             )
         if self.check_method_names:
             check_method_name(signature)
-        feeds = bind_inputs(signature, inputs, decode)
+        feeds = bind_inputs(signature, inputs, decode, self.limits)
         outputs = select_outputs(signature, output_filter)
         values = self.run(servable, "Predict", feeds, list(outputs.values()), call)
         return dict(zip(outputs, values, strict=True))
@@ -202,13 +218,16 @@ def _joined(names: Any) -> str:
 
 
 def bind_inputs(
-    signature: Any, inputs: Mapping[str, Given], decode: Callable[[Given], np.ndarray]
+    signature: Any,
+    inputs: Mapping[str, Given],
+    decode: Callable[[Given], np.ndarray],
+    limits: InputLimits,
 ) -> dict[str, np.ndarray]:
     """Tensor name to array, for inputs by alias; a signature's `defaults` stand in for missing ones.
 
     Raises:
         ServingError: INVALID_ARGUMENT for a wrong number of inputs, an unknown or missing name, or
-            a tensor that cannot be decoded.
+            a tensor that cannot be decoded or is beyond the limits.
     """
     wanted, defaults = signature.inputs, signature.defaults
     if len(inputs) > len(wanted) or (len(inputs) < len(wanted) and not defaults):
@@ -218,17 +237,17 @@ def bind_inputs(
             f"Sent extra: {{{_joined(set(inputs) - set(wanted))}}}. "
             f"Missing but required: {{{_joined(set(wanted) - set(inputs))}}}."
         )
-    feeds: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     used = 0
     for alias, info in sorted(wanted.items()):
         if alias in inputs:
             used += 1
             try:
-                feeds[info.name] = decode(inputs[alias])
+                found[alias] = decode(inputs[alias])
             except tensor_codec.TensorError as error:
-                raise invalid_argument(f"tensor parsing error: {alias}") from error
+                raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
         elif alias in defaults:
-            feeds[info.name] = tensor_codec.decode(defaults[alias])
+            found[alias] = tensor_codec.decode(defaults[alias])
         else:
             raise invalid_argument(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
@@ -240,7 +259,8 @@ def bind_inputs(
             f"Inputs contains invalid name. Used request inputs: {_joined(set(wanted) & set(inputs))}, "
             f"request input: {_joined(inputs)}"
         )
-    return feeds
+    limits.check_feeds(wanted, found)
+    return {wanted[alias].name: array for alias, array in found.items()}
 
 
 def select_outputs(signature: Any, output_filter: Sequence[str]) -> dict[str, str]:

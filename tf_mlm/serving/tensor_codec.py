@@ -14,6 +14,9 @@ import numpy as np
 from ml_dtypes import bfloat16
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+from tf_mlm.serving.errors import ServingError
+from tf_mlm.serving.input_limits import InputLimits
+
 TensorProto: Any = tensor_pb2.TensorProto
 
 # DataType number -> (NumPy type, name of the typed field)
@@ -49,8 +52,8 @@ _FIELD_TYPES = {
     "scomplex_val": np.float32,
     "dcomplex_val": np.float64,
 }
-# A few wire bytes must not be able to ask for more memory than a request could carry.
-_MAX_BYTES_FROM_REPEATING = 1 << 31
+# Integers are boxed one by one; between blocks of them, other threads may run.
+_BLOCK = 1 << 16
 
 
 class TensorError(ValueError):
@@ -72,27 +75,38 @@ def data_type_name(number: int) -> str:
         return f"unknown dtype enum ({number})"
 
 
-def decode(proto: Any) -> np.ndarray:
+def decode(proto: Any, limits: InputLimits = InputLimits()) -> np.ndarray:  # noqa: B008 (it is frozen)
     """The array a `TensorProto` stands for.
 
     `tensor_content` wins over the typed field; a typed field shorter than the shape repeats its
     last value, an empty one means zeros.
 
+    Args:
+        limits: what the shape may ask for beyond what the message carries.
+
     Raises:
-        TensorError: for unknown types, unknown or negative dimensions, or content of a wrong size.
+        TensorError: for unknown types, unknown or negative dimensions, content of a wrong size, or a
+            shape beyond the limits. Nothing of the tensor's size has been made by then.
     """
     if proto.dtype not in _TYPES:
         raise TensorError(f"unsupported data type {proto.dtype}")
     dtype, field = _TYPES[proto.dtype]
     shape = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape) or len(shape) > 64:
-        raise TensorError("the shape must be fully known, with at most 64 dimensions")
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise TensorError("the shape must be fully known")
+    carried = _carried(proto, dtype, field)
+    try:
+        limits.check_shape(shape, carried)
+        if field == "string_val":
+            limits.check_string_count(math.prod(shape))
+    except ServingError as error:
+        raise TensorError(error.message) from error
     count = math.prod(shape)
     if proto.tensor_content:
         return _decode_content(proto.tensor_content, dtype, count).reshape(shape)
     if field == "string_val":
-        _check_size(count, len(proto.string_val), 8)
-        values = np.array(_stretch_list(list(proto.string_val), count), dtype=object)
+        values = np.empty(count, object)
+        values[:] = _stretch_list(list(proto.string_val[:count]), count)
         return values.reshape(shape)
     values = _field_values(proto, field)
     if dtype.kind == "c":
@@ -101,10 +115,7 @@ def decode(proto: Any) -> np.ndarray:
         values = values.view(dtype)
     elif values.dtype != dtype:
         values = values.astype(dtype)  # narrower integers wrap, as in TensorFlow
-    if values.size == count:
-        return values.reshape(shape)
-    _check_size(count, values.size, dtype.itemsize)
-    if values.size > count:
+    if values.size >= count:
         return values[:count].reshape(shape)
     stretched = np.zeros(count, dtype)
     if values.size:
@@ -113,9 +124,11 @@ def decode(proto: Any) -> np.ndarray:
     return stretched.reshape(shape)
 
 
-def _check_size(count: int, present: int, item_bytes: int) -> None:
-    if count > present and count * item_bytes > _MAX_BYTES_FROM_REPEATING:
-        raise TensorError("the shape asks for more elements than a request may stand for")
+def _carried(proto: Any, dtype: np.dtype, field: str) -> int:
+    """The most elements that the message's own bytes can be."""
+    if proto.tensor_content:
+        return len(proto.tensor_content) // (1 if dtype.kind == "O" else dtype.itemsize)
+    return len(getattr(proto, field)) // (2 if dtype.kind == "c" else 1)
 
 
 def _stretch_list(values: list[bytes], count: int) -> list[bytes]:
@@ -133,9 +146,10 @@ def _field_values(proto: Any, field: str) -> np.ndarray:
         lone = TensorProto()
         getattr(lone, field).MergeFrom(values)
         return np.frombuffer(lone.SerializeToString()[-len(values) * element.itemsize :], element)
-    if element == np.uint16:
-        return (np.fromiter(values, np.int32, len(values)) & 0xFFFF).astype(np.uint16)
-    return np.fromiter(values, element, len(values))
+    numbers = np.empty(len(values), np.int32 if element == np.uint16 else element)
+    for start in range(0, len(values), _BLOCK):
+        numbers[start : start + _BLOCK] = values[start : start + _BLOCK]
+    return (numbers & 0xFFFF).astype(np.uint16) if element == np.uint16 else numbers
 
 
 def _decode_content(content: bytes, dtype: np.dtype, count: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tf_mlm.serving import tensor_codec
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
+from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.servable import Servable
 from tf_mlm.serving.service import DEFAULT_SIGNATURE, ModelSpec, Service
@@ -77,8 +78,9 @@ def replay(service: Service, log: Any) -> None:
     request = getattr(log, kind).request
     if kind == "predict_log":
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        decode = functools.partial(tensor_codec.decode, limits=service.limits)
         with service.lease(ModelSpec(request.model_spec.name or "warmup")) as servable:
-            service.predict(servable, name, request.inputs, tensor_codec.decode, list(request.output_filter))
+            service.predict(servable, name, request.inputs, decode, list(request.output_filter))
     elif kind in ("classify_log", "regress_log"):
         run = examples.classify if kind == "classify_log" else examples.regress
         request.model_spec.name = request.model_spec.name or "warmup"
@@ -113,7 +115,9 @@ def warm_up(
     if not path.is_file():
         return 0
     # A metrics object of its own: warm-up is not traffic.
-    service = Service(_OneVersion(servable), Metrics(), check_method_names)  # type: ignore[arg-type]
+    # Nor does the operator's own file meet the limits on strangers' requests.
+    limits = InputLimits(max_strings=2**31, max_expanded_elements=2**31, max_request_bytes=2**31)
+    service = Service(_OneVersion(servable), Metrics(), check_method_names, limits)  # type: ignore[arg-type]
     start, runs, code = time.perf_counter(), 0, Code.OK
     try:
         repeated = (log for log in read_records(path) for _ in range(max(1, iterations)))
