@@ -16,9 +16,9 @@ PACKAGE = Path(tf_mlm.__file__).parent
 BELOW = {
     "config": set(),
     "signatures": set(),
-    "layers": {"config"},
-    "text": {"config"},
-    "model": {"config", "signatures", "layers", "text"},
+    "layers": {"arguments", "config"},
+    "text": {"arguments", "config"},
+    "model": {"arguments", "config", "signatures", "layers", "text"},
     "convert": {"config", "signatures", "layers", "text", "model"},
     "export": {"config", "signatures", "layers", "text", "model"},
     "training": {"config", "signatures", "layers", "text", "model"},

@@ -83,22 +83,68 @@ def test_mixed_precision_returns_float32_logits() -> None:
     assert MaskedLMHead(11, hidden_dim=8, dtype="bfloat16")(STATES, [[0], [1]]).dtype == tf.bfloat16
 
 
-@pytest.mark.parametrize("position", [5, -1, 1000])
+@pytest.mark.parametrize("position", [5, -2, 1000])
 def test_positions_out_of_range_are_an_error_eagerly_and_in_a_graph(
     head: MaskedLMHead, position: int
 ) -> None:
     positions = [[0, 1], [2, position]]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"length=5. Received: {position}. Pad unused"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"length=5, or be -1.*Received: {position}\."):
         head(STATES, positions)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"indices.*is not in \[0, 5\)|out of bound"):
         tf.function(head)(STATES, tf.constant(positions))
 
 
-@pytest.mark.parametrize(("position", "clamped"), [(5, 4), (1000, 4), (-1, 0), (-9, 0)])
+@pytest.mark.parametrize(("position", "clamped"), [(5, 4), (1000, 4), (-2, 0), (-9, 0)])
 def test_xla_clamps_positions_as_documented(head: MaskedLMHead, position: int, clamped: int) -> None:
     call = tf.function(head, jit_compile=True)
     out = call(STATES, tf.constant([[0], [position]]))
     np.testing.assert_allclose(out, head(STATES, [[0], [clamped]]), atol=1e-5)
+
+
+RUNS = {
+    "eager": lambda call: call,
+    "graph": tf.function,
+    "xla": lambda call: tf.function(call, jit_compile=True),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_an_unused_slot_is_a_row_of_zeros_that_trains_nothing(
+    run: str, activation: str | None, dtype: str
+) -> None:
+    head = MaskedLMHead(11, hidden_dim=8, activation=activation, dtype=dtype)
+    head.output_bias.assign(tf.range(11.0))
+
+    def call(states: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch(states)
+            outputs = head(states, positions)
+            loss = tf.reduce_sum(outputs * tf.range(11, dtype=outputs.dtype) ** 2)
+        return outputs, tape.gradient(loss, [states, *head.trainable_variables])
+
+    padded, with_padding = RUNS[run](call)(tf.constant(STATES), tf.constant([[3, -1, 1], [-1, -1, 4]]))
+    alone, without = RUNS[run](call)(tf.constant(STATES), tf.constant([[3, 1], [4, 4]]))
+    tolerance = 2e-2 if dtype == "mixed_bfloat16" else 1e-5
+    np.testing.assert_array_equal(padded.numpy()[[0, 1, 1], [1, 0, 1]], 0)
+    np.testing.assert_allclose(
+        padded.numpy()[[0, 0, 1], [0, 2, 2]], alone.numpy()[[0, 0, 1], [0, 1, 0]], tolerance
+    )
+    ours, theirs = (tf.convert_to_tensor(gradients[0]).numpy() for gradients in (with_padding, without))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(ours[1], theirs[1] / 2, rtol=tolerance, atol=tolerance)
+    nothing = RUNS[run](call)(tf.constant(STATES), tf.constant([[-1], [-1]]))[1]
+    assert all(not np.any(tf.convert_to_tensor(gradient)) for gradient in nothing)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_ragged_positions_are_read_as_padded(head: MaskedLMHead, run: str) -> None:
+    ragged = tf.ragged.constant([[3, 1], [4]])
+    outputs = RUNS[run](head)(tf.constant(STATES), ragged.to_tensor(-1) if run == "xla" else ragged)
+    np.testing.assert_allclose(outputs[0], head(STATES[:1], [[3, 1]])[0], atol=1e-5)
+    np.testing.assert_allclose(outputs[1, 0], head(STATES[1:], [[4]])[0, 0], atol=1e-5)
+    assert not np.any(outputs[1, 1])
 
 
 @pytest.mark.parametrize(
@@ -131,8 +177,8 @@ def test_contradictory_arguments_are_refused_at_construction(arguments: dict, me
     [
         (STATES[0], [[0]], r"`inputs` must be floating point of shape \[batch, length, hidden\].*\(5, 8\)"),
         (STATES.astype(np.int32), [[0], [0]], r"`inputs` must be floating point.*int32"),
-        (STATES, [0, 1], r"`mask_positions` must be int32 or int64 of shape \[batch, masks\].*\(2,\)"),
-        (STATES, [[0.0], [1.0]], r"`mask_positions` must be int32 or int64.*float32"),
+        (STATES, [0, 1], r"`mask_positions` must be integers of shape \[batch, masks\].*\(2,\)"),
+        (STATES, [[0.0], [1.0]], r"`mask_positions` must be integers.*float32|type list"),
         (STATES[..., :4], [[0], [1]], r"equal the hidden size.*hidden_dim=8"),
         (STATES, [[0]], r"same batch size.*inputs.shape=\(2, 5, 8\), mask_positions.shape=\(1, 1\)"),
     ],

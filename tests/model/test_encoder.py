@@ -114,8 +114,8 @@ def test_dropout_follows_its_seed_and_is_off_without() -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ((IDS[0], LENGTHS), r"`token_ids` must be \[batch, length\].*token_ids.shape=\(9,\)"),
-        ((IDS, [[9]] * 4), r"`lengths` \[batch\].*lengths.shape=\(4, 1\)"),
+        ((IDS[0], LENGTHS), r"`token_ids` must be integers of shape \[batch, length\].*shape=\(9,\)"),
+        ((IDS, [[9]] * 4), r"`lengths` must be integers of shape \[batch\].*shape=\(4, 1\)"),
         ((IDS, LENGTHS[:2]), r"same batch size.*lengths.shape=\(2,\)"),
         ((IDS, LENGTHS, SEGMENTS[:, :3]), r"`segment_ids` must have the shape of `token_ids`"),
         ((np.zeros([1, 13], np.int32), [1]), r"positions for 12 tokens. Received: length=13. Truncate"),
@@ -128,5 +128,7 @@ def test_shapes_that_do_not_fit_are_refused(inputs: tuple, message: str) -> None
 
 
 def test_ids_outside_the_vocabulary_are_an_error() -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"= 30 is not in \[0, 30\)"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"`token_ids` must lie in \[0, 30\). Received: \[30\]"
+    ):
         BertEncoder(CONFIG, seed=0)([[30]], [1])

@@ -14,6 +14,7 @@ from tf_mlm.config import ModelConfig
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.model.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.text.masking import MaskedLMMaskGenerator
 
 RNG = np.random.default_rng(0)
 LENGTHS = np.array([9, 4, 2], np.int32)
@@ -107,7 +108,7 @@ def test_any_callable_can_stand_in_for_the_encoder() -> None:
 
 
 def test_positions_outside_the_texts_are_an_error() -> None:
-    for position in (9, -1):
+    for position in (9, -2):
         with pytest.raises(tf.errors.InvalidArgumentError):
             make()(IDS, LENGTHS, SEGMENTS, [[position]] * 3)
 
@@ -124,3 +125,95 @@ def test_a_head_may_be_swapped() -> None:
     model = make()
     head = MaskedLMHead(7, hidden_dim=16)
     assert MaskedLM(model.encoder, head)(IDS, LENGTHS, SEGMENTS, POSITIONS).shape == (3, 4, 7)
+
+
+RUNS = {
+    "eager": lambda call: call,
+    "graph": tf.function,
+    "xla": lambda call: tf.function(call, jit_compile=True),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_unused_slots_are_zeros_and_change_nothing_else(run: str) -> None:
+    model = make()
+    positions = np.pad(POSITIONS, [[0, 0], [1, 2]], constant_values=-1)
+    logits = RUNS[run](model)(*map(tf.constant, (IDS, LENGTHS, SEGMENTS, positions))).numpy()
+    assert not np.any(logits[:, [0, -2, -1]])
+    expected = model(IDS, LENGTHS, SEGMENTS, POSITIONS)
+    np.testing.assert_allclose(logits[:, 1:-2], expected, atol=1e-5)
+    some = np.where(np.arange(4) < [[4], [1], [0]], POSITIONS, -1)
+    ragged = tf.RaggedTensor.from_tensor(POSITIONS, lengths=[4, 1, 0])
+    np.testing.assert_array_equal(model(IDS, LENGTHS, SEGMENTS, ragged), model(IDS, LENGTHS, SEGMENTS, some))
+    hidden = model.encoder(IDS, LENGTHS, SEGMENTS, positions=positions).numpy()
+    assert not np.any(hidden[:, [0, -2, -1]])
+
+
+def test_the_parts_compose(tiny_model: MaskedLM) -> None:
+    texts = tiny_model.preprocessor(["the cat [MASK] on the [MASK]", "a [MASK] runs", "the cat"])
+    assert -1 in texts.mask_positions.numpy()
+    expected = tiny_model(texts.token_ids, texts.lengths, texts.segment_ids, texts.mask_positions)
+    np.testing.assert_array_equal(tiny_model(texts), expected)
+    np.testing.assert_array_equal(tiny_model(texts._asdict()), expected)
+    assert not np.any(expected[2])
+    rows = [row[:length] for row, length in zip(texts.token_ids.numpy(), texts.lengths.numpy(), strict=True)]
+    ragged = tiny_model(tf.ragged.constant(rows), mask_positions=texts.mask_positions)
+    np.testing.assert_allclose(ragged, expected, atol=1e-6)
+    without = tiny_model(texts.token_ids, mask_positions=texts.mask_positions)
+    np.testing.assert_allclose(without, expected, atol=1e-6)
+
+    masker = MaskedLMMaskGenerator(
+        tiny_model.config.vocab_size, 0.4, 4, unselectable_token_ids=(0, 2, 3), seed=0
+    )
+    masked = masker(texts, step=0)
+    assert set(masked) == {
+        "token_ids",
+        "mask_positions",
+        "mask_ids",
+        "mask_weights",
+        "lengths",
+        "segment_ids",
+    }
+    logits = tiny_model(masked)
+    padded = masked["mask_positions"].to_tensor(-1)
+    np.testing.assert_allclose(
+        logits, tiny_model(masked["token_ids"], texts.lengths, texts.segment_ids, padded), atol=1e-6
+    )
+    states = tiny_model.masked_states(masked)
+    np.testing.assert_allclose(tiny_model.head.project(states)[0], logits[0], atol=1e-6)
+    np.testing.assert_array_equal(
+        tiny_model.encoder(texts), tiny_model.encoder(texts.token_ids, texts.lengths, texts.segment_ids)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"token_ids": IDS + 30}, r"`token_ids` must lie in \[0, 30\). Received: \["),
+        ({"segment_ids": SEGMENTS + 1}, r"`segment_ids` must lie in \[0, 2\). Received: \[2"),
+        ({"lengths": LENGTHS + 1}, r"`lengths` must lie in \[0, number of columns.*Received: \[10\]"),
+        ({"lengths": LENGTHS - 3}, r"`lengths` must lie in \[0, number of columns.*Received: \[-1\]"),
+        ({"mask_positions": POSITIONS + 9}, r"`mask_positions` must lie in \[0, length\) with length=9"),
+        ({"mask_positions": POSITIONS * 0 - 2}, r"`mask_positions` must lie in.*Received: -2"),
+    ],
+    ids=range(6),
+)
+def test_values_out_of_range_are_an_error_eagerly_and_in_a_graph(change: dict, message: str) -> None:
+    model = make()
+    inputs = {"token_ids": IDS, "lengths": LENGTHS, "segment_ids": SEGMENTS, "mask_positions": POSITIONS}
+    inputs = {name: tf.constant(value) for name, value in {**inputs, **change}.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        model(**inputs)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.function(model)(**inputs)
+
+
+def test_what_is_missing_is_named() -> None:
+    model = make()
+    with pytest.raises(ValueError, match=r"`mask_positions` must be integers.*Received: None"):
+        model(IDS, LENGTHS)
+    with pytest.raises(ValueError, match=r"must hold `token_ids`.*Received: the keys \['ids'\]"):
+        model({"ids": IDS}, mask_positions=POSITIONS)
+    other = MaskedLM(lambda *inputs: model.encoder(*inputs), model.head)
+    with pytest.raises(ValueError, match=r"`lengths` must be given"):
+        other(IDS, mask_positions=POSITIONS)

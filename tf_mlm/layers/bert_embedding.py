@@ -93,7 +93,9 @@ class BertEmbedding(tf.Module):
                 x += self.segment.embeddings[0]
             else:
                 # A product with one-hot rows: the table is tiny, and its gradient needs no scatter.
-                one_hot = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=x.dtype)
+                # An id beyond the table, which nothing can report under XLA, is clamped as lookups do.
+                segments = self.config.type_vocab_size
+                one_hot = tf.one_hot(tf.clip_by_value(segment_ids, 0, segments - 1), segments, dtype=x.dtype)
                 x += tf.tensordot(one_hot, tf.convert_to_tensor(self.segment.embeddings), 1)
         x = dropout(self.norm(x), self.config.hidden_dropout_prob, dropout_seed)
         return x if self.projection is None else self.projection(x)

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mlm.layers import activation as activations
+from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.precision import Precision
 
 FEW_ROWS = 256
@@ -43,8 +44,8 @@ class Dense(tf.Module):
         self.precision = Precision.of(dtype)
         self.activation = activations.get(activation)
         self.input_dim, self.output_dim = input_dim, output_dim
-        kernel_initializer = tf.keras.initializers.get(kernel_initializer)
-        bias_initializer = tf.keras.initializers.get(bias_initializer)
+        kernel_initializer = initializers.get(kernel_initializer)
+        bias_initializer = initializers.get(bias_initializer)
         variable = self.precision.variable
         # Initializers count inputs along the first axis of a matrix.
         kernel = tf.transpose(kernel_initializer([input_dim, output_dim], variable))
@@ -69,6 +70,7 @@ class Dense(tf.Module):
             rows = tf.cond(tf.shape(rows)[0] <= FEW_ROWS, few, many)
         else:
             rows = few() if count <= FEW_ROWS else many()
-        outputs = tf.reshape(self.activation(rows), tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))
+        rows = activations.activated(self.activation, rows)
+        outputs = tf.reshape(rows, tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))
         outputs.set_shape(inputs.shape[:-1].concatenate(self.output_dim))
         return outputs

@@ -6,16 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm.arguments import tensor_argument
 from tf_mlm.layers import activation as activations
+from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.layer_norm import LayerNorm
+from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
-
-
-def gather_positions(inputs: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """Rows of `inputs` [batch, length, hidden] at `positions` [batch, masks] → [batch, masks, hidden]."""
-    return tf.gather(inputs, positions, batch_dims=1)
 
 
 class MaskedLMHead(tf.Module):
@@ -25,11 +23,14 @@ class MaskedLMHead(tf.Module):
     projection to the vocabulary (by the transposed token embedding, or a kernel of its own) plus bias
     (Devlin et al., https://arxiv.org/abs/1810.04805; tying: https://arxiv.org/abs/1608.05859).
 
-    Positions outside [0, length) raise `InvalidArgumentError`, eagerly and in graphs on CPU. XLA
-    has no such check: there, and on TPU, positions are clamped into range.
+    A position of -1 marks a slot that a text does not use, as `TextPreprocessor` pads them: its row of
+    the result is zeros, whatever the activation, and so is its gradient. That holds everywhere, under
+    XLA too. Other positions outside [0, length) raise `InvalidArgumentError`, eagerly and in graphs on
+    CPU; XLA has no such check: there, and on TPU, they are clamped into range.
 
     Shapes:
-        inputs: float [batch, length, hidden]; mask_positions: int32 or int64 [batch, masks].
+        inputs: float [batch, length, hidden]; mask_positions: integers [batch, masks], or ragged
+            [batch, (masks)], which is read as padded with -1.
         result: [batch, masks, vocab], float32 under `mixed_bfloat16`, else in `dtype`.
 
     Args:
@@ -105,8 +106,8 @@ class MaskedLMHead(tf.Module):
         self.intermediate_activation = activations.get(intermediate_activation)
         self.activation = activations.get(activation)
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
-        self.bias_initializer = tf.keras.initializers.get(bias_initializer)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
         self.trainable = trainable
         self.precision = Precision.of(dtype)
         self.hidden_dim: int | None = None
@@ -149,12 +150,14 @@ class MaskedLMHead(tf.Module):
         self.hidden_dim = hidden_dim
 
     def __call__(self, inputs: Any, mask_positions: Any) -> tf.Tensor:
-        inputs = tf.convert_to_tensor(inputs)
-        mask_positions = tf.convert_to_tensor(mask_positions, dtype_hint=tf.int32)  # [[]] would be float
+        layer = "tf_mlm.keras.MaskedLMHead"
+        inputs = tensor_argument(
+            inputs, "inputs", "floating point", "[batch, length, hidden]", keras_layer=layer
+        )
+        mask_positions = positions_argument(mask_positions, keras_layer=layer)
         self._check(inputs, mask_positions)
-        if mask_positions.dtype not in (tf.int32, tf.int64):
-            mask_positions = tf.cast(mask_positions, tf.int64)  # `gather` takes no others
-        return self.project(self.transform(gather_positions(inputs, mask_positions)))
+        features = self.transform(gather_positions(inputs, mask_positions))
+        return zero_unused(self.project(features), mask_positions)
 
     def transform(self, rows: tf.Tensor) -> tf.Tensor:
         """Dense, activation and norm: [..., hidden] → [..., feature], the input of the projection."""
@@ -180,7 +183,7 @@ class MaskedLMHead(tf.Module):
             logits = tf.ensure_shape(
                 tf.reshape(logits, shape), features.shape[:-1].concatenate(self.vocabulary_size)
             )
-        return self.activation(logits)
+        return activations.activated(self.activation, logits)
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:
@@ -195,16 +198,6 @@ class MaskedLMHead(tf.Module):
         return tf.transpose(self.output_kernel)
 
     def _check(self, inputs: tf.Tensor, mask_positions: tf.Tensor) -> None:
-        if not inputs.dtype.is_floating or inputs.shape.rank not in (None, 3):
-            raise ValueError(
-                "`inputs` must be floating point of shape [batch, length, hidden]. "
-                f"Received: dtype={inputs.dtype.name}, shape={inputs.shape}."
-            )
-        if not mask_positions.dtype.is_integer or mask_positions.shape.rank not in (None, 2):
-            raise ValueError(
-                "`mask_positions` must be int32 or int64 of shape [batch, masks]. "
-                f"Received: dtype={mask_positions.dtype.name}, shape={mask_positions.shape}."
-            )
         hidden = inputs.shape[-1] if inputs.shape.rank else None
         if hidden is None and self.hidden_dim is None:
             raise ValueError(
@@ -221,16 +214,7 @@ class MaskedLMHead(tf.Module):
                 "`inputs` and `mask_positions` must have the same batch size. "
                 f"Received: inputs.shape={inputs.shape}, mask_positions.shape={mask_positions.shape}."
             )
-        if tf.executing_eagerly():
-            length = inputs.shape[1]
-            outside = tf.boolean_mask(mask_positions, (mask_positions < 0) | (mask_positions >= length))
-            if outside.shape[0]:
-                raise tf.errors.InvalidArgumentError(
-                    None,
-                    None,
-                    f"`mask_positions` must lie in [0, length) with length={length}. "
-                    f"Received: {outside[0].numpy()}. Pad unused slots with 0 and ignore their rows.",
-                )
+        check_positions(mask_positions, tf.shape(inputs)[1])
 
     def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> tuple[int | None, ...]:
         """[batch, length, hidden] and [batch, masks] → (batch, masks, vocab)."""
@@ -258,8 +242,8 @@ class MaskedLMHead(tf.Module):
             "intermediate_activation": activations.serialize(self.intermediate_activation),
             "activation": activations.serialize(self.activation),
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": tf.keras.initializers.serialize(self.bias_initializer),
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
         }
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.int8_weight import reads_int8
 from tf_mlm.layers.precision import Precision
 
@@ -77,7 +78,7 @@ class ReversibleEmbedding(tf.Module):
         self.logit_soft_cap = logit_soft_cap
         self.trainable = trainable
         self.precision = Precision.of(dtype)
-        self.embeddings_initializer = tf.keras.initializers.get(embeddings_initializer)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
         variable = self.precision.variable
         self.embeddings = tf.Variable(
             self.embeddings_initializer([input_dim, output_dim], variable),
@@ -171,7 +172,7 @@ class ReversibleEmbedding(tf.Module):
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "tie_weights": self.tie_weights,
-            "embeddings_initializer": tf.keras.initializers.serialize(self.embeddings_initializer),
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
             "reverse_dtype": self.reverse_dtype,
             "logit_soft_cap": self.logit_soft_cap,
         }
@@ -206,7 +207,9 @@ class ReversibleEmbedding(tf.Module):
 
     def to_keras(self) -> Any:
         """This embedding as a built `keras.layers.ReversibleEmbedding`, weights included."""
-        layer = tf.keras.layers.ReversibleEmbedding.from_config(self.get_config())
+        import keras
+
+        layer = keras.layers.ReversibleEmbedding.from_config(self.get_config())
         layer.build()
         layer.embeddings.assign(self.embeddings)
         if self.reverse_embeddings is not None:

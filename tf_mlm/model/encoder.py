@@ -11,20 +11,25 @@ from tf_mlm.config import ModelConfig
 from tf_mlm.layers.bert_embedding import BertEmbedding
 from tf_mlm.layers.dropout import fold_in
 from tf_mlm.layers.encoder_block import EncoderBlock
-from tf_mlm.layers.masked_lm_head import gather_positions
+from tf_mlm.layers.initializer import truncated_normal
+from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.self_attention import length_mask
+from tf_mlm.model.inputs import ModelInputs, dense_ids
+from tf_mlm.model.rules import checked, in_range
 
 
 class BertEncoder(tf.Module):
     """The encoder of BERT, DistilBERT, ELECTRA or RoBERTa, as `config.model_type` says.
 
     Takes lengths, not a padding mask: whatever stands behind a text's length never changes its result.
+    Without lengths, a row of ids ends behind its last id that is not `config.pad_token_id`.
 
     Shapes:
-        token_ids, segment_ids: int32 [batch, length]; lengths: int32 [batch].
-        result: float [batch, length, hidden]; with `positions` int32 [batch, masks], only those:
-            [batch, masks, hidden].
+        token_ids, segment_ids: integers [batch, length], or ragged [batch, (length)]; lengths: integers
+            [batch]. Or in place of `token_ids` what a `TextPreprocessor` or a mask generator returned.
+        result: float [batch, length, hidden]; with `positions` integers [batch, masks], only those:
+            [batch, masks, hidden], zeros at unused slots (-1).
 
     Args:
         config: sizes, activation, rates.
@@ -34,6 +39,8 @@ class BertEncoder(tf.Module):
 
     Raises:
         ValueError: at the call, for shapes that do not fit or a length beyond the position table.
+        tf.errors.InvalidArgumentError: for ids, segments, lengths or positions out of range, eagerly and
+            in graphs on CPU. XLA has no such check and clamps them.
 
     Example:
         >>> config = ModelConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
@@ -59,7 +66,7 @@ class BertEncoder(tf.Module):
         seeds = itertools.count(seed) if seed is not None else itertools.repeat(None)
 
         def initializer() -> Any:
-            return tf.keras.initializers.TruncatedNormal(stddev=config.initializer_range, seed=next(seeds))
+            return truncated_normal(config.initializer_range, next(seeds))
 
         self.embedding = BertEmbedding(config, initializer, name="embedding", dtype=self.precision)
         self.blocks = [
@@ -70,19 +77,22 @@ class BertEncoder(tf.Module):
     def __call__(
         self,
         token_ids: Any,
-        lengths: Any,
+        lengths: Any = None,
         segment_ids: Any = None,
         *,
         positions: Any = None,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
         context, x = self.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
-        if positions is not None:
-            context, x = gather_positions(context, positions), gather_positions(x, positions)
-        return self.transform(context, x, dropout_seed=dropout_seed)
+        if positions is None:
+            return self.transform(context, x, dropout_seed=dropout_seed)
+        positions = positions_argument(positions, "positions")
+        check_positions(positions, tf.shape(x)[1], "positions")
+        rows = [gather_positions(state, positions) for state in (context, x)]
+        return zero_unused(self.transform(*rows, dropout_seed=dropout_seed), positions)
 
     def attend(
-        self, token_ids: Any, lengths: Any, segment_ids: Any = None, *, dropout_seed: Any = None
+        self, token_ids: Any, lengths: Any = None, segment_ids: Any = None, *, dropout_seed: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """All that mixes positions: everything but the position-wise half of the last block.
 
@@ -90,7 +100,9 @@ class BertEncoder(tf.Module):
             The two arguments of `transform`, each [batch, length, hidden]. Gather the positions of
             interest from both before `transform`, and it does no work on the others.
         """
-        token_ids, lengths, segment_ids = self._check(token_ids, lengths, segment_ids)
+        inputs = ModelInputs.of(token_ids, lengths=lengths, segment_ids=segment_ids)
+        inputs = dense_ids(inputs, self.config.pad_token_id, keras_layer="tf_mlm.keras.Encoder")
+        token_ids, lengths, segment_ids = self._checked(inputs)
         mask = length_mask(lengths, tf.shape(token_ids)[1])
         x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(self.blocks)))
         for index, block in enumerate(self.blocks[:-1]):
@@ -101,31 +113,24 @@ class BertEncoder(tf.Module):
         """The position-wise half of the last block: [..., hidden] → [..., hidden]."""
         return self.blocks[-1].transform(context, x, fold_in(dropout_seed, len(self.blocks) - 1))
 
-    def _check(
-        self, token_ids: Any, lengths: Any, segment_ids: Any
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        token_ids, lengths = tf.convert_to_tensor(token_ids), tf.convert_to_tensor(lengths)
-        if token_ids.shape.rank not in (None, 2) or lengths.shape.rank not in (None, 1):
+    def _checked(self, inputs: ModelInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Ids, lengths and segments, once they are known to be in range."""
+        token_ids, lengths, segment_ids, _ = inputs
+        length, limit = token_ids.shape[1], self.config.max_length
+        if length is not None and length > limit:
             raise ValueError(
-                "`token_ids` must be [batch, length] and `lengths` [batch]. "
-                f"Received: token_ids.shape={token_ids.shape}, lengths.shape={lengths.shape}."
-            )
-        if not token_ids.shape[:1].is_compatible_with(lengths.shape):
-            raise ValueError(
-                "`token_ids` and `lengths` must have the same batch size. "
-                f"Received: token_ids.shape={token_ids.shape}, lengths.shape={lengths.shape}."
-            )
-        length = token_ids.shape[1]
-        if length is not None and length > self.config.max_length:
-            raise ValueError(
-                f"The model has positions for {self.config.max_length} tokens. Received: length={length}. "
+                f"The model has positions for {limit} tokens. Received: length={length}. "
                 "Truncate the input, or load a model with more `max_position_embeddings`."
             )
-        if segment_ids is not None:
-            segment_ids = tf.convert_to_tensor(segment_ids)
-            if not segment_ids.shape.is_compatible_with(token_ids.shape):
-                raise ValueError(
-                    "`segment_ids` must have the shape of `token_ids`. Received: "
-                    f"segment_ids.shape={segment_ids.shape}, token_ids.shape={token_ids.shape}."
-                )
+        columns, vocab, segments = tf.shape(token_ids)[1], self.config.vocab_size, self.config.type_vocab_size
+        rules = [
+            in_range(lengths, columns + 1, "`lengths` must lie in [0, number of columns of `token_ids`].")
+        ]
+        if tf.executing_eagerly():  # in a graph the lookup itself fails
+            rules.append(in_range(token_ids, vocab, f"`token_ids` must lie in [0, {vocab})."))
+        if segment_ids is None or not segments:
+            token_ids, lengths = checked([token_ids, lengths], *rules)
+            return token_ids, lengths, None
+        rules.append(in_range(segment_ids, segments, f"`segment_ids` must lie in [0, {segments})."))
+        token_ids, lengths, segment_ids = checked([token_ids, lengths, segment_ids], *rules)
         return token_ids, lengths, segment_ids

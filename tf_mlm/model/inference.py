@@ -19,7 +19,7 @@ import tensorflow as tf
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.layers.int8_weight import traced_for_xla
-from tf_mlm.layers.masked_lm_head import gather_positions
+from tf_mlm.layers.positions import gather_positions
 from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.bucketing import cheapest_chunk, in_chunks, pad_rows, round_up
 from tf_mlm.model.masked_lm import MaskedLM

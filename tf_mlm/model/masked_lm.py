@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
-from tf_mlm.layers.masked_lm_head import MaskedLMHead, gather_positions
+from tf_mlm.layers.initializer import truncated_normal
+from tf_mlm.layers.masked_lm_head import MaskedLMHead
+from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.model.encoder import BertEncoder
+from tf_mlm.model.inputs import ModelInputs, dense_ids
 
 if TYPE_CHECKING:
     from tf_mlm.text.preprocessor import TextPreprocessor
@@ -34,9 +37,13 @@ class MaskedLM(tf.Module):
     [batch, length, hidden] can stand in for the encoder. With a `BertEncoder`, the last block's
     position-wise half runs only at the masked positions; the numbers are the same.
 
+    The parts compose: the first argument may be what a `TextPreprocessor` returned, or the dictionary of a
+    `MaskedLMMaskGenerator` that was given it, and the others are then taken from there.
+
     Shapes:
-        token_ids, segment_ids: int32 [batch, length]; lengths: int32 [batch];
-        mask_positions: int32 [batch, masks] → logits: float32 [batch, masks, vocab].
+        token_ids, segment_ids: integers [batch, length], or ragged [batch, (length)]; lengths: integers
+        [batch]; mask_positions: integers [batch, masks], -1 in slots that a text does not use, or ragged
+        [batch, (masks)] → logits: float32 [batch, masks, vocab], zeros in slots that are not used.
 
     Args:
         encoder: a `BertEncoder`, or a callable as above.
@@ -48,6 +55,10 @@ class MaskedLM(tf.Module):
         >>> model = MaskedLM.from_config(config, seed=0)
         >>> model([[2, 5, 4, 3]], lengths=[4], segment_ids=[[0, 0, 0, 0]], mask_positions=[[2]]).shape
         TensorShape([1, 1, 30])
+
+    Raises:
+        ValueError: at the call, for inputs of another type or shape, and without `mask_positions`.
+        tf.errors.InvalidArgumentError: for values out of range, as `BertEncoder` and `MaskedLMHead` do.
     """
 
     def __init__(
@@ -79,9 +90,7 @@ class MaskedLM(tf.Module):
             encoder.embedding.token if config.tie_word_embeddings else None,
             head_activation(config),
             layer_norm_epsilon=head_epsilon(config),
-            kernel_initializer=tf.keras.initializers.TruncatedNormal(
-                stddev=config.initializer_range, seed=None if seed is None else seed - 1
-            ),
+            kernel_initializer=truncated_normal(config.initializer_range, None if seed is None else seed - 1),
             hidden_dim=config.hidden_size,
             name="head",
             dtype=dtype,
@@ -96,34 +105,51 @@ class MaskedLM(tf.Module):
     def __call__(
         self,
         token_ids: Any,
-        lengths: Any,
-        segment_ids: Any,
-        mask_positions: Any,
+        lengths: Any = None,
+        segment_ids: Any = None,
+        mask_positions: Any = None,
         *,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
-        features = self.masked_states(
-            token_ids, lengths, segment_ids, mask_positions, dropout_seed=dropout_seed
-        )
-        return tf.cast(self.head.project(features), tf.float32)
+        inputs = self._inputs(token_ids, lengths, segment_ids, mask_positions)
+        features = self.masked_states(*inputs, dropout_seed=dropout_seed)
+        return zero_unused(tf.cast(self.head.project(features), tf.float32), inputs.mask_positions)
 
     def masked_states(
         self,
         token_ids: Any,
-        lengths: Any,
-        segment_ids: Any,
-        mask_positions: Any,
+        lengths: Any = None,
+        segment_ids: Any = None,
+        mask_positions: Any = None,
         *,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
         """What the vocabulary projection gets: float [batch, masks, embedding].
 
         A loss that never holds all logits starts from here, with `head.output_table` and
-        `head.output_bias`.
+        `head.output_bias`. It must give unused slots the weight 0: their rows mean nothing.
         """
-        states = self.states(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
-        rows = [gather_positions(state, mask_positions) for state in states]
+        inputs = self._inputs(token_ids, lengths, segment_ids, mask_positions)
+        states = self.states(*inputs[:3], dropout_seed=dropout_seed)
+        check_positions(inputs.mask_positions, tf.shape(states[0])[1])
+        rows = [gather_positions(state, inputs.mask_positions) for state in states]
         return self.features(*rows, dropout_seed=dropout_seed)
+
+    def _inputs(self, token_ids: Any, lengths: Any, segment_ids: Any, mask_positions: Any) -> ModelInputs:
+        """The inputs as dense tensors, from one by one or from one that holds them."""
+        given = ModelInputs.of(
+            token_ids, lengths=lengths, segment_ids=segment_ids, mask_positions=mask_positions
+        )
+        layers = "tf_mlm.keras.Encoder and tf_mlm.keras.MaskedLMHead"
+        config = getattr(self.encoder, "config", None)
+        inputs = dense_ids(given, getattr(config, "pad_token_id", None), keras_layer=layers)
+        positions = positions_argument(inputs.mask_positions, keras_layer=layers)
+        if not positions.shape[:1].is_compatible_with(inputs.token_ids.shape[:1]):
+            raise ValueError(
+                "`mask_positions` must have one row per row of `token_ids`. Received: mask_positions.shape="
+                f"{positions.shape}, token_ids.shape={inputs.token_ids.shape}."
+            )
+        return inputs._replace(mask_positions=positions)
 
     def states(
         self, token_ids: Any, lengths: Any, segment_ids: Any, *, dropout_seed: Any = None

@@ -39,3 +39,18 @@ def checked(tensors: Sequence[tf.Tensor], *rules: Rule) -> list[tf.Tensor]:
 def within(values: tf.Tensor, size: Any) -> tf.Tensor:
     """Whether all of `values` lie in [0, size)."""
     return tf.reduce_all((values >= 0) & (values < size))
+
+
+def in_range(values: tf.Tensor, size: Any, rule: str) -> Rule:
+    """The rule that all of `values` lie in [0, size); eagerly its message shows only some that do not.
+
+    Example:
+        >>> condition, rule, received = in_range(tf.constant([1, 9]), 5, "Ids must lie in [0, 5).")
+        >>> bool(condition), received.numpy().tolist()
+        (False, [9])
+    """
+    size = tf.cast(size, values.dtype)
+    if tf.executing_eagerly():
+        outside = tf.boolean_mask(values, (values < 0) | (values >= size))
+        return tf.equal(tf.size(outside), 0), rule, outside[:8]
+    return within(values, size), rule, values

@@ -5,7 +5,7 @@ Dense and vectorised throughout, so that it can run inside an XLA-compiled train
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,18 +124,30 @@ class MaskedLMMaskGenerator(tf.Module):
 
         Args:
             inputs: integer ids [batch, length], [batch, (length)] (ragged) or [length]; a tensor, an array
-                or lists.
+                or lists. Or what a `TextPreprocessor` returned, or a mapping with `token_ids`.
             step: integer scalar; the masks then depend on `seed`, `step` and the inputs alone, not on earlier
                 calls. Use it where calls may be repeated or reordered, as in `tf.data` or a training step.
 
         Returns:
             `token_ids`, of the type and shape of the input, and per selected token `mask_positions` (int64,
             ascending), `mask_ids` (original ids, type of the input) and `mask_weights` (float32, 0 marks
-            padding): [batch, mask_selection_length], or ragged [batch, (masks)] without that length.
+            padding): [batch, mask_selection_length], or ragged [batch, (masks)] without that length. For
+            what a `TextPreprocessor` returned also its `lengths` and `segment_ids`, so that a `MaskedLM`
+            takes the whole.
 
         Raises:
             ValueError: if the input is not of rank 1 or 2 or not of integers, or `step` comes without a seed.
         """
+        if isinstance(inputs, tuple) and hasattr(inputs, "_asdict"):
+            inputs = inputs._asdict()
+        if isinstance(inputs, Mapping):
+            if "token_ids" not in inputs:
+                raise ValueError(
+                    "A mapping of inputs must hold `token_ids`, as that of the preprocessor does. "
+                    f"Received: the keys {sorted(map(str, inputs))}."
+                )
+            beside = {name: inputs[name] for name in ("lengths", "segment_ids") if name in inputs}
+            return {**self(inputs["token_ids"], step=step), **beside}
         token_ids, row_lengths = _to_dense(inputs)
         is_batch = token_ids.shape.rank == 2
         if not is_batch:

@@ -1,0 +1,85 @@
+"""What a caller passed in as a tensor, or an error that names the argument, the rule and what came instead.
+
+Without it, what TensorFlow says of a wrong input names an operation somewhere inside, not the argument.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_KINDS = {
+    "integers": lambda dtype: dtype.is_integer,
+    "floating point": lambda dtype: dtype.is_floating,
+    "strings": lambda dtype: dtype == tf.string,
+}
+
+
+def tensor_argument(
+    value: Any, name: str, kind: str, shape: str | None = None, *, keras_layer: str | None = None
+) -> tf.Tensor:
+    """`value` as a dense tensor of a kind and rank.
+
+    Args:
+        value: a tensor, an array, numbers in lists, or anything else that TensorFlow reads as a tensor.
+        name: the argument's name, for the message.
+        kind: `integers`, `floating point` or `strings`.
+        shape: its axes in words, such as `[batch, length]`; None allows any.
+        keras_layer: what takes Keras's symbolic tensors in the caller's place, for the message.
+
+    Raises:
+        ValueError: if it is none; the message says what was received.
+
+    Example:
+        >>> tensor_argument([[1, 2]], "token_ids", "integers", "[batch, length]").shape
+        TensorShape([1, 2])
+    """
+    rule = f"`{name}` must be {kind}" + (f" of shape {shape}." if shape else ".")
+    if is_symbolic(value):
+        advice = (
+            f"Use {keras_layer}, the same as a Keras layer."
+            if keras_layer
+            else "Map it over a tf.data.Dataset."
+        )
+        raise ValueError(
+            f"{rule} Received: a symbolic tensor of Keras (keras.Input, or a layer's output). {advice}"
+        )
+    if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
+        dense = "to_tensor()" if isinstance(value, tf.RaggedTensor) else "tf.sparse.to_dense"
+        raise ValueError(f"{rule} Received: a {type(value).__name__}. Make it dense first ({dense}).")
+    try:
+        # TensorFlow takes lists without any number for floats.
+        hint = tf.int32 if kind == "integers" and isinstance(value, (list, tuple)) else None
+        tensor = tf.convert_to_tensor(value, dtype_hint=hint)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{rule} Received: {described(value)}.") from error
+    if not _KINDS[kind](tensor.dtype) or (shape and tensor.shape.rank not in (None, shape.count(",") + 1)):
+        raise ValueError(f"{rule} Received: dtype={tensor.dtype.name}, shape={tensor.shape}.")
+    return tensor
+
+
+def indices_argument(value: Any, name: str, shape: str | None = None, **more: Any) -> tf.Tensor:
+    """Integers of any width, as the int32 or int64 that TensorFlow's lookups take."""
+    tensor = tensor_argument(value, name, "integers", shape, **more)
+    return tensor if tensor.dtype in (tf.int32, tf.int64) else tf.cast(tensor, tf.int64)
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether it is a tensor of Keras without values; told by name, as Keras need not be there."""
+    return type(value).__name__ == "KerasTensor"
+
+
+def described(value: Any) -> str:
+    """What was received, in a few words: never the whole of it."""
+    if isinstance(value, np.ndarray):
+        return f"an array of dtype {value.dtype}, shape {value.shape}"
+    if isinstance(value, tf.SparseTensor | tf.RaggedTensor):
+        return f"a {type(value).__name__}"
+    if isinstance(value, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in value):
+        sizes = {len(row) if isinstance(row, (list, tuple)) else None for row in value}
+        if len(sizes) > 1:
+            return f"a {type(value).__name__} whose rows differ in length"
+    words = repr(value)
+    return f"{words[:60]}{'…' if len(words) > 60 else ''} of type {type(value).__name__}"
