@@ -35,6 +35,13 @@ class Signature:
 
 
 _TEXT = {"text": Tensor("string", ("batch",))}
+# What one needs beside the answer to write the filled text, so that a fill is one request: the text's own
+# tokens, and in each row how tokens read as text (`tf_mlm.decoder`, as JSON).
+_TEXT_TOKENS = {
+    "text_tokens": Tensor("string", ("batch", "length")),
+    "lengths": Tensor("int32", ("batch",)),
+    "decoder": Tensor("string", ("batch",)),
+}
 
 FILL = Signature(
     "serving_default",
@@ -44,6 +51,7 @@ FILL = Signature(
         "token_ids": Tensor("int32", ("batch", "masks", "k")),
         "scores": Tensor("float32", ("batch", "masks", "k")),
         "mask_positions": Tensor("int32", ("batch", "masks")),
+        **_TEXT_TOKENS,
     },
 )
 SCORE_TARGETS = Signature(
@@ -52,6 +60,9 @@ SCORE_TARGETS = Signature(
     {
         "scores": Tensor("float32", ("batch", "masks", "candidates")),
         "target_ids": Tensor("int32", ("batch", "candidates")),
+        "tokens": Tensor("string", ("batch", "candidates")),
+        "mask_positions": Tensor("int32", ("batch", "masks")),
+        **_TEXT_TOKENS,
     },
 )
 PSEUDO_LOG_LIKELIHOOD = Signature(
@@ -62,6 +73,7 @@ PSEUDO_LOG_LIKELIHOOD = Signature(
         "token_scores": Tensor("float32", ("batch", "length")),
         "tokens": Tensor("string", ("batch", "length")),
         "lengths": Tensor("int32", ("batch",)),
+        "scored_tokens": Tensor("int32", ("batch",)),
     },
 )
 ENCODE = Signature("encode", _TEXT, {"embeddings": Tensor("float32", ("batch", "hidden"))})

@@ -64,11 +64,13 @@ def test_with_xla_the_answers_are_the_same(fill: FillMask, tiny_model: MaskedLM)
 def test_bad_questions_are_explained(fill: FillMask) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="must contain the mask token"):
         fill("no mask here")
-    with pytest.raises(ValueError, match=r"`top_k` must lie in \[1, 21\].*top_k=0"):
+    with pytest.raises(ValueError, match=r"`top_k` must be a whole number of at least 1.*top_k=0"):
         fill("a [MASK]", top_k=0)
+    with pytest.raises(ValueError, match=r"`top_k` must lie in \[1, 21\].*top_k=22"):
+        fill("a [MASK]", top_k=22)
     with pytest.raises(ValueError, match="At least one text"):
         fill([])
     with pytest.raises(ValueError, match=r"`text` must be one text or a batch .*shape \(1, 1\)"):
         fill([["a [MASK]"]])
-    with pytest.raises(ValueError, match="Every target must contain"):
+    with pytest.raises(ValueError, match="A target must contain at least one token"):
         fill("a [MASK]", targets=[" "])

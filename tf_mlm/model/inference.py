@@ -24,6 +24,7 @@ from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.bucketing import cheapest_chunk, in_chunks, pad_rows, round_up
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.rules import Rule, checked, within
+from tf_mlm.text.detokenizer import decoder_of
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
 
 _INT = tf.int32
@@ -166,13 +167,14 @@ class Inference(tf.Module):
             "token_ids": slots.scatter(token_ids, self.preprocessor.vocabulary.pad_id),
             "scores": slots.scatter(scores, 0.0),
             "mask_positions": inputs.mask_positions,
+            **self._text_tokens(inputs),
         }
 
     def score_targets(self, text: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """The probability of given candidates at each mask: `signatures.SCORE_TARGETS`.
 
         A candidate outside the vocabulary stands for its first word piece, as in Hugging Face's
-        pipeline; `target_ids` tells which one was scored.
+        pipeline; `target_ids` and `tokens` tell which one was scored.
         """
         inputs, slots = self._masked(text)
         target_ids = self._target_ids(targets)
@@ -189,7 +191,13 @@ class Inference(tf.Module):
             (*rows, wanted),
             [tf.TensorSpec([None, None], tf.float32)],
         )
-        return {"scores": slots.scatter(scores, 0.0), "target_ids": target_ids}
+        return {
+            "scores": slots.scatter(scores, 0.0),
+            "target_ids": target_ids,
+            "tokens": self.preprocessor.tokens_of(target_ids),
+            "mask_positions": inputs.mask_positions,
+            **self._text_tokens(inputs),
+        }
 
     def pseudo_log_likelihood(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sum over tokens of log p(token given all the others): `signatures.PSEUDO_LOG_LIKELIHOOD`.
@@ -229,6 +237,7 @@ class Inference(tf.Module):
             "token_scores": token_scores,
             "tokens": self._tokens(inputs),
             "lengths": inputs.lengths,
+            "scored_tokens": tf.reduce_sum(tf.cast(scored, _INT), -1),
         }
 
     def encode(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -320,6 +329,15 @@ class Inference(tf.Module):
     def _tokens(self, inputs: Preprocessed) -> tf.Tensor:
         real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
         return tf.where(real, self.preprocessor.tokens_of(inputs.token_ids), "")
+
+    def _text_tokens(self, inputs: Preprocessed) -> dict[str, tf.Tensor]:
+        """What turns the fills of a text into texts, wherever they are read."""
+        decoder = decoder_of(self.preprocessor.vocabulary).to_json()
+        return {
+            "text_tokens": self._tokens(inputs),
+            "lengths": inputs.lengths,
+            "decoder": tf.fill(tf.shape(inputs.lengths), decoder),
+        }
 
     def _target_ids(self, targets: tf.Tensor) -> tf.Tensor:
         """String [batch, candidates] → int32, by whole token or else by first word piece."""

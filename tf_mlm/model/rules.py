@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from tf_mlm.errors import InvalidInputError, plain_words
 
 Rule = tuple[tf.Tensor, str, tf.Tensor]
 """A condition that must hold, the rule in words, and what was received."""
@@ -54,3 +57,30 @@ def in_range(values: tf.Tensor, size: Any, rule: str) -> Rule:
         outside = tf.boolean_mask(values, (values < 0) | (values >= size))
         return tf.equal(tf.size(outside), 0), rule, outside[:8]
     return within(values, size), rule, values
+
+
+class BrokenRuleError(tf.errors.InvalidArgumentError, InvalidInputError):
+    """A rule that the graph found broken, in plain words."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(None, None, message)
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+
+@contextlib.contextmanager
+def in_plain_words() -> Iterator[None]:
+    """Raises `BrokenRuleError` where TensorFlow says that an argument is invalid.
+
+    Example:
+        >>> with in_plain_words():
+        ...     _ = checked([tf.constant(3)], (tf.constant(False), "Sizes must be even.", tf.constant(3)))
+        Traceback (most recent call last):
+            ...
+        tf_mlm.model.rules.BrokenRuleError: Sizes must be even. Received: 3.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        raise BrokenRuleError(plain_words(error.message)) from error

@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tf_mlm.decoder import Decoder
 from tf_mlm.text.vocabulary import CONTINUATION_PREFIX, Vocabulary
+
+
+def decoder_of(vocabulary: Vocabulary) -> Decoder:
+    """How the tokens of a vocabulary read as text.
+
+    Example:
+        >>> from tf_mlm.text.detokenizer import decoder_of
+        >>> from tf_mlm.text.vocabulary import Vocabulary
+        >>> decoder_of(Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])).mask_token
+        '[MASK]'
+    """
+    config = vocabulary.config
+    return Decoder(
+        {"type": "WordPiece", "prefix": CONTINUATION_PREFIX, "cleanup": True},
+        mask_token=config.mask_token,
+        pad_token=config.pad_token,
+        special_tokens=tuple(vocabulary.tokens[index] for index in vocabulary.special_ids),
+        clean_up_tokenization_spaces=bool(config.extra.get("clean_up_tokenization_spaces")),
+    )
 
 
 def detokenize(vocabulary: Vocabulary, token_ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
@@ -13,7 +33,7 @@ def detokenize(vocabulary: Vocabulary, token_ids: Iterable[int], *, skip_special
     Args:
         vocabulary: the tokens; ids outside it are left out.
         token_ids: the ids of one text.
-        skip_special_tokens: leave out all five special tokens, else only the padding.
+        skip_special_tokens: leave out all special tokens, else only the padding.
 
     Example:
         >>> from tf_mlm.text.detokenizer import detokenize
@@ -22,29 +42,6 @@ def detokenize(vocabulary: Vocabulary, token_ids: Iterable[int], *, skip_special
         >>> detokenize(Vocabulary(tokens), [2, 5, 6, 7, 3, 0])
         'playing!'
     """
-    from tokenizers import decoders
-
-    config, tokens = vocabulary.config, vocabulary.tokens
-    skipped = set(vocabulary.special_ids if skip_special_tokens else [vocabulary.pad_id])
-    kept = [tokens[index] for index in token_ids if 0 <= index < len(tokens) and index not in skipped]
-    text = decoders.WordPiece(prefix=CONTINUATION_PREFIX).decode(kept)
-    if config.extra.get(
-        "clean_up_tokenization_spaces"
-    ):  # a second pass that tokenizer_config.json can ask for
-        for old, new in _CLEAN_UP:
-            text = text.replace(old, new)
-    return text
-
-
-_CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
+    tokens, pad = vocabulary.tokens, vocabulary.pad_id
+    kept = [tokens[index] for index in token_ids if 0 <= index < len(tokens) and index != pad]
+    return decoder_of(vocabulary).decode(kept, skip_special_tokens=skip_special_tokens)

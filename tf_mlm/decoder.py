@@ -1,0 +1,154 @@
+"""Tokens back to readable text, wherever they are: in Python, or as a server answered them.
+
+A decoder is plain data, written in the form that Hugging Face's `tokenizer.json` has for it, so that an
+export can put it beside its answers: a client then needs neither the vocabulary nor a second request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+
+class DecoderError(ValueError):
+    """A description of a decoder that cannot be followed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """How the tokens of one model read as text.
+
+    Args:
+        steps: the `decoder` of a `tokenizer.json`: `{"type": "WordPiece", "prefix": "##", "cleanup": true}`.
+        mask_token: how a mask is spelt in a text.
+        pad_token: the token behind the end of a text; it is never shown.
+        special_tokens: the tokens that `skip_special_tokens` leaves out, mask and padding among them.
+        clean_up_tokenization_spaces: a second pass that a `tokenizer_config.json` can ask for.
+
+    Raises:
+        DecoderError: for steps of another type than those this version knows.
+
+    Example:
+        >>> from tf_mlm.decoder import Decoder
+        >>> steps = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+        >>> decoder = Decoder(steps, "[MASK]", "[PAD]", ("[PAD]", "[MASK]", "[CLS]", "[SEP]"))
+        >>> decoder.decode(["[CLS]", "play", "##ing", "!", "[SEP]"])
+        'playing!'
+        >>> Decoder.from_json(decoder.to_json()) == decoder
+        True
+    """
+
+    steps: Mapping[str, Any]
+    mask_token: str
+    pad_token: str
+    special_tokens: tuple[str, ...]
+    clean_up_tokenization_spaces: bool = False
+
+    def __post_init__(self) -> None:
+        kind, prefix = self.steps.get("type"), self.steps.get("prefix", "")
+        if not isinstance(kind, str) or kind not in _DECODERS or not isinstance(prefix, str):
+            raise DecoderError(
+                f"Tokens must be of a kind that this version of tf_mlm can read: {', '.join(_DECODERS)}. "
+                f"Received: the decoder {dict(self.steps)!r}. Use the version that wrote the model, or a "
+                "newer one."
+            )
+
+    def decode(self, tokens: Iterable[str], *, skip_special_tokens: bool = True) -> str:
+        """The text of tokens, as Hugging Face's `decode` gives it; padding is left to the caller."""
+        skipped = self.special_tokens if skip_special_tokens else ()
+        text = _DECODERS[self.steps["type"]](self.steps, [token for token in tokens if token not in skipped])
+        return _replaced(text, _CLEAN_UP) if self.clean_up_tokenization_spaces else text
+
+    def to_json(self) -> str:
+        """Compact, as it stands in every row of an answer."""
+        values = {
+            "decoder": dict(self.steps),
+            "mask_token": self.mask_token,
+            "pad_token": self.pad_token,
+            "special_tokens": list(self.special_tokens),
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+        }
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Decoder:
+        """What `to_json` wrote.
+
+        Raises:
+            DecoderError: for anything else.
+        """
+        try:
+            values = json.loads(text)
+            steps, mask, pad, special, clean_up = (
+                values[key]
+                for key in (
+                    "decoder",
+                    "mask_token",
+                    "pad_token",
+                    "special_tokens",
+                    "clean_up_tokenization_spaces",
+                )
+            )
+            strings = [mask, pad, *special]
+            sound = isinstance(steps, dict) and isinstance(clean_up, bool)
+            sound = (
+                sound
+                and isinstance(special, list)
+                and all(isinstance(token, str) and token for token in strings)
+            )
+        except (ValueError, KeyError, TypeError, RecursionError):
+            sound = False
+        if not sound:
+            raise DecoderError(
+                "A decoder must be a JSON object with `decoder`, `mask_token`, `pad_token`, `special_tokens` "
+                f"and `clean_up_tokenization_spaces`. Received: {text[:80]!r}. Export the model again."
+            )
+        return cls(steps, mask, pad, tuple(special), clean_up)
+
+
+Replacements = Sequence[tuple[str, str]]
+
+
+def _word_piece(steps: Mapping[str, Any], tokens: list[str]) -> str:
+    """Pieces that begin with the prefix continue a word, every other token begins one."""
+    prefix = steps.get("prefix", "##")
+    words: Iterable[str] = [
+        token if not place else token[len(prefix) :] if token.startswith(prefix) else f" {token}"
+        for place, token in enumerate(tokens)
+    ]
+    if steps.get("cleanup", True):
+        words = map(_cleaned_word, words)
+    return "".join(words)
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _cleaned_word(word: str) -> str:
+    return _replaced(word, _WORD_PIECE)
+
+
+_DECODERS: dict[str, Callable[[Mapping[str, Any], list[str]], str]] = {"WordPiece": _word_piece}
+
+
+def _replaced(text: str, replacements: Replacements) -> str:
+    for old, new in replacements:
+        text = text.replace(old, new)
+    return text
+
+
+_CLEAN_UP: Replacements = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+# The library's own pass, token by token, knows one contraction more.
+_WORD_PIECE: Replacements = (*_CLEAN_UP[:7], (" do not", " don't"), *_CLEAN_UP[7:])
