@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -371,22 +372,67 @@ def test_a_version_that_cannot_be_loaded_ends_serve_with_1(tmp_path: Path) -> No
     assert "Traceback" not in out
 
 
-def test_serve_runs_the_real_server_where_there_is_one(base_path: Path, tmp_path: Path) -> None:
-    real = tmp_path / "tensorflow_model_server"
-    real.write_text('#!/bin/sh\nfor flag; do echo "$flag"; done\nexit 7\n')
+def serve_with_a_real_server(
+    base_path: Path, directory: Path, *arguments: str
+) -> tuple[int, list[str], list[str], tuple[int, int]]:
+    """Exit status, flags that a binary called tensorflow_model_server got, lines of standard error, ports."""
+    real = directory / "tensorflow_model_server"
+    real.write_text('#!/bin/sh\nfor flag; do echo "flag $flag"; done\nexit 7\n')
     real.chmod(0o755)
     grpc, rest = free_ports(2)
-    server = serve(base_path, "--port", grpc, "--rest-port", rest, PATH=f"{tmp_path}:{os.environ['PATH']}")
-    flags = server.communicate(timeout=60)[0].splitlines()[2:]
-    assert server.returncode == 7
-    assert flags[:5] == [
+    path = f"{directory}:{os.environ['PATH']}"
+    server = serve(base_path, "--port", grpc, "--rest-port", rest, *arguments, PATH=path)
+    lines = server.communicate(timeout=60)[0].splitlines()
+    flags = [line.removeprefix("flag ") for line in lines if line.startswith("flag ")]
+    others = [line for line in lines if not line.startswith("flag ")]
+    return server.returncode, flags, others, (grpc, rest)
+
+
+@pytest.mark.parametrize("host", [(), ("--host", "0.0.0.0")])
+def test_serve_runs_the_real_server_where_there_is_one(
+    base_path: Path, tmp_path: Path, host: tuple[str, ...]
+) -> None:
+    status, flags, others, (grpc, rest) = serve_with_a_real_server(base_path, tmp_path, *host)
+    assert status == 7
+    version = base_path / "1"
+    assert flags == [
         f"--port={grpc}",
         f"--rest_api_port={rest}",
         "--model_name=mlm",
         f"--model_base_path={base_path}",
         "--xla_cpu_compilation_enabled=true",
+        "--enable_batching=true",
+        f"--batching_parameters_file={version / 'batching_params.pbtxt'}",
     ]
-    assert {flag.split("=")[0] for flag in flags[5:]} <= {"--enable_batching", "--batching_parameters_file"}
+    # It cannot stay on this machine, and whoever did not say so learns it.
+    assert any("listens on every address" in line for line in others) is not bool(host)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--host", "127.0.0.1"), "--host must be 0.0.0.0"),
+        (("--host", "localhost"), "Received: localhost"),
+        (("--access-log", "-"), "--access-log is the embedded server's"),
+    ],
+)
+def test_serve_refuses_what_the_real_server_cannot_do(
+    base_path: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    status, flags, others, _ = serve_with_a_real_server(base_path, tmp_path, *arguments)
+    assert (status, flags) == (2, [])
+    assert any(message in line for line in others)
+    assert any("--embedded" in line for line in others)
+
+
+def test_an_export_without_batching_parameters_is_served_unbatched(base_path: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(base_path, older)
+    (older / "1" / "batching_params.pbtxt").unlink()
+    status, flags, others, _ = serve_with_a_real_server(older, tmp_path)
+    assert status == 7
+    assert not any("batching" in flag for flag in flags)
+    assert any("not merged into batches" in line for line in others)
 
 
 def test_a_warning_is_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 REAL = "tensorflow_model_server"
+_EVERY_ADDRESS = ("0.0.0.0", "::", "[::]")
 
 
 @click.command("serve")
@@ -20,19 +21,29 @@ REAL = "tensorflow_model_server"
 @click.option("--name", default="mlm", show_default=True, help="The model's name in requests.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8500, show_default=True, help="gRPC; 0: any.")
 @click.option("--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0: any.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to listen on every address.")
+@click.option(
+    "--host",
+    help=f"Address to listen on  [default: 127.0.0.1; {REAL} knows only 0.0.0.0, every address]",
+)
 @click.option("--embedded", is_flag=True, help=f"Use the embedded server even when {REAL} is on PATH.")
 @click.option("--access-log", default="", help="File for one JSON line per request; - for standard error.")
 def command(
-    base_path: Path, name: str, port: int, rest_port: int, host: str, embedded: bool, access_log: str
+    base_path: Path,
+    name: str,
+    port: int,
+    rest_port: int,
+    host: str | None,
+    embedded: bool,
+    access_log: str,
 ) -> None:
     """Serve the newest version under BASE_PATH over gRPC and REST, and switch to newer ones as they come.
 
-    Runs the real tensorflow_model_server when it is on PATH, else the embedded server.
+    Runs the real tensorflow_model_server when it is on PATH, else the embedded server. The real one merges
+    requests as the newest version's batching_params.pbtxt says, and listens on every address of the machine.
 
     Example: tf-mlm serve models/mlm
     """
-    from tf_mlm.export.version_directory import versions
+    from tf_mlm.export.version_directory import newest, versions
 
     base_path = base_path.resolve()
     if not versions(base_path):
@@ -42,6 +53,16 @@ def command(
         )
     if port and port == rest_port:
         raise click.UsageError(f"--port and --rest-port must differ. Received: {port} for both.")
+    real = None if embedded else shutil.which(REAL)
+    advice = "Programs are compiled before the ports open; stop with Ctrl-C."
+    if real:
+        _check_the_real_server_can(real, host, access_log)
+        if host is None:
+            advice = (
+                "Warning: it listens on every address of this machine, not only on 127.0.0.1: give --host "
+                f"0.0.0.0 if that is meant, or --embedded to stay on 127.0.0.1. {advice}"
+            )
+    host = host or ("0.0.0.0" if real else "127.0.0.1")
     with contextlib.ExitStack() as probes:
         port = probes.enter_context(_probe("--port", host, port)).getsockname()[1]
         rest_port = probes.enter_context(_probe("--rest-port", host, rest_port)).getsockname()[1]
@@ -52,22 +73,45 @@ def command(
         f"--model_name={name}",
         f"--model_base_path={base_path}",
     ]
-    real = None if embedded else shutil.which(REAL)
     if real:
-        batching = Path(__file__).parents[2] / "serving" / "config" / "batching.config"
-        flags += ["--xla_cpu_compilation_enabled=true"]
-        if batching.is_file():
-            flags += ["--enable_batching=true", f"--batching_parameters_file={batching}"]
+        flags += ["--xla_cpu_compilation_enabled=true", *_batching_flags(newest(base_path))]
     else:
         flags += [f"--host={host}", f"--access_log={access_log}", "--max_num_load_retries=0"]
     click.echo(f"Running {real or 'python -m tf_mlm.serving.model_server'} {shlex.join(flags)}")
-    click.echo("Programs are compiled before the ports open; stop with Ctrl-C.")
+    click.echo(advice)
     sys.stdout.flush()
     if real:
         os.execv(real, [real, *flags])
     from tf_mlm.serving.model_server import leave, main
 
     leave(1 if main(flags) else 0)
+
+
+def _check_the_real_server_can(real: str, host: str | None, access_log: str) -> None:
+    """It listens on every address and logs no requests; whoever asked for something else is told."""
+    if access_log:
+        raise click.UsageError(
+            f"--access-log is the embedded server's; {real}, found on PATH, has no such log. "
+            "Add --embedded, or leave --access-log out."
+        )
+    if host not in (None, *_EVERY_ADDRESS):
+        raise click.UsageError(
+            f"--host must be 0.0.0.0 for {real}, found on PATH: it listens on every address. Received: "
+            f"{host}. Add --embedded to listen on {host} only."
+        )
+
+
+def _batching_flags(version: Path | None) -> list[str]:
+    from tf_mlm.export.batching import FILE
+
+    if version and (version / FILE).is_file():
+        return ["--enable_batching=true", f"--batching_parameters_file={version / FILE}"]
+    click.echo(
+        f"Warning: `{version}` has no {FILE}, so requests are not merged into batches. "
+        "Exports of tf_mlm 0.2 and newer have one.",
+        err=True,
+    )
+    return []
 
 
 def _probe(option: str, host: str, port: int) -> socket.socket:

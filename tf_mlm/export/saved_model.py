@@ -21,6 +21,7 @@ import tensorflow_text
 import tf_mlm
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, to_json
+from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.quantization import is_quantized
 from tf_mlm.export.version_directory import appearing_at_once, version_path
@@ -112,6 +113,8 @@ def export_saved_model(
             "evaluation": dict(evaluation or {}),
         }
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        parameters = batching.batching_parameters(root.inference.buckets)
+        (directory / batching.FILE).write_text(parameters, encoding="utf-8")
         check_reloaded(model, directory)
     return path
 
