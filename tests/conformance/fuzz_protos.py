@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis.strategies as st
 from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import tensor_pb2
@@ -24,7 +26,7 @@ def proto_requests() -> st.SearchStrategy[tuple[str, bytes]]:
     """(method, bytes): well-formed requests with odd contents, and the same with bytes changed."""
     sizes = st.one_of(st.integers(-2, 4), st.sampled_from((2**31, 2**40, 2**62, 2**63 - 1)))
     dimensions = st.lists(sizes, max_size=4).map(lambda sizes: {"dim": [{"size": size} for size in sizes]})
-    shapes = st.one_of(st.builds(dict, unknown_rank=st.booleans()), dimensions)
+    shapes: st.SearchStrategy[Any] = st.one_of(st.builds(dict, unknown_rank=st.booleans()), dimensions)
     floats = st.lists(st.floats(width=32), max_size=4)
     tensors = st.fixed_dictionaries(
         {"dtype": st.one_of(st.integers(0, 30), st.sampled_from((1, 3, 7, 9, 101, 999)))},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import hypothesis.strategies as st
 
@@ -193,7 +194,7 @@ likely = st.one_of(
         st.tuples(
             st.just("dtypes:predict"),
             st.lists(each, min_size=1, max_size=3).map(
-                lambda x, name=name: {"signature_name": name, "inputs": x}
+                lambda x, name=name: {"signature_name": name, "inputs": x}  # type: ignore[misc]
             ),
         )
         for name, each in whole.items()
@@ -215,7 +216,9 @@ likely = st.one_of(
         ).map(lambda x: {"examples": x}),
     ),
 )
-posts = likely.map(lambda pair: ("POST", f"/v1/models/{pair[0]}", {}, json.dumps(pair[1]).encode()))
+posts: st.SearchStrategy[Any] = likely.map(
+    lambda pair: ("POST", f"/v1/models/{pair[0]}", {}, json.dumps(pair[1]).encode())
+)
 changed_posts = st.builds(lambda request, changes: (*request[:3], splice(request[3], changes)), posts, edits)
 noise = st.tuples(methods, paths, headers, http_bodies)
 # By number, not with `one_of`, which would give each the same share and most requests a right answer.
