@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
 
-from tf_mlm.serving import grpc_api, rest_server
+from tf_mlm.serving import grpc_api
 from tf_mlm.serving.metrics import MAX_SERIES, Counter, Histogram
 from tf_mlm.serving.options import ServerOptions, SslOptions
 
@@ -229,14 +229,13 @@ def test_a_call_cancelled_while_it_waits_is_not_run(
     doors.server.stop()
 
 
-def test_a_body_that_stops_coming_is_not_waited_for(serve, base: str, monkeypatch) -> None:
-    monkeypatch.setattr(rest_server, "_BODY_TIMEOUT", 0.3)
-    doors = serve(model_name="m", model_base_path=base)
+def test_a_body_that_stops_coming_is_not_waited_for(serve, base: str) -> None:
+    doors = serve(model_name="m", model_base_path=base, rest_body_timeout=0.3)
     with socket.create_connection(("127.0.0.1", doors.server.rest_port), timeout=20) as half:
         half.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n{")
         answer = half.makefile("rb").read()  # to the end: the headers and the body may come apart
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"Nothing more of the request's body came for 0.3 seconds" in answer
+    assert b"body did not come within 0.3 seconds (--rest_body_timeout_seconds)" in answer
     assert doors.post("m:predict", {"instances": [2.0]}).json() == {"predictions": [3.0]}
     doors.server.stop()
 

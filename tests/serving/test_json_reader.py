@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
+import threading
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -122,3 +125,100 @@ def test_both_parsers_agree_on_plain_json(value: object) -> None:
 def test_any_bytes_give_a_value_or_an_error(body: bytes) -> None:
     with contextlib.suppress(ServingError):
         json_reader.parse(body)
+
+
+# ---- long bodies, which are read in pieces ---------------------------------------------------------
+
+
+def long(*items: bytes) -> bytes:
+    """The items over and over, as a list longer than any piece."""
+    block = b", ".join(items)
+    return b"[" + b", ".join([block] * (300_000 // len(block))) + b"]"
+
+
+@given(
+    st.lists(VALUES, min_size=1, max_size=5), st.integers(0, 3), st.sampled_from([(",", ":"), (", ", ": ")])
+)
+@settings(max_examples=25, deadline=None)
+@example([[1.5] * 700, {"a": [[[2] * 9]]}, "x" * 3000], 1, (",", ":"))
+@example(["a, b], c", [["], ["]], {"}, {": "], "}], 0, (",", ":"))
+def test_long_bodies_are_read_as_json_reads_them(items: list, depth: int, separators: tuple) -> None:
+    value: object = items * (1 + 200_000 // len(json.dumps(items)))
+    for _ in range(depth):
+        value = {"x": [value, 1]}
+    text = json.dumps(value, separators=separators)
+    assert json_reader.parse(text.encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("items", "values"),
+    [
+        ([b"1", b"-Inf", b"2"], [1, -math.inf, 2]),
+        ([b"1e2", b"18446744073709551616", b"1.0"], [100.0, 2.0**64, 1.0]),
+        ([b'"\\ud83d\\ude00"', b'"\\\\ud83d\\\\ude00"'], ["😀", "\\ud83d\\ude00"]),
+        ([b'"\\udc80"'], [b"\xed\xb2\x80".decode("utf-8", "surrogateescape")]),
+        ([b'["\xff"]', b'{"a": 1, "a": 2}'], [["\udcff"], {"a": 1}]),
+        ([b"[true, null ,false\n]", b"[[] , {}]"], [[True, None, False], [[], {}]]),
+    ],
+)
+def test_long_bodies_have_the_same_dialect(items: list[bytes], values: list) -> None:
+    read = json_reader.parse(long(*items))
+    assert read == values * (len(read) // len(values))
+    assert [type(value) for value in read[: len(values)]] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("item", "offset"), [(b"01", 1), (b"1.", 2), (b"1e400", 0), (b'"\\ud800"', 1), (b"x", 0)]
+)
+def test_errors_of_long_bodies_have_the_same_offsets(item: bytes, offset: int) -> None:
+    good = long(b"[1, 2]", b'"a"', b"3")[:-1]
+    with pytest.raises(ServingError, match=f"at offset: {len(good) + 2 + offset}$"):
+        json_reader.parse(good + b", " + item + b"]")
+
+
+def test_an_escaped_backslash_between_surrogates_makes_them_no_pair() -> None:
+    with pytest.raises(ServingError, match="surrogate pair in string is invalid"):
+        json_reader.parse(b'{"a": "\\ud83d\\\\\\ude00"}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x": [' + b"0," * 1000 + b"0]}",
+        b'{"x": [' + b"[]," * 130 + b"0]}",
+        b'{"x": ' + b"[" * 130 + b"]" * 130 + b"}",
+        b'{"x": [' + b'{"a":1},' * 130 + b"0]}",
+        b"{" + b",".join(b'"%d":0' % number for number in range(1000)) + b"}",
+        b'{"x": [' + b'"",' * 1000 + b'""]}',
+    ],
+)
+def test_more_values_than_are_taken(body: bytes) -> None:
+    assert json_reader.parse(body, 1200)
+    with pytest.raises(ServingError, match=r"more than 1000 JSON values \(--rest_max_json_values\)"):
+        json_reader.parse(body, 1000)
+
+
+@pytest.mark.parametrize("item", [b"0.25", b"[1, 2]", b'"text"', b'{"a": 1}', b'"\\ud83d\\ude00"'])
+def test_others_run_while_a_long_body_is_read(item: bytes) -> None:
+    ticks, done = 0, threading.Event()
+    body = b'{"x": [' + b",".join([long(item)] * 8) + b"]}"
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.is_set():
+            ticks += 1
+            time.sleep(0)
+
+    ticker = threading.Thread(target=tick)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        ticker.start()
+        before = ticks
+        json_reader.parse(body)
+        after = ticks
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+    ticker.join()
+    assert after - before > 20  # one C call for all would let it run a few times

@@ -222,3 +222,61 @@ def test_example_errors(document: dict, message: str) -> None:
 def test_top_level_must_be_an_object() -> None:
     with pytest.raises(ServingError, match=r"JSON Value: \[1, 2\] Is not object"):
         json_request.parse_object(json.dumps([1, 2]).encode())
+
+
+@pytest.mark.parametrize("end", ["", "!", "=", "===", "é", "=a"])
+def test_base64_is_read_in_time_that_grows_with_its_length(end: str) -> None:
+    """A pattern that can divide the blanks in many ways would take hours for these."""
+    value = {"b64": " \n" * 1_000_000 + end}
+    if end:
+        with pytest.raises(ServingError, match="Unable to base64 decode"):
+            json_request.decode_base64(value)
+    else:
+        assert json_request.decode_base64(value) == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("aG k=\n", b"hi"),
+        (" a\tG8", b"ho"),
+        ("aGk=aGk=", None),
+        ("aGk\xa0=", None),
+        ("a", None),
+        ("a=G8", None),
+    ],
+)
+def test_blanks_and_padding_in_base64(text: str, expected: bytes | None) -> None:
+    if expected is None:
+        with pytest.raises(ServingError, match="Unable to base64 decode"):
+            json_request.decode_base64({"b64": text})
+    else:
+        assert json_request.decode_base64({"b64": text}) == expected
+
+
+@pytest.mark.parametrize("dtype", [t.DT_FLOAT, t.DT_INT32, t.DT_UINT64, t.DT_BOOL, t.DT_STRING])
+def test_tensors_longer_than_a_step(dtype: int) -> None:
+    values = {t.DT_BOOL: [True, False], t.DT_STRING: ["a", "b"]}.get(dtype, [1, 2]) * 100_000
+    read = inputs_of({"inputs": values}, {"x": dtype})["x"]
+    assert read.tolist() == ([b"a", b"b"] * 100_000 if dtype == t.DT_STRING else values)
+    wrong = [*values, None]
+    with pytest.raises(ServingError, match="JSON Value: null Type: Null is not of expected type"):
+        inputs_of({"inputs": wrong}, {"x": dtype})
+
+
+@pytest.mark.parametrize("depth", [9, 33, 254, 5000])
+@pytest.mark.parametrize("key", ["inputs", "instances"])
+def test_a_rank_that_no_tensor_can_have(depth: int, key: str) -> None:
+    value: object = "text"
+    for _ in range(depth):
+        value = [value]
+    with pytest.raises(ServingError, match=rf"nested at most 8 deep in a tensor; got {depth}") as error:
+        inputs_of({key: value}, {"x": t.DT_STRING})
+    assert error.value.code is Code.INVALID_ARGUMENT
+
+
+def test_a_long_text_is_quoted_by_its_beginning() -> None:
+    with pytest.raises(ServingError) as error:
+        inputs_of({"inputs": "x" * 10_000_000}, {"x": t.DT_INT32})
+    assert len(error.value.message) < 1000
+    assert error.value.message.endswith('x..." Type: String is not of expected type: int32')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import textwrap
 
@@ -51,6 +52,13 @@ def test_float64_uses_seventeen_digits_only_when_needed() -> None:
 def test_floats_read_back_exactly(values: np.ndarray) -> None:
     read = np.array([float(number) for number in json_writer.format_floats(values)], values.dtype)
     np.testing.assert_array_equal(read, values)
+
+
+def test_more_floats_than_are_formatted_at_once() -> None:
+    values = np.random.default_rng(0).normal(size=50_000).astype(np.float32)
+    values[::1000] = np.inf
+    parts = (json_writer.format_floats(part) for part in np.split(values, 50))
+    assert json_writer.format_floats(values) == list(itertools.chain.from_iterable(parts))
 
 
 def test_rows_of_one_output() -> None:

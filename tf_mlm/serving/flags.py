@@ -151,6 +151,36 @@ FLAGS = (
         "refuse requests beyond so many in hand, per port; 0: no limit",
     ),
     Flag("shutdown_grace_seconds", "int32", 30, "after SIGTERM, let requests in flight finish this long"),
+    Flag("rest_max_header_bytes", "int64", 32 * 1024, "refuse longer heads of HTTP requests (414, 431)"),
+    Flag("rest_max_body_bytes", "int64", 32 * 2**20, "refuse longer HTTP bodies, inflated ones too (413)"),
+    Flag(
+        "rest_max_json_values",
+        "int64",
+        4 * 2**20,
+        "refuse JSON bodies of more values; a list counts for 8",
+    ),
+    Flag(
+        "rest_max_buffered_bytes",
+        "int64",
+        256 * 2**20,
+        "bodies and answers held at once; beyond it long bodies are refused (429), old answers dropped",
+    ),
+    Flag(
+        "rest_max_connections",
+        "int32",
+        4096,
+        "REST connections; beyond it the one waiting longest is closed",
+    ),
+    Flag(
+        "rest_max_connections_per_address",
+        "int32",
+        2048,
+        "the same for one client address (a proxy is one address)",
+    ),
+    Flag("rest_header_timeout_seconds", "float", 20.0, "the whole head of a request must come in (408)"),
+    Flag("rest_body_timeout_seconds", "float", 60.0, "the whole body of a request must come in (408)"),
+    Flag("rest_idle_timeout_seconds", "float", 60.0, "close connections without a request after"),
+    Flag("rest_write_timeout_seconds", "float", 60.0, "drop a client that has not taken its answer in"),
     Flag("access_log", "string", "", "one JSON line per request into this file; - for standard error"),
 )
 _BY_NAME = {flag.name: flag for flag in FLAGS}

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 _LIMIT = 256
+_LONGEST_STRING = 512
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\", 8: "\\b", 12: "\\f", 10: "\\n", 13: "\\r", 9: "\\t"}
 _ESCAPES |= {code: f"\\u{code:04X}" for code in range(32) if code not in _ESCAPES}
 
@@ -15,6 +16,10 @@ _ESCAPES |= {code: f"\\u{code:04X}" for code in range(32) if code not in _ESCAPE
 def quote(text: str) -> str:
     """A JSON string: only quotes, backslashes and control characters are escaped."""
     return f'"{text.translate(_ESCAPES)}"'
+
+
+def _quote_start(text: str) -> str:
+    return quote(text if len(text) <= _LONGEST_STRING else text[:_LONGEST_STRING] + "...")
 
 
 class _Full(Exception):
@@ -62,13 +67,13 @@ def _write(value: Any, out: list[str], depth: int, before: str = "") -> None:
         _emit(out, before + "{")
         indent = "\n" + "    " * (depth + 1)
         for index, (key, item) in enumerate(value.items()):
-            _emit(out, ("," if index else "") + indent + quote(key))
+            _emit(out, ("," if index else "") + indent + _quote_start(key))
             _write(item, out, depth + 1, ": ")
         _emit(out, ("\n" + "    " * depth if value else "") + "}")
     elif isinstance(value, float) and not math.isfinite(value):
         _emit(out, before)
         raise _Full
     elif isinstance(value, str):
-        _emit(out, before + quote(value))
+        _emit(out, before + _quote_start(value))
     else:
         _emit(out, before + json.dumps(value))

@@ -3,22 +3,28 @@
 The dialect differs from the `json` module: `Inf` and `-NaN` are numbers, `1e400` is an error, the
 first of equal keys wins, text after the value is ignored, bytes need not be UTF-8, nesting has no
 limit. (RapidJSON's own Python binding does not help: it has a recursion limit, lets the last key
-win and refuses trailing text and invalid UTF-8.) Plain bodies go through `json`'s C scanner; the
-rest, and every error, through the iterative parser below. Strings come back with
-`surrogateescape`, so that any bytes survive.
+win and refuses trailing text and invalid UTF-8.)
+
+Short bodies go through `json`'s C scanner as a whole. It keeps Python's lock until it is done, so
+longer ones go through the iterative parser below, which hands small containers and runs of numbers
+to the scanner, a piece at a time, and counts what it makes. What the scanner would take
+differently, and every error, the iterative parser reads itself. All of it is linear in the body's
+length. Strings come back with `surrogateescape`, so that any bytes survive.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
-from tf_mlm.serving.errors import invalid_argument
+from tf_mlm.serving.errors import ServingError, invalid_argument
 
 _BOM = b"\xef\xbb\xbf"
-# Digits to 0, e and + to themselves, the rest to blanks: makes finding huge numbers a substring search.
+# Digits to 0, e and + to themselves, the rest to blanks: makes finding numbers that may not fit a double,
+# or integers that may not fit 64 bits, a substring search.
 _NUMBER_OUTLINE = bytes.maketrans(
     bytes(range(256)),
     bytes(
@@ -26,8 +32,19 @@ _NUMBER_OUTLINE = bytes.maketrans(
         for c in range(256)
     ),
 )
-_HUGE = (b"e000", b"e+000", b"0" * 200)
+_HUGE = (b"e000", b"e+000", b"0" * 20)
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# What the scanner is given at once: some 0.1 to 1 ms of work.
+_STEP = 64 * 1024
+_SMALL = 2048
+_RUN = re.compile(r"[0-9eE+\-.,truefalsn \t\n\r]*")
+_CLOSERS = {"[": "],", "{": "},"}
+_SHORTEST_RUN = 16
+# A list or an object counts for so many values, as it takes their memory.
+_CONTAINER = 8
+_DEEPEST_PIECE = 8
+UNLIMITED = 2**63
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?", re.ASCII)
 _ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})')
@@ -53,13 +70,17 @@ class _Failure(Exception):
         self.text, self.position = text, position
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | bytearray, max_values: int = UNLIMITED) -> Any:
     """The value a body holds.
 
     Objects are dicts, arrays lists, integers that fit int64 or uint64 `int`, other numbers `float`.
 
+    Args:
+        max_values: how many numbers, strings and so on are taken; a list or object counts for eight.
+
     Raises:
-        ServingError: INVALID_ARGUMENT with RapidJSON's description and byte offset.
+        ServingError: INVALID_ARGUMENT with RapidJSON's description and byte offset, or for more
+            values than are taken.
 
     Example:
         >>> from tf_mlm.serving.json_reader import parse
@@ -70,7 +91,7 @@ def parse(body: bytes) -> Any:
         raise invalid_argument("JSON Parse error: The document is empty")
     start = len(_BOM) if body.startswith(_BOM) else 0
     text = body[start:].decode("utf-8", "surrogateescape")
-    if not _needs_exact_parser(body):
+    if len(body) <= min(_STEP, max_values // _CONTAINER) and _is_plain(body):
         try:
             value = _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
             if isinstance(value, dict):  # the scanner stops early at a bare `1.`; only objects are requests
@@ -78,18 +99,70 @@ def parse(body: bytes) -> Any:
         except (ValueError, RecursionError):
             pass
     try:
-        return _parse(text)
+        return _parse(text, max_values)
     except _Failure as failure:
         offset = start + len(text[: failure.position].encode("utf-8", "surrogateescape"))
         raise invalid_argument(f"JSON Parse error: {failure.text} at offset: {offset}") from None
 
 
-def _needs_exact_parser(body: bytes) -> bool:
-    """Whether there may be what the C scanner takes differently: numbers beyond double, surrogates."""
-    if b"\\u" in body and _SURROGATE.search(body):
-        return True
-    outline = body.translate(_NUMBER_OUTLINE)
-    return any(huge in outline for huge in _HUGE)
+def _is_plain(data: bytes | bytearray) -> bool:
+    """Whether the C scanner takes all of it as we do: no numbers that may not fit, no lone surrogates."""
+    if b"\\u" in data:
+        escapes = data.replace(b"\\\\", b" ")  # what is left of a backslash begins an escape
+        if _SURROGATE.search(_PAIR.sub(b" ", escapes)):
+            return False
+    outline = data.translate(_NUMBER_OUTLINE)
+    return not any(huge in outline for huge in _HUGE)
+
+
+def _scan(piece: str) -> tuple[Any, int] | None:
+    """The value at the beginning of a piece and its end, if the C scanner can tell."""
+    try:
+        value, end = _SCANNER.scan_once(piece, 0)  # type: ignore[attr-defined]
+    except (StopIteration, ValueError, RecursionError):
+        return None
+    return (value, end) if _is_plain(piece[:end].encode("utf-8", "surrogateescape")) else None
+
+
+def _too_many(max_values: int) -> ServingError:
+    return invalid_argument(
+        f"The request holds more than {max_values} JSON values (--rest_max_json_values); "
+        "send fewer rows at once, or use gRPC"
+    )
+
+
+def _count(value: Any) -> int:
+    """How many values a value is made of."""
+    if isinstance(value, dict):
+        return _CONTAINER + sum(map(_count, value.values()))
+    return _CONTAINER + sum(map(_count, value)) if isinstance(value, list) else 1
+
+
+def _scan_container(text: str, position: int) -> tuple[Any, int] | None:
+    """A list or object and its end, if it is small."""
+    found = _scan(text[position : position + _SMALL])
+    return (found[0], position + found[1]) if found else None
+
+
+def _scan_run(text: str, position: int) -> tuple[list[Any], int]:
+    """Items of a list up to a comma or its end: numbers, booleans and nulls, or lists, or objects.
+
+    Returns them and where they end; without any, up to where the scanner has read in vain.
+    """
+    limit = position + _STEP
+    closer = _CLOSERS.get(text[position])
+    if closer:
+        end, read = text.rfind(closer, position, limit) + 1, limit
+    else:
+        end = read = _RUN.match(text, position, limit).end()  # type: ignore[union-attr]
+        if text[end : end + 1] != "]":
+            end = text.rfind(",", position, end)
+    if end - position < _SHORTEST_RUN:
+        return [], read
+    found = _scan(f"[{text[position:end]}]")
+    if found is None or found[1] != end - position + 2:
+        return [], read
+    return found[0], end
 
 
 def is_integer(value: Any) -> bool:
@@ -97,22 +170,43 @@ def is_integer(value: Any) -> bool:
     return type(value) is int and _INT64 <= value < _UINT64
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, max_values: int = UNLIMITED) -> Any:
     """Iterative descent: `stack` holds the open containers, `keys` the member name awaiting its value."""
     stack: list[Any] = []
     keys: list[str] = []
+    count = 0
+    tried = [0, 0]  # up to where runs of scalars, and of lists or objects, have been looked for
+    run: list[Any]
+    value: Any
     position = _skip(text, 0)
     if position == len(text) or text[position] in "]},:":
         raise _Failure("The document is empty.", position)
     while True:
         # A value is due at `position`.
         opener = text[position : position + 1]
-        if opener == "[":
+        nested = opener in ("[", "{")
+        count += _CONTAINER if nested else 1
+        if nested and count > max_values:
+            raise _too_many(max_values)
+        run, small = [], None
+        if stack and opener not in ('"', "") and position >= tried[nested] and isinstance(stack[-1], list):
+            run, tried[nested] = _scan_run(text, position)
+        if not run and nested and len(stack) < _DEEPEST_PIECE:
+            small = _scan_container(text, position)
+        if run:
+            value = run.pop()
+            stack[-1] += run
+            count += _count(run) + _count(value) - 2 * _CONTAINER if nested else len(run)
+            position = tried[nested]
+        elif small:
+            value, position = small
+            count += _count(value) - _CONTAINER
+        elif opener == "[":
             position = _skip(text, position + 1)
             if text[position : position + 1] != "]":
                 stack.append([])
                 continue
-            value: Any = []
+            value = []
             position += 1
         elif opener == "{":
             position = _skip(text, position + 1)
@@ -125,6 +219,8 @@ def _parse(text: str) -> Any:
             position += 1
         else:
             value, position = _parse_scalar(text, position)
+        if count > max_values:
+            raise _too_many(max_values)
         # A value has ended: put it into its container, close what closes.
         while True:
             if not stack:
@@ -216,9 +312,13 @@ def _parse_non_finite(text: str, position: int) -> tuple[float, int]:
 
 
 def _parse_string(text: str, start: int) -> tuple[str, int]:
-    """A string whose opening quote stands before `start`; the C scanner takes those without surrogates."""
+    """A string whose opening quote stands before `start`."""
+    with contextlib.suppress(ValueError):
+        value, end = scanstring(text, start, True)
+        escaped = text.find("\\u", start, end) >= 0
+        if not escaped or _is_plain(text[start:end].encode("utf-8", "surrogateescape")):
+            return value, end
     position = start
-    plain = True
     parts: list[str] = []
     chunk = start
     while True:
@@ -228,7 +328,7 @@ def _parse_string(text: str, start: int) -> tuple[str, int]:
         position = stop.start()
         if stop.group() == '"':
             parts.append(text[chunk:position])
-            return (scanstring(text, start, True)[0] if plain else "".join(parts)), position + 1
+            return "".join(parts), position + 1
         if stop.group() != "\\":
             raise _Failure("Invalid escape character in string.", position)
         escape = _ESCAPE.match(text, position)
@@ -241,7 +341,6 @@ def _parse_string(text: str, start: int) -> tuple[str, int]:
             )
             raise _Failure(reason, position)
         character, end = _unescape(text, escape)
-        plain = plain and not 0xD800 <= ord(character[0]) <= 0xDFFF
         parts += [text[chunk:position], character]
         position = chunk = end
 

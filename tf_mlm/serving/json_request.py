@@ -7,10 +7,8 @@ error TF-Serving would have found first.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,11 +17,12 @@ from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import types_pb2
 
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
+from tf_mlm.serving.input_limits import MAX_RANK
 from tf_mlm.serving.json_debug import describe, type_name
-from tf_mlm.serving.json_reader import is_integer, parse
+from tf_mlm.serving.json_reader import UNLIMITED, is_integer, parse
 from tf_mlm.serving.tensor_codec import data_type_name
 
-_MAX_RANK = 64
+_STEP = 64 * 1024
 _INT32 = range(-(2**31), 2**31)
 # DataType -> (NumPy type, integers allowed in JSON)
 _INTEGERS: dict[int, tuple[type, range]] = {
@@ -36,12 +35,11 @@ _INTEGERS: dict[int, tuple[type, range]] = {
     types_pb2.DT_UINT64: (np.uint64, range(2**64)),
 }
 _FLOATS: dict[int, type] = {types_pb2.DT_FLOAT: np.float32, types_pb2.DT_DOUBLE: np.float64}
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*", re.ASCII)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The top-level object of a request body."""
-    value = parse(body)
+def parse_object(body: bytes | bytearray, max_values: int = UNLIMITED) -> dict[str, Any]:
+    """The top-level object of a request body, if it holds no more than `max_values`."""
+    value = parse(body, max_values)
     if not isinstance(value, dict):
         raise invalid_argument(f"JSON Value: {describe(value)} Is not object")
     return value
@@ -147,7 +145,7 @@ class _Stack:
         self._rows = 0
 
     def add(self, value: Any) -> None:
-        shape, flat = _walk(value, self._dtype)
+        shape, flat = _walk(value, self._dtype, outer=1)
         if self._shape is None:
             self._shape, self._size = shape, len(flat)
         elif len(flat) != self._size:
@@ -219,43 +217,50 @@ def _bulk(value: Any, dtype: int) -> np.ndarray | None:
     flat = [value]
     while flat and type(flat[0]) is list:
         size = len(flat[0])
-        if len(shape) == _MAX_RANK or any(type(item) is not list or len(item) != size for item in flat):
+        if len(shape) == MAX_RANK or any(type(item) is not list or len(item) != size for item in flat):
             return None
         shape.append(size)
         flat = list(itertools.chain.from_iterable(flat))
-    types = set(map(type, flat))
-    if dtype in _FLOATS:
-        regular = types <= {int, float}
-    elif dtype in _INTEGERS:
-        allowed = _INTEGERS[dtype][1]
-        regular = types <= {int} and (not flat or (min(flat) in allowed and max(flat) in allowed))
-    else:
-        regular = (
-            types <= {str} if dtype == types_pb2.DT_STRING else dtype == types_pb2.DT_BOOL and types <= {bool}
-        )
+    regular = all(_is_regular(flat[start : start + _STEP], dtype) for start in range(0, len(flat), _STEP))
     return _typed(flat, dtype).reshape(shape) if regular else None
 
 
+def _is_regular(flat: list[Any], dtype: int) -> bool:
+    types = set(map(type, flat))
+    if dtype in _FLOATS:
+        return types <= {int, float}
+    if dtype in _INTEGERS:
+        allowed = _INTEGERS[dtype][1]
+        return types <= {int} and min(flat) in allowed and max(flat) in allowed
+    return types <= {str} if dtype == types_pb2.DT_STRING else dtype == types_pb2.DT_BOOL and types <= {bool}
+
+
 def _typed(flat: list[Any], dtype: int) -> np.ndarray:
+    """Elements as an array, made a step at a time: NumPy keeps Python's lock while it reads a list."""
+    kind: Any = _FLOATS.get(dtype) or (_INTEGERS[dtype][0] if dtype in _INTEGERS else np.bool_)
+    array = np.empty(len(flat), object if dtype == types_pb2.DT_STRING else kind)
+    for start in range(0, len(flat), _STEP):
+        values = flat[start : start + _STEP]
+        array[start : start + _STEP] = _typed_step(values, dtype)
+    return array
+
+
+def _typed_step(values: list[Any], dtype: int) -> Any:
     if dtype in _FLOATS:
         with np.errstate(over="ignore"):
-            return np.array(flat, np.float64).astype(_FLOATS[dtype])
+            return np.array(values, np.float64).astype(_FLOATS[dtype])
     if dtype in _INTEGERS:
         wide = np.uint64 if dtype == types_pb2.DT_UINT64 else np.int64
-        return np.array(flat, wide).astype(_INTEGERS[dtype][0])
-    if dtype == types_pb2.DT_BOOL:
-        return np.array(flat, np.bool_)
-    array = np.empty(len(flat), object)
-    array[:] = [_as_bytes(value) for value in flat]
-    return array
+        return np.array(values, wide).astype(_INTEGERS[dtype][0])
+    return [_as_bytes(value) for value in values] if dtype == types_pb2.DT_STRING else values
 
 
 def _as_bytes(value: Any) -> bytes:
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
 
-def _walk(value: Any, dtype: int) -> tuple[list[int], list[Any]]:
-    """Shape and converted elements, checked one by one in reading order."""
+def _walk(value: Any, dtype: int, outer: int = 0) -> tuple[list[int], list[Any]]:
+    """Shape and converted elements, checked one by one in reading order; `outer` dimensions will be added."""
     shape: list[int] = []
     first = value
     while isinstance(first, list):
@@ -263,8 +268,9 @@ def _walk(value: Any, dtype: int) -> tuple[list[int], list[Any]]:
         if not first:
             break
         first = first[0]
-    if len(shape) > _MAX_RANK:
-        raise invalid_argument(f"Lists may be nested at most {_MAX_RANK} deep in a tensor; got {len(shape)}")
+    rank = outer + len(shape)
+    if rank > MAX_RANK:
+        raise invalid_argument(f"Lists may be nested at most {MAX_RANK} deep in a tensor; got {rank}")
     flat: list[Any] = []
     _visit(value, 0, shape, dtype, flat)
     return shape, flat
@@ -324,16 +330,12 @@ def decode_base64(value: Any) -> bytes:
     """The bytes of a `{"b64": "..."}` object; padding may be left out but must be right if there."""
     if not _is_base64(value):
         raise _format_error(value, "not formatted correctly for base64 data")
-    text = value["b64"]
     try:
-        if not _BASE64.fullmatch(text):
-            raise binascii.Error("not of the standard alphabet")
-        text = "".join(text.split())
-        digits = text.rstrip("=")
-        if digits != text and len(text) % 4:
-            raise binascii.Error("wrong padding")
-        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        text = b"".join(value["b64"].encode("ascii").split())
+        if not text.endswith(b"="):
+            text += b"=" * (-len(text) % 4)
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:  # not ASCII, another alphabet, or wrong padding
         raise invalid_argument("Unable to base64 decode") from error
 
 

@@ -10,6 +10,15 @@ import dataclasses
 import os
 
 _CPUS = os.cpu_count() or 1
+_REST_SIZES = (
+    "rest_max_header_bytes",
+    "rest_max_body_bytes",
+    "rest_max_json_values",
+    "rest_max_buffered_bytes",
+    "rest_max_connections",
+    "rest_max_connections_per_address",
+)
+_REST_TIMES = ("rest_header_timeout", "rest_body_timeout", "rest_idle_timeout", "rest_write_timeout")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +100,16 @@ class ServerOptions:
         max_strings_per_request: texts or serialized examples in one request, all its inputs together.
         max_expanded_elements: elements that a tensor's shape may ask for beyond those its bytes carry.
         max_request_seconds: no request is worked on for longer, whatever its deadline; 0 for no limit.
+        rest_max_header_bytes: the head of an HTTP request (414, 431), each header counted as 32 bytes more.
+        rest_max_body_bytes: the body of one, inflated (413); `max_request_bytes` holds too.
+        rest_max_json_values: numbers, strings and so on in one body; a list or object counts for eight (400).
+        rest_max_buffered_bytes: bodies and answers held for all REST clients together; beyond it, bodies of
+            more than 64 KiB are refused (429) and the answers that wait longest for their client dropped.
+        rest_max_connections, rest_max_connections_per_address: beyond so many, the one that has waited
+            longest without a complete request makes room; where none waits, the new one is refused (503).
+        rest_header_timeout, rest_body_timeout: the whole head, the whole body must have come (408).
+        rest_idle_timeout: a connection without a request is closed.
+        rest_write_timeout: an answer must have been taken, or the connection is dropped.
         max_concurrent_requests: requests in hand per door, beyond which new ones are refused
             (RESOURCE_EXHAUSTED, HTTP 429); 0 for no limit.
         shutdown_grace: how long requests in flight may take to finish when the server stops.
@@ -118,6 +137,16 @@ class ServerOptions:
     rest_api_timeout: float = 30.0
     rest_api_enable_cors_support: bool = False
     prometheus_path: str = ""
+    rest_max_header_bytes: int = 32 * 1024
+    rest_max_body_bytes: int = 32 * 2**20
+    rest_max_json_values: int = 4 * 2**20
+    rest_max_buffered_bytes: int = 256 * 2**20
+    rest_max_connections: int = 4096
+    rest_max_connections_per_address: int = 2048
+    rest_header_timeout: float = 20.0
+    rest_body_timeout: float = 60.0
+    rest_idle_timeout: float = 60.0
+    rest_write_timeout: float = 60.0
 
     batching: BatchingOptions | None = None
     enable_per_model_batching_parameters: bool = False
@@ -150,6 +179,9 @@ class ServerOptions:
             port = getattr(self, name)
             if port is not None and not 0 <= port <= 65535:
                 raise ValueError(f"`{name}` must be a port number from 0 to 65535. Received: {port}.")
-        for name in ("grpc_max_threads", "rest_api_num_threads"):
+        for name in ("grpc_max_threads", "rest_api_num_threads", *_REST_SIZES):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
+        for name in _REST_TIMES:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` must be more than 0 seconds. Received: {getattr(self, name)}.")

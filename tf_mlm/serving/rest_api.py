@@ -1,17 +1,19 @@
-"""The REST door: TF-Serving's paths and bodies, translated to the core.
+"""REST without a socket: TF-Serving's paths and bodies, translated to the core.
 
-A bare ASGI application, since the grammar works on the raw path with its query string. `answer`
-does all the work without a socket; the application around it reads the body, keeps the limits and
-runs `answer` on a thread, as a graph run blocks.
+`answer` turns a request into a reply. The server around it reads bodies, keeps the limits and runs
+`answer` on a thread, as a graph run blocks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import threading
 import time
 import urllib.parse
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from tensorflow_serving.apis import (
 
 from tf_mlm.serving import json_request, json_writer
 from tf_mlm.serving.access_log import AccessLog
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
 from tf_mlm.serving.options import ServerOptions
@@ -36,7 +39,12 @@ _ABOUT = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
     re.IGNORECASE | re.ASCII | re.DOTALL,
 )
-_MAX_INFLATED = 100 * 2**20
+# Bodies beyond this size, inflated, are answered on threads of their own, and read one at a time.
+LONG_BODY = 256 * 1024
+_INFLATE_STEP = 16 * 1024
+_MAX_GZIP_MEMBERS = 1024
+_MAX_MESSAGE = 1024
+_MAX_LOGGED_PATH = 1024
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "POST, GET"),
@@ -46,42 +54,80 @@ _CORS = (
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """An HTTP request: method, path with its query string, lower-case header names, body."""
+    """An HTTP request: method, path with its query string, lower-case header names, body.
+
+    Attributes:
+        version, keep_alive: of HTTP, and whether the connection may stay open.
+        start: `time.perf_counter` when its first byte came.
+    """
 
     method: str
     target: str
     headers: dict[str, str]
-    body: bytes
+    body: bytes | bytearray
+    version: str = "1.1"
+    keep_alive: bool = True
+    start: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """Status, content type, body, and headers beyond these."""
+    """Status, content type, body, headers beyond these, and whether the connection is closed after it."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    closes: bool = False
 
 
 class _BadVersion(ServingError):
     """The one error whose body stays empty."""
 
 
+class LongBody(Exception):
+    """Raised by `answer` for a body that, inflated, is too long for the thread it was given."""
+
+
+class _TooLarge(Exception):
+    """A gzip body stands for more bytes than are taken."""
+
+
 def html(status: int, title: str) -> Reply:
     """The page the HTTP library itself would answer with."""
     page = f"<HTML><HEAD>\n<TITLE>{status} {title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n</BODY></HTML>\n"
-    return Reply(status, page.encode(), "text/html", (("Connection", "close"),))
+    return Reply(status, page.encode(), "text/html", closes=True)
 
 
-def inflate(body: bytes) -> bytes:
-    """A gzip body; what cannot be inflated, or is larger than 100 MiB, counts as empty."""
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+def inflate(body: bytes | bytearray, limit: int) -> bytes:
+    """A gzip body of one or more members; what cannot be inflated counts as empty.
+
+    Raises:
+        _TooLarge: beyond `limit` bytes, of which no more than a step is ever made.
+    """
+    inflated = bytearray()
+    position = 0
+    view = memoryview(body)
     try:
-        inflated = inflater.decompress(body, _MAX_INFLATED + 1)
+        for _ in range(_MAX_GZIP_MEMBERS):
+            inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            while not inflater.eof:
+                rest = inflater.unconsumed_tail
+                if not rest:
+                    rest = bytes(view[position : position + _INFLATE_STEP])
+                    position += len(rest)
+                piece = inflater.decompress(rest, _INFLATE_STEP)
+                if not rest and not piece and not inflater.eof:
+                    return b""  # cut off
+                inflated += piece
+                if len(inflated) > limit:
+                    raise _TooLarge
+            position -= len(inflater.unused_data)
+            if position == len(body):
+                return bytes(inflated)
     except zlib.error:
-        return b""
-    return inflated if inflater.eof and len(inflated) <= _MAX_INFLATED else b""
+        pass
+    return b""
 
 
 def _unquote(text: str | None) -> str | None:
@@ -133,9 +179,25 @@ class RestApi:
         self._options = options
         self._access_log = access_log
         self._timeout = options.rest_api_timeout if options.rest_api_timeout > 0 else None
+        self._max_body = options.rest_max_body_bytes
+        self._max_values = options.rest_max_json_values
+        self._long_bodies = threading.Lock()
 
-    def answer(self, request: Request, peer: str = "") -> Reply:
-        """The reply to a request; never raises."""
+    def new_call(self) -> Call:
+        """A call whose time begins now."""
+        return self._service.call(self._timeout)
+
+    def answer(self, request: Request, peer: str = "", call: Call | None = None, long: bool = True) -> Reply:
+        """The reply to a request.
+
+        Args:
+            peer: the client, as logged.
+            call: its deadline and cancellation.
+            long: whether this thread may be held by a body of more than `LONG_BODY` bytes.
+
+        Raises:
+            LongBody: if it may not.
+        """
         path, _, query = request.target.partition("?")
         if self._options.prometheus_path and path == self._options.prometheus_path:
             return self._metrics_page(request.target, bool(query) or request.target.endswith("?"))
@@ -148,7 +210,7 @@ class RestApi:
             origin = request.headers.get("origin", "")
             allowed = "http://" in origin or "https://" in origin
             return Reply(200 if allowed else 400, b"", "", cors)
-        start = time.perf_counter()
+        start = request.start or time.perf_counter()
         target: _Target | None = None
         error: ServingError | None = None
         body = ""
@@ -156,28 +218,49 @@ class RestApi:
             target = parse_target(request.method, request.target)
             if target is None:
                 raise invalid_argument(f"Malformed request: {request.method} {request.target}")
-            body = self._dispatch(request, target)
+            body = self._dispatch(request, target, call or self.new_call(), long)
+        except LongBody:
+            raise
         except Exception as caught:
             error = as_serving_error(caught)
-            body = "" if isinstance(error, _BadVersion) else json_writer.error(error)
-        self._record(request, target, error, time.perf_counter() - start, peer)
-        status = error.http_status if error else 200
-        return Reply(status, body.encode("utf-8", "surrogateescape"), headers=cors)
+        seconds = time.perf_counter() - start
+        self.record(request.method, request.target, target, error, seconds, peer)
+        if error is not None:
+            return self.error_reply(error)
+        return Reply(200, body.encode("utf-8", "surrogateescape"), headers=cors)
 
-    def _record(
-        self, request: Request, target: _Target | None, error: ServingError | None, seconds: float, peer: str
+    def error_reply(self, error: ServingError, status: int | None = None, closes: bool = False) -> Reply:
+        """What a client is told; messages that quote a request are cut."""
+        body = ""
+        if not isinstance(error, _BadVersion):
+            message = error.message
+            if len(message) > _MAX_MESSAGE:
+                message = message[:_MAX_MESSAGE] + "...TRUNCATED"
+            body = json_writer.error(message)
+        cors = _CORS if self._options.rest_api_enable_cors_support else ()
+        status = error.http_status if status is None else status
+        return Reply(status, body.encode("utf-8", "surrogateescape"), headers=cors, closes=closes)
+
+    def record(
+        self,
+        method: str,
+        path: str,
+        target: _Target | None,
+        error: ServingError | None,
+        seconds: float,
+        peer: str,
     ) -> None:
-        name, method = (target.spec.name, target.method) if target else ("", "")
-        method = method if request.method == "POST" else ""
+        """Counts a request and writes its line, whether it was answered or refused unread."""
+        name, verb = (target.spec.name, target.method) if target else ("", "")
+        verb = verb if method == "POST" else ""
         # A path may name a model in any bytes; metrics and logs are text.
         name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         code = error.code if error else Code.OK
         self._service.metrics.request_count.add(name, code.name)
         if error is None:
-            self._service.metrics.request_latency.observe(seconds * 1e6, name, method, "REST")
-        self._access_log.write(
-            "rest", request.method, name, code.name, seconds, peer=lambda: peer, path=request.target
-        )
+            self._service.metrics.request_latency.observe(seconds * 1e6, name, verb, "REST")
+        path, name = path[:_MAX_LOGGED_PATH], name[:_MAX_LOGGED_PATH]
+        self._access_log.write("rest", method, name, code.name, seconds, peer=lambda: peer, path=path)
 
     def _metrics_page(self, target: str, has_query: bool) -> Reply:
         if has_query:
@@ -187,44 +270,57 @@ class RestApi:
 
     # ---- the actions ---------------------------------------------------------------------------
 
-    def _dispatch(self, request: Request, target: _Target) -> str:
+    def _dispatch(self, request: Request, target: _Target, call: Call, long: bool) -> str:
+        call.check()
         if request.method == "GET":
             return self._about(target)
-        body = request.body
-        if "gzip" in request.headers.get("content-encoding", ""):
-            body = inflate(body)
+        body = self._plain_body(request, long)
         if target.method == "predict":
-            return self._predict(target.spec, body)
+            return self._predict(target.spec, body, call)
         if target.method == "classify":
             classification = classification_pb2.ClassificationRequest()
-            self._fill(classification, target.spec, body)
-            return json_writer.classifications(
-                self._examples.classify(classification, self._service.call(self._timeout)).result
-            )
+            self._fill(classification, target.spec, body, call)
+            return json_writer.classifications(self._examples.classify(classification, call).result)
         if target.method == "regress":
             regression = regression_pb2.RegressionRequest()
-            self._fill(regression, target.spec, body)
-            return json_writer.regressions(
-                self._examples.regress(regression, self._service.call(self._timeout)).result
-            )
+            self._fill(regression, target.spec, body, call)
+            return json_writer.regressions(self._examples.regress(regression, call).result)
         # The pattern ignores case, the verb does not.
         raise invalid_argument(f"Malformed request: {request.method} {request.target}")
 
-    def _fill(self, request: Any, spec: ModelSpec, body: bytes) -> None:
+    def _plain_body(self, request: Request, long: bool) -> bytes | bytearray:
+        if "gzip" not in request.headers.get("content-encoding", ""):
+            return request.body
+        try:
+            return inflate(request.body, self._max_body if long else LONG_BODY)
+        except _TooLarge:
+            if not long:
+                raise LongBody from None
+            # TF-Serving takes such a body for an empty one; the code and the beginning are its.
+            raise invalid_argument(
+                "JSON Parse error: The document is empty: inflated, the gzip body is larger than "
+                f"{self._max_body} bytes (--rest_max_body_bytes)"
+            ) from None
+
+    def _fill(self, request: Any, spec: ModelSpec, body: bytes | bytearray, call: Call) -> None:
         _fill_spec(request.model_spec, spec)
-        document = json_request.parse_object(body)
-        name = json_request.signature_name(document)
-        json_request.fill_examples(document, request)
+        with self._turn(body, call):
+            document = json_request.parse_object(body, self._max_values)
+            name = json_request.signature_name(document)
+            json_request.fill_examples(document, request)
         try:
             request.model_spec.signature_name = name
         except UnicodeEncodeError:  # bytes that are no UTF-8; no model can have such a signature
             with self._service.lease(spec):
                 raise invalid_argument(f"No signature was found with the name: {name}") from None
 
-    def _predict(self, spec: ModelSpec, body: bytes) -> str:
-        document = json_request.parse_object(body)
-        asked = json_request.signature_name(document)
-        with self._service.lease(spec) as servable:
+    def _predict(self, spec: ModelSpec, body: bytes | bytearray, call: Call) -> str:
+        with contextlib.ExitStack() as stack:
+            turn = stack.enter_context(contextlib.ExitStack())
+            turn.enter_context(self._turn(body, call))
+            document = json_request.parse_object(body, self._max_values)
+            asked = json_request.signature_name(document)
+            servable = stack.enter_context(self._service.lease(spec))
             name = asked or DEFAULT_SIGNATURE
             signature = servable.signatures.get(name)
             if signature is None:
@@ -233,10 +329,25 @@ class RestApi:
                 raise invalid_argument(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
             types = {alias: info.dtype for alias, info in sorted(signature.inputs.items())}
             inputs, row_form = json_request.predict_inputs(document, types)
-            outputs = self._service.predict(
-                servable, name, inputs, np.asarray, (), self._service.call(self._timeout)
-            )
+            del document  # many times its arrays
+            turn.close()
+            outputs = self._service.predict(servable, name, inputs, np.asarray, (), call)
         return json_writer.predictions(outputs, row_form)
+
+    @contextlib.contextmanager
+    def _turn(self, body: bytes | bytearray, call: Call) -> Iterator[None]:
+        """Long bodies are read one at a time, as the objects they become take many times their bytes."""
+        if len(body) <= LONG_BODY:
+            yield
+            return
+        remaining = call.remaining()
+        if not self._long_bodies.acquire(timeout=-1 if remaining is None else remaining):
+            raise call.error()
+        try:
+            call.check()
+            yield
+        finally:
+            self._long_bodies.release()
 
     def _about(self, target: _Target) -> str:
         if not target.spec.name:
