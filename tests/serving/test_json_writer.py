@@ -15,6 +15,7 @@ from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from tf_mlm.serving import json_writer
 from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.json_debug import quote
 
 
 def text(block: str) -> str:
@@ -189,3 +190,15 @@ def test_classification_and_regression_results() -> None:
         json_writer.classifications(classification_pb2.ClassificationResult())
     with pytest.raises(ServingError, match="Cannot convert empty RegressionResults to JSON"):
         json_writer.regressions(regression_pb2.RegressionResult())
+
+
+@pytest.mark.parametrize("around", ["", "é", "\udcff", "\U0001f600"])
+def test_strings_are_escaped_alike_with_and_without_letters_beyond_ascii(around: str) -> None:
+    given_text = around + "".join(map(chr, range(128))) + around
+    expected = "".join(
+        {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(
+            letter, letter if letter >= " " else f"\\u{ord(letter):04X}"
+        )
+        for letter in given_text
+    )
+    assert quote(given_text) == f'"{expected}"'

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from typing import Any
 
 _LIMIT = 256
 _LONGEST_STRING = 512
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\", 8: "\\b", 12: "\\f", 10: "\\n", 13: "\\r", 9: "\\t"}
 _ESCAPES |= {code: f"\\u{code:04X}" for code in range(32) if code not in _ESCAPES}
+_SPECIAL = re.compile(r'["\\\x00-\x1f]')
 
 
 def quote(text: str) -> str:
     """A JSON string: only quotes, backslashes and control characters are escaped."""
-    return f'"{text.translate(_ESCAPES)}"'
+    if text.isascii():
+        return f'"{text.translate(_ESCAPES)}"'
+    # Beyond ASCII `translate` looks up every character, in one call that lets nobody else run: seconds for
+    # some megabytes.
+    return f'"{_SPECIAL.sub(lambda found: _ESCAPES[ord(found[0])], text)}"'
 
 
 def _quote_start(text: str) -> str:
