@@ -25,6 +25,7 @@ BELOW = {
     "layers": GROUND,
     "text": GROUND,
     "model": GROUND | {"layers", "text"},
+    "keras": GROUND | {"layers", "text", "model"},
     "convert": GROUND | {"layers", "text", "model"},
     "export": GROUND | {"layers", "text", "model"},
     "training": GROUND | {"layers", "text", "model"},

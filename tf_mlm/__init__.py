@@ -28,9 +28,13 @@ _HOME = {
     "save": "tf_mlm.model.checkpoint",
 }
 
+# Not among the names below, as importing all of them must not need Keras's TensorFlow backend.
+_MODULES = ("keras",)
+
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from tf_mlm import keras as keras
     from tf_mlm.config import (
         ConfigError as ConfigError,
     )
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"tf_mlm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'tf_mlm' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -63,4 +69,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})

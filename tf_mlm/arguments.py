@@ -36,28 +36,44 @@ def tensor_argument(
         >>> tensor_argument([[1, 2]], "token_ids", "integers", "[batch, length]").shape
         TensorShape([1, 2])
     """
-    rule = f"`{name}` must be {kind}" + (f" of shape {shape}." if shape else ".")
+    rule = kind + (f" of shape {shape}" if shape else "")
+    tensor = any_tensor(value, name, rule, keras_layer)
+    if kind == "integers" and isinstance(value, (list, tuple)) and tensor.shape.num_elements() == 0:
+        tensor = tf.cast(tensor, tf.int32)  # TensorFlow takes lists without any number for floats
+    if not _KINDS[kind](tensor.dtype) or (shape and tensor.shape.rank not in (None, shape.count(",") + 1)):
+        raise ValueError(
+            f"`{name}` must be {rule}. Received: dtype={tensor.dtype.name}, shape={tensor.shape}."
+        )
+    return tensor
+
+
+def any_tensor(value: Any, name: str, rule: str, keras_layer: str | None = None) -> tf.Tensor:
+    """`value` as a dense tensor of whatever type and shape.
+
+    Raises:
+        ValueError: if it is none; the message says that `name` must be `rule`, and what was received.
+
+    Example:
+        >>> any_tensor([1.5], "inputs", "numbers").shape
+        TensorShape([1])
+    """
+    rule = f"`{name}` must be {rule}."
     if is_symbolic(value):
         advice = (
-            f"Use {keras_layer}, the same as a Keras layer."
+            f"Use {keras_layer}, the same as a Keras layer"
             if keras_layer
-            else "Map it over a tf.data.Dataset."
+            else "Map it over a tf.data.Dataset"
         )
         raise ValueError(
-            f"{rule} Received: a symbolic tensor of Keras (keras.Input, or a layer's output). {advice}"
+            f"{rule} Received: a symbolic tensor of Keras (keras.Input, or what a layer returned). {advice}."
         )
     if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
-        dense = "to_tensor()" if isinstance(value, tf.RaggedTensor) else "tf.sparse.to_dense"
-        raise ValueError(f"{rule} Received: a {type(value).__name__}. Make it dense first ({dense}).")
+        dense = "its to_tensor()" if isinstance(value, tf.RaggedTensor) else "tf.sparse.to_dense"
+        raise ValueError(f"{rule} Received: a {type(value).__name__}. Make it dense first, by {dense}.")
     try:
-        # TensorFlow takes lists without any number for floats.
-        hint = tf.int32 if kind == "integers" and isinstance(value, (list, tuple)) else None
-        tensor = tf.convert_to_tensor(value, dtype_hint=hint)
+        return tf.convert_to_tensor(value)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{rule} Received: {described(value)}.") from error
-    if not _KINDS[kind](tensor.dtype) or (shape and tensor.shape.rank not in (None, shape.count(",") + 1)):
-        raise ValueError(f"{rule} Received: dtype={tensor.dtype.name}, shape={tensor.shape}.")
-    return tensor
 
 
 def indices_argument(value: Any, name: str, shape: str | None = None, **more: Any) -> tf.Tensor:

@@ -336,8 +336,8 @@ def test_bad_settings_are_refused_at_construction(changes: dict[str, Any], messa
 @pytest.mark.parametrize(
     ("inputs", "step", "message"),
     [
-        (np.zeros([1, 2, 3], np.int32), None, r"Received: shape \(1, 2, 3\)"),
-        (np.zeros([3], np.float32), None, "must be integers. Received: dtype float32"),
+        (np.zeros([1, 2, 3], np.int32), None, r"Received: dtype=int32, shape=\(1, 2, 3\)"),
+        (np.zeros([3], np.float32), None, "must be token ids, integers.*Received: dtype=float32"),
         (np.zeros([3], np.int32), 1, "Construct the generator with a seed"),
     ],
 )

@@ -35,6 +35,7 @@ class BertEmbedding(tf.Module):
         config: ModelConfig,
         initializer: Callable[[], Any] = lambda: "truncated_normal",
         *,
+        token: ReversibleEmbedding | None = None,
         name: str | None = None,
         dtype: Any = "float32",
     ) -> None:
@@ -44,8 +45,9 @@ class BertEmbedding(tf.Module):
         size = config.token_embedding_size
         # Lookups stay in the variables' dtype until their sum, which is then rounded once.
         stored = self.precision.variable
-        self.token = ReversibleEmbedding(
-            config.vocab_size, size, embeddings_initializer=initializer(), name="token", dtype=self.precision
+        own = initializer()  # drawn in any case, so that the others' seeds do not depend on it
+        self.token = token or ReversibleEmbedding(
+            config.vocab_size, size, embeddings_initializer=own, name="token", dtype=self.precision
         )
         self.position = ReversibleEmbedding(
             config.max_position_embeddings,

@@ -14,6 +14,7 @@ from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
+from tf_mlm.layers.tracking import warn_if_untracked
 
 
 class MaskedLMHead(tf.Module):
@@ -81,8 +82,8 @@ class MaskedLMHead(tf.Module):
             )
         if token_embedding is not None and not isinstance(token_embedding, ReversibleEmbedding):
             raise ValueError(
-                "`token_embedding` must be a tf_mlm.ReversibleEmbedding; "
-                "ReversibleEmbedding.from_keras converts Keras's layer. "
+                "`token_embedding` must be a tf_mlm.ReversibleEmbedding; ReversibleEmbedding.from_keras "
+                "copies Keras's layer, and tf_mlm.keras.MaskedLMHead shares its table. "
                 f"Received: token_embedding={token_embedding!r} of type {type(token_embedding).__name__}."
             )
         if token_embedding is not None and vocabulary_size not in (None, token_embedding.input_dim):
@@ -151,6 +152,7 @@ class MaskedLMHead(tf.Module):
 
     def __call__(self, inputs: Any, mask_positions: Any) -> tf.Tensor:
         layer = "tf_mlm.keras.MaskedLMHead"
+        warn_if_untracked(self, layer)
         inputs = tensor_argument(
             inputs, "inputs", "floating point", "[batch, length, hidden]", keras_layer=layer
         )
@@ -256,7 +258,7 @@ class MaskedLMHead(tf.Module):
 
     @classmethod
     def from_keras(cls, layer: Any, token_embedding: ReversibleEmbedding | None = None) -> MaskedLMHead:
-        """A copy of a built `keras_hub.layers.MaskedLMHead`, weights included.
+        """A copy of a built `keras_hub` or `tf_mlm.keras` `MaskedLMHead`, weights included.
 
         Args:
             layer: the built layer.
@@ -275,6 +277,11 @@ class MaskedLMHead(tf.Module):
         if layer.token_embedding is not None:
             config["token_embedding"] = None
             token_embedding = token_embedding or ReversibleEmbedding.from_keras(layer.token_embedding)
+        if isinstance(module := getattr(layer, "module", None), cls):  # of tf_mlm.keras
+            head = cls(**{**config, "token_embedding": token_embedding}, hidden_dim=module.hidden_dim)
+            for ours, theirs in zip(head._own_variables, module._own_variables, strict=True):
+                ours.assign(theirs)
+            return head
         dense = layer._intermediate_dense
         head = cls(**{**config, "token_embedding": token_embedding}, hidden_dim=dense.kernel.shape[0])
         for ours, theirs, transposed in head._pairs(layer):
@@ -302,6 +309,13 @@ class MaskedLMHead(tf.Module):
         for ours, theirs, transposed in self._pairs(layer):
             theirs.assign(tf.transpose(ours) if transposed else ours)
         return layer
+
+    @property
+    def _own_variables(self) -> list[tf.Variable]:
+        """All but the shared table."""
+        shared = self.token_embedding.variables if self.token_embedding is not None else ()
+        others = {id(variable) for variable in shared}
+        return [variable for variable in self.variables if id(variable) not in others]
 
     def _pairs(self, layer: Any) -> list[tuple[tf.Variable, Any, bool]]:
         """Our variables, those of a built KerasHub head but for the shared table, and whether transposed."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm.arguments import any_tensor
 from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.int8_weight import reads_int8
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.tracking import warn_if_untracked
 
 # Keys of a Keras config that say nothing about the computation.
 _KERAS_BOOKKEEPING = ("batch_shape", "build_config", "input_length")
@@ -63,15 +65,7 @@ class ReversibleEmbedding(tf.Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__(name=name or "reversible_embedding")
-        if input_dim < 1 or output_dim < 1:
-            raise ValueError(
-                "`input_dim` and `output_dim` must be at least 1. "
-                f"Received: input_dim={input_dim}, output_dim={output_dim}."
-            )
-        if logit_soft_cap is not None and logit_soft_cap <= 0:
-            raise ValueError(
-                f"`logit_soft_cap` must be positive, or None for no cap. Received: {logit_soft_cap}."
-            )
+        self.check(input_dim, output_dim, logit_soft_cap)
         self.input_dim, self.output_dim = input_dim, output_dim
         self.tie_weights = tie_weights
         self.reverse_dtype = reverse_dtype
@@ -95,6 +89,19 @@ class ReversibleEmbedding(tf.Module):
             )
         )
 
+    @staticmethod
+    def check(input_dim: int, output_dim: int, logit_soft_cap: float | None) -> None:
+        """A `ValueError` for sizes below 1 and a soft cap that is not positive."""
+        if input_dim < 1 or output_dim < 1:
+            raise ValueError(
+                "`input_dim` and `output_dim` must be at least 1. "
+                f"Received: input_dim={input_dim}, output_dim={output_dim}."
+            )
+        if logit_soft_cap is not None and logit_soft_cap <= 0:
+            raise ValueError(
+                f"`logit_soft_cap` must be positive, or None for no cap. Received: {logit_soft_cap}."
+            )
+
     @property
     def output_table(self) -> tf.Tensor:
         """The table of the reverse projection, [input_dim, output_dim]."""
@@ -103,11 +110,12 @@ class ReversibleEmbedding(tf.Module):
         return tf.transpose(self.reverse_embeddings)
 
     def __call__(self, inputs: Any, reverse: bool = False) -> tf.Tensor:
+        warn_if_untracked(self, "tf_mlm.keras.ReversibleEmbedding")
         return self.project(inputs) if reverse else self.embed(inputs)
 
     def embed(self, ids: Any) -> tf.Tensor:
         """Integer [...] → [..., output_dim] in the compute dtype."""
-        ids = tf.convert_to_tensor(ids)
+        ids = any_tensor(ids, "ids", "integers of any shape", "tf_mlm.keras.ReversibleEmbedding")
         if ids.dtype not in (tf.int32, tf.int64):
             ids = tf.cast(ids, tf.int32)  # as Keras: ids may come as floats or as narrow integers
         # Cast after the lookup: casting the table first would touch every row of it.
@@ -119,6 +127,8 @@ class ReversibleEmbedding(tf.Module):
         With a `bias` [input_dim] added, behind the soft cap, they have the bias's dtype.
         """
         dtype = tf.as_dtype(dtype or self.reverse_dtype or self.precision.compute)
+        rule = f"floating point of shape [..., {self.output_dim}]"
+        inputs = any_tensor(inputs, "inputs", rule, "tf_mlm.keras.ReversibleEmbedding")
         inputs = tf.cast(inputs, dtype)
         if not inputs.shape[-1:].is_compatible_with([self.output_dim]):
             raise ValueError(
@@ -196,7 +206,7 @@ class ReversibleEmbedding(tf.Module):
 
     @classmethod
     def from_keras(cls, layer: Any) -> ReversibleEmbedding:
-        """A copy of a built `keras.layers.ReversibleEmbedding`, weights included."""
+        """A copy of a `keras.layers` or `tf_mlm.keras` `ReversibleEmbedding`, weights included."""
         if not layer.built:
             layer.build()
         embedding = cls.from_config(layer.get_config())

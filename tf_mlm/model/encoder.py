@@ -14,7 +14,9 @@ from tf_mlm.layers.encoder_block import EncoderBlock
 from tf_mlm.layers.initializer import truncated_normal
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.layers.self_attention import length_mask
+from tf_mlm.layers.tracking import warn_if_untracked
 from tf_mlm.model.inputs import ModelInputs, dense_ids
 from tf_mlm.model.rules import checked, in_range
 
@@ -35,6 +37,7 @@ class BertEncoder(tf.Module):
         config: sizes, activation, rates.
         dtype: `float32`, `bfloat16` or `mixed_bfloat16`.
         seed: makes the initial weights reproducible.
+        token_embedding: the table of tokens, where it exists already; of the config's sizes.
         name: name of the module.
 
     Raises:
@@ -58,9 +61,17 @@ class BertEncoder(tf.Module):
         *,
         dtype: Any = "float32",
         seed: int | None = None,
+        token_embedding: ReversibleEmbedding | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name or "encoder")
+        if token_embedding is not None:
+            sizes = token_embedding.input_dim, token_embedding.output_dim
+            if sizes != (config.vocab_size, config.token_embedding_size):
+                raise ValueError(
+                    "`token_embedding` must have the sizes that the config states, "
+                    f"({config.vocab_size}, {config.token_embedding_size}). Received: {sizes}."
+                )
         self.config = config
         self.precision = Precision.of(dtype)
         seeds = itertools.count(seed) if seed is not None else itertools.repeat(None)
@@ -68,7 +79,9 @@ class BertEncoder(tf.Module):
         def initializer() -> Any:
             return truncated_normal(config.initializer_range, next(seeds))
 
-        self.embedding = BertEmbedding(config, initializer, name="embedding", dtype=self.precision)
+        self.embedding = BertEmbedding(
+            config, initializer, token=token_embedding, name="embedding", dtype=self.precision
+        )
         self.blocks = [
             EncoderBlock(config, initializer, name=f"block_{index}", dtype=self.precision)
             for index in range(config.num_hidden_layers)
@@ -83,6 +96,7 @@ class BertEncoder(tf.Module):
         positions: Any = None,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
+        warn_if_untracked(self, "tf_mlm.keras.Encoder")
         context, x = self.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
         if positions is None:
             return self.transform(context, x, dropout_seed=dropout_seed)

@@ -12,6 +12,7 @@ from tf_mlm.config import ModelConfig
 from tf_mlm.layers.initializer import truncated_normal
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
+from tf_mlm.layers.tracking import warn_if_untracked
 from tf_mlm.model.encoder import BertEncoder
 from tf_mlm.model.inputs import ModelInputs, dense_ids
 
@@ -111,6 +112,7 @@ class MaskedLM(tf.Module):
         *,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
+        warn_if_untracked(self, "tf_mlm.keras.Encoder and tf_mlm.keras.MaskedLMHead")
         inputs = self._inputs(token_ids, lengths, segment_ids, mask_positions)
         features = self.masked_states(*inputs, dropout_seed=dropout_seed)
         return zero_unused(tf.cast(self.head.project(features), tf.float32), inputs.mask_positions)

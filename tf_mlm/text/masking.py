@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mlm.arguments import any_tensor, described
+
 _RESOLUTION = 1 << 24
 """Random numbers are whole numbers below this, all of which float32 holds, and rates are rounded to
 multiples of its inverse. Whole numbers come out the same with and without XLA; random floats do not."""
@@ -289,21 +291,22 @@ def _check_id(argument: str, token_id: int, vocabulary_size: int) -> None:
 
 def _to_dense(inputs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Ids [batch, length] or [length], and the row lengths [batch] if the input was ragged."""
+    rule = "token ids, integers of shape [length] or [batch, length]"
     if isinstance(inputs, (list, tuple)):
-        inputs = tf.ragged.constant(inputs, dtype=tf.int32) if inputs else tf.zeros([0], tf.int32)
+        try:
+            inputs = tf.ragged.constant(inputs, dtype=tf.int32) if inputs else tf.zeros([0], tf.int32)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"`inputs` must be {rule}. Received: {described(inputs)}.") from error
         if isinstance(inputs, tf.RaggedTensor) and inputs.ragged_rank == 1:
             lengths = inputs.row_lengths()
             if tf.reduce_all(lengths == lengths[0]):
                 inputs = inputs.to_tensor()
     if not isinstance(inputs, tf.RaggedTensor):
-        inputs = tf.convert_to_tensor(inputs)
-    if inputs.shape.rank not in (1, 2):
+        inputs = any_tensor(inputs, "inputs", rule, "tf_mlm.keras.MaskedLMMaskGenerator")
+    if inputs.shape.rank not in (1, 2) or not inputs.dtype.is_integer:
         raise ValueError(
-            "`inputs` must be token ids of shape [length] or [batch, length]. "
-            f"Received: shape {inputs.shape}."
+            f"`inputs` must be {rule}. Received: dtype={inputs.dtype.name}, shape={inputs.shape}."
         )
-    if not inputs.dtype.is_integer:
-        raise ValueError(f"`inputs` must be integers. Received: dtype {inputs.dtype.name}.")
     if isinstance(inputs, tf.RaggedTensor):
         return inputs.to_tensor(), inputs.row_lengths()
     return inputs, None
