@@ -62,10 +62,9 @@ def wanted() -> str:
 @pytest.mark.peers
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_modules_compute_with_tensorflow_whatever_keras_does(backend: str, wanted: str) -> None:
-    process = run(EVERYTHING, KERAS_BACKEND=backend)
-    assert (process.returncode, process.stdout) == (0, wanted), process.stderr
-    process = run(GIVEN, KERAS_BACKEND=backend)
+    process = run(EVERYTHING + GIVEN, KERAS_BACKEND=backend)
     assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(wanted)
     assert "An activation must return a tensor of TensorFlow" in process.stdout
     assert "KERAS_BACKEND" in process.stdout
 

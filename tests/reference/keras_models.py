@@ -32,9 +32,9 @@ TARGETS = _RNG.integers(5, 30, (16, 3))
 WEIGHTS = (POSITIONS >= 0).astype(np.float32)
 
 
-def functional(dtype: Any = None, **rates: float) -> keras.Model:
+def functional(dtype: Any = None, **changes: Any) -> keras.Model:
     """[ids, lengths, positions] → logits, with one table for both ends."""
-    encoder = Encoder(dataclasses.replace(CONFIG, **rates), seed=0, dtype=dtype)
+    encoder = Encoder(dataclasses.replace(CONFIG, **changes), seed=0, dtype=dtype)
     initializer = keras.initializers.GlorotUniform(seed=1)
     head = MaskedLMHead(token_embedding=encoder.token_embedding, kernel_initializer=initializer, dtype=dtype)
     inputs = [keras.Input(shape, dtype="int32") for shape in ((12,), (), (3,))]
