@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 
 from conformance import fuzz_shapes, tiny_export
-from conformance.attacks.site import MEMORY_LIMIT, PREDICT, Target, ended_by
+from conformance.attacks.site import MEMORY_LIMIT, PREDICT, Target, ended_by, started
 from conformance.fuzz_protocols import BATCHING, HANG
 from conformance.fuzz_shapes import MODEL, Request
 from tf_mlm.signatures import SIGNATURES
@@ -304,20 +304,9 @@ def fuzz(kind: str, count: int, seed: int, batching: bool, directory: Path) -> d
     if batching:
         (directory / "batching.config").write_text(BATCHING)
         flags += ["--enable_batching", f"--batching_parameters_file={directory / 'batching.config'}"]
-    servers = 0
 
     def start() -> Target:
-        nonlocal servers
-        servers += 1
-        where = directory / f"server-{servers}"
-        where.mkdir()
-        target = Target(command, flags, where)
-        try:
-            target.wait_ready()
-        except BaseException:
-            target.stop()
-            raise
-        return target
+        return started(command, flags, directory)
 
     campaign = Campaign(start, count, seed, xla)
     begin = time.monotonic()

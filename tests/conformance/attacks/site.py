@@ -317,16 +317,26 @@ def starter(command: Sequence[str], directory_of_models: Path, directory: Path) 
             f"--monitoring_config_file={monitoring}",
             "--enable_grpc_healthcheck_service",
         )
+        return started(command, (*standard, *flags), directory)
+
+    return start
+
+
+def started(command: Sequence[str], flags: Sequence[str], directory: Path) -> Target:
+    """A server that is ready; its output is kept in a new directory below this one."""
+    for tries_left in (2, 1, 0):
         where = Path(tempfile.mkdtemp(prefix="server-", dir=directory))
-        target = Target(command, (*standard, *flags), where)
+        target = Target(command, flags, where)
         try:
             target.wait_ready()
         except BaseException:
             target.stop()
+            # Between being found free and being opened a port may go to somebody else.
+            if tries_left and "already in use" in target.stderr:
+                continue
             raise
         return target
-
-    return start
+    raise AssertionError("unreachable")
 
 
 def percentile(seconds: Iterable[float], part: float) -> float:
