@@ -141,7 +141,7 @@ class Answers:
 
     def __init__(self, target: Target) -> None:
         text = fuzz_shapes.Tensor(fuzz_shapes.DTYPES["string"], (1,), (b"the [MASK] sat on a mat .",))
-        batch = fuzz_shapes.Tensor(fuzz_shapes.DTYPES["string"], (2,), (b"the cat", b"a [MASK] ran ,"))
+        batch = fuzz_shapes.Tensor(fuzz_shapes.DTYPES["string"], (2,), (b"the [MASK] sat", b"a [MASK] ran ,"))
         asked = [
             Request(-1, form, name, {"text": tensor})
             for form in ("gRPC", "instances")

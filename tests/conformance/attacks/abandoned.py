@@ -20,6 +20,7 @@ from conformance.attacks.watch import cpu_seconds
 from conformance.server import model_spec
 
 KIND = Kind("work nobody waits for")
+BATCHED = Kind("work nobody waits for, in batches", batching=True)
 STUCK = 70
 READERS = 60
 ONE = np.ones(1, np.float32)
@@ -42,6 +43,7 @@ def rests(site: Site, what: str) -> None:
     site.expect(share < IDLE, f"{what}: {share:.1f} cores are still busy four seconds after all have gone")
 
 
+@BATCHED.attack("70 calls of a model that never answers, gone, gRPC")
 @KIND.attack("70 calls of a model that never answers, gone, gRPC")
 def _(site: Site) -> None:
     with grpc.insecure_channel(site.target.grpc_address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -63,6 +65,7 @@ def _(site: Site) -> None:
     rests(site, "connections cut")
 
 
+@BATCHED.attack("70 such calls with a deadline, gRPC")
 @KIND.attack("70 such calls with a deadline, gRPC")
 def _(site: Site) -> None:
     data = request("stuck", x=ONE)
@@ -70,6 +73,7 @@ def _(site: Site) -> None:
     rests(site, "deadlines passed")
 
 
+@BATCHED.attack("70 requests of a model that never answers, gone, REST")
 @KIND.attack("70 requests of a model that never answers, gone, REST")
 def _(site: Site) -> None:
     body = b'{"instances": [1.0]}'
@@ -83,6 +87,7 @@ def _(site: Site) -> None:
     rests(site, "connections cut")
 
 
+@BATCHED.attack("long work, and gone")
 @KIND.attack("long work, and gone")
 def _(site: Site) -> None:
     texts = np.full([10_000], b"the cat sat on the [MASK] .", object)
@@ -169,3 +174,30 @@ def _(site: Site) -> None:
 @KIND.attack("SIGTERM with 70 requests that never end, REST", own_server=True)
 def _(site: Site) -> None:
     stopped(site, "REST")
+
+
+@BATCHED.attack("bad requests among good ones in a batch")
+def _(site: Site) -> None:
+    """Rows that fit nobody else's, or fail in the graph, take no other request of their batch with them."""
+    good = request("half_plus_two", x=2 * ONE)
+    bad = [
+        request("half_plus_two", x=np.ones([2, 3], np.float32)),
+        request("half_plus_two", x=np.ones([0], np.float32)),
+        request("half_plus_two", "regress_x_to_y", inputs=np.array([b"\xff" * 9], object)),
+        request("slow", x=ONE, steps=np.full(2, 3, np.int32)),
+        request("stuck", x=ONE),
+    ]
+
+    def ask(number: int) -> None:
+        for turn in site.until_over():
+            if number % 2:
+                site.call(PREDICT, bad[(number // 2 + turn) % len(bad)], timeout=0.5)
+            else:
+                code = site.call(PREDICT, good)
+                site.expect(code == "OK", f"a good request among bad ones was answered {code}")
+            time.sleep(0.02)
+
+    site.together(8, ask)
+
+
+KINDS = (KIND, BATCHED)

@@ -41,6 +41,7 @@ class Kind:
     Args:
         title: the kind's name.
         models: the model configuration that its server has: `most`, or `all`, with an export with XLA.
+        batching: the server merges requests into batches.
 
     Example:
         >>> from conformance.attacks.attack import Kind
@@ -51,9 +52,9 @@ class Kind:
         ['manners_nothing_at_all']
     """
 
-    def __init__(self, title: str, models: str = "most") -> None:
+    def __init__(self, title: str, models: str = "most", batching: bool = False) -> None:
         self.title = title
-        self.models = models
+        self.models, self.batching = models, batching
         self.attacks: list[Attack] = []
 
     def attack(

@@ -92,6 +92,11 @@ SLOW: dict[str, tuple[str, Callable[[], bytes]]] = {
     "rows of unequal kinds": ("half_plus_two", lambda: rows(b"1, 2.5, " * 400_000 + b'"a"')),
     "rows of unequal sizes": ("half_plus_two", lambda: rows(b"[1], " * 600_000 + b"[1, 2]")),
     "objects with unequal keys": ("pair", lambda: rows(b'{"a": 1, "b": 2},' * 100_000 + b'{"a": 1}')),
+    "many base64 objects": ("strings", lambda: rows(b'{"b64": "YQ=="},' * 250_000 + b'{"b64": "YQ=="}')),
+    "many base64 objects, the last one wrong": (
+        "strings",
+        lambda: rows(b'{"b64": "YQ=="},' * 250_000 + b'{"b64": "*"}'),
+    ),
     "blanks only": ("strings", lambda: b" " * MEGABYTES_4),
     "blanks between values": ("half_plus_two", lambda: rows((b"1" + b" " * 1000 + b",") * 4000 + b"1")),
 }
@@ -158,3 +163,6 @@ def _(site: Site) -> None:
         sender.join(0.5)
         status, seconds = own.target.end(20)
         site.expect(status == 0, f"SIGTERM: the server ended with {status} after {seconds:.1f} s")
+
+
+KINDS = (KIND,)

@@ -151,3 +151,6 @@ def appears(site: Site, model: str, present: bool, timeout: float = 20.0) -> boo
             return True
         time.sleep(0.1)
     return False
+
+
+KINDS = (KIND,)

@@ -210,3 +210,6 @@ def _(site: Site) -> int:
     spec = predict_pb2.PredictRequest(model_spec=model_spec("half_plus_two")).SerializeToString()
     site.call(PREDICT, spec + entries)
     return len(entries)
+
+
+KINDS = (KIND,)

@@ -146,3 +146,6 @@ def _(site: Site) -> None:
             site.answered("listened to all along")
 
     site.together(8, flood)
+
+
+KINDS = (KIND,)

@@ -175,3 +175,6 @@ def _(site: Site) -> None:
         _, seconds = own.target.end(15)
         call.cancel()
         site.expect(seconds < 10, f"a second SIGTERM took {seconds:.1f} s")
+
+
+KINDS = (KIND,)

@@ -89,3 +89,6 @@ def _(site: Site) -> int:
     inputs = {"text": texts([b"the [MASK] sat on the [MASK]"]), "targets": targets}
     site.predict("mlm", inputs, "score_targets", timeout=2.0)
     return targets.ByteSize()
+
+
+KINDS = (KIND,)

@@ -120,3 +120,6 @@ def _(site: Site) -> None:
             site.violated(f"{type(error).__name__} after {reply[:200]!r}")
     right = reply.count(b"HTTP/1.1 200 ")
     site.expect(right == 2, f"two requests down one connection, {right} answers: {reply[:200]!r}")
+
+
+KINDS = (KIND,)

@@ -99,16 +99,16 @@ def percentiles(samples: Sequence[Sample]) -> dict[str, float]:
 class Field:
     """A server and the ordinary client beside it, for as long as the server lives."""
 
-    def __init__(self, start: Callable[..., Target], models: str, plan: Plan) -> None:
+    def __init__(self, start: Callable[..., Target], kind: Kind, plan: Plan) -> None:
         self.plan = plan
         self.start = start
-        self.target = start(models=models)
+        self.target = start(models=kind.models, batching=kind.batching)
         try:
             self.client = Client(self.target, plan.rate, plan.patience)
         except BaseException:
             self.target.stop()
             raise
-        warm_up(self.target, models)
+        warm_up(self.target, kind.models)
         self.target.watch.reset()
         begin = time.monotonic()
         time.sleep(plan.undisturbed)
@@ -216,7 +216,7 @@ def run(kinds: Sequence[Kind], start: Callable[..., Target], plan: Plan) -> Iter
                 yield alone(attack, start, plan)
                 continue
             if field is None:
-                field = Field(start, kind.models, plan)
+                field = Field(start, kind, plan)
             if last is not None:
                 yield last
             last = field.run(attack)

@@ -212,3 +212,6 @@ def _(site: Site) -> None:
             message = predict_pb2.PredictRequest(model_spec=model_spec("half_plus_two", version=version))
             site.call(PREDICTION + method, message.SerializeToString())
     site.post("half_plus_two", json.dumps({"instances": [1.0]}).encode())
+
+
+KINDS = (KIND,)

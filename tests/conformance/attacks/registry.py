@@ -32,7 +32,7 @@ MODULES = (
     manners,
     configurations,
 )
-KINDS = tuple(module.KIND for module in MODULES)
+KINDS = tuple(kind for module in MODULES for kind in module.KINDS)
 
 
 def chosen(only: Sequence[str] = (), match: str = "") -> list[Kind]:
@@ -41,7 +41,7 @@ def chosen(only: Sequence[str] = (), match: str = "") -> list[Kind]:
     for kind in KINDS:
         if only and not any(part.lower() in kind.title.lower() for part in only):
             continue
-        fewer = Kind(kind.title, kind.models)
+        fewer = Kind(kind.title, kind.models, kind.batching)
         fewer.attacks = [attack for attack in kind.attacks if match.lower() in attack.title.lower()]
         if fewer.attacks:
             kinds.append(fewer)

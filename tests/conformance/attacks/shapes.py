@@ -184,3 +184,6 @@ def varint(number: int) -> bytes:
         encoded.append(number % 128 + 128)
         number //= 128
     return bytes([*encoded, number])
+
+
+KINDS = (KIND,)

@@ -311,11 +311,15 @@ def starter(command: Sequence[str], directory_of_models: Path, directory: Path) 
     monitoring = directory / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }\n")
 
-    def start(*flags: str, models: str = "few") -> Target:
+    batching_file = directory / "batching.config"
+    batching_file.write_text(BATCHING)
+
+    def start(*flags: str, models: str = "few", batching: bool = False) -> Target:
         standard = (
             f"--model_config_file={configuration(directory_of_models, models)}",
             f"--monitoring_config_file={monitoring}",
             "--enable_grpc_healthcheck_service",
+            *(("--enable_batching", f"--batching_parameters_file={batching_file}") if batching else ()),
         )
         return started(command, (*standard, *flags), directory)
 

@@ -213,6 +213,28 @@ raw_grpc("a flood of empty frames, gRPC", empty_data)
 raw_grpc("two thousand calls a second that nobody reads, gRPC", many_streams)
 
 
+@KIND.attack("a thousand watches of its health, gRPC")
+def _(site: Site) -> None:
+    with contextlib.ExitStack() as stack:
+        fields = http2.block(http2.grpc_fields("/grpc.health.v1.Health/Watch"))
+        for _ in range(site.many(1000) // 50 + 1):
+            connection = http2.Connection(stack.enter_context(site.connect("grpc")))
+            with contextlib.suppress(OSError):
+                for _ in range(50):
+                    stream = connection.stream()
+                    connection.send(
+                        http2.frame(http2.HEADERS, http2.END_HEADERS, stream, fields),
+                        http2.frame(http2.DATA, http2.END_STREAM, stream, http2.message(b"")),
+                    )
+        time.sleep(site.seconds)
+
+
+@KIND.attack("the metrics page, again and again")
+def _(site: Site) -> None:
+    for _ in site.until_over(0.02):
+        site.http("GET", "/monitoring/prometheus/metrics")
+
+
 @KIND.attack("the last connections are given back")
 def _(site: Site) -> None:
     """After all of the above a new client is served at once."""
@@ -221,3 +243,6 @@ def _(site: Site) -> None:
         site.expect(status == 200, f"an ordinary request was answered {status}")
         code = site.call(PREDICT, predict_request())
         site.expect(code == "OK", f"an ordinary call was answered {code}")
+
+
+KINDS = (KIND,)
