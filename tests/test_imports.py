@@ -13,10 +13,11 @@ import tf_mlm
 
 PACKAGE = Path(tf_mlm.__file__).parent
 # A folder may import itself and what stands below it here; nothing sideways, nothing upwards.
-GROUND = {"arguments", "config", "decoder", "errors", "fills", "signatures", "texts"}
+GROUND = {"arguments", "config", "decoder", "durable", "errors", "fills", "signatures", "texts"}
 BELOW = {
     "arguments": set(),
     "config": set(),
+    "durable": set(),
     "errors": set(),
     "decoder": set(),
     "signatures": set(),

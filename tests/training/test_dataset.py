@@ -183,5 +183,5 @@ def test_a_torn_store_is_made_again(documents: Path, tmp_path: Path) -> None:
 def test_text_without_a_token(tmp_path: Path) -> None:
     path = tmp_path / "blank.txt"
     path.write_text(" \n\n \n")
-    with pytest.raises(ConfigError, match="without one token"):
+    with pytest.raises(ConfigError, match="without one word"):
         _store(tmp_path / "tokens", path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.config import ModelConfig
+from tf_mlm.config import ConfigError, ModelConfig
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training import evaluation
 from tf_mlm.training.evaluation import Evaluator
@@ -47,3 +47,31 @@ def test_against_numpy(monkeypatch: pytest.MonkeyPatch, logit_bytes: int) -> Non
     assert found.top_5 == pytest.approx(np.mean(np.array(ranks) < 5))
     assert found.most_frequent == pytest.approx(np.bincount(hidden).max() / len(hidden))
     assert found.lift == pytest.approx(found.top_1 / found.most_frequent)
+
+
+def _batch(weights: list[list[float]]) -> Batch:
+    ones = tf.ones([2, 2], tf.int32)
+    return Batch(tf.ones([2, 4], tf.int32), tf.constant([4, 4]), ones, ones, tf.constant(weights, tf.float32))
+
+
+def test_nothing_to_guess_is_no_perfect_score() -> None:
+    with pytest.raises(ConfigError, match="needs hidden tokens to guess"):
+        Evaluator(MaskedLM.from_config(SIZES, seed=0))([_batch([[0, 0], [0, 0]])])
+
+
+def test_answers_that_are_no_numbers_are_wrong_ones() -> None:
+    model = MaskedLM.from_config(SIZES, seed=0)
+    model.head.output_bias.assign(np.full(30, np.nan))
+    found = Evaluator(model)([_batch([[1, 0], [1, 1]])])
+    assert (found.top_1, found.top_5) == (0, 0)
+    assert np.isnan(found.loss)
+
+
+def test_a_forbidden_filler_costs_nothing() -> None:
+    model = MaskedLM.from_config(SIZES, seed=0)
+    bias = np.zeros(30)
+    bias[0] = -np.inf
+    model.head.output_bias.assign(bias)
+    batch = _batch([[1, 0], [1, 0]])
+    found = Evaluator(model)([batch._replace(mask_ids=tf.constant([[1, 0], [2, 0]]))])
+    assert np.isfinite(found.loss)

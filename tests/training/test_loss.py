@@ -138,3 +138,38 @@ def test_fused_names_what_it_needs() -> None:
 
     with pytest.raises(ValueError, match="known number of rows"):
         run.get_concrete_function()
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize(
+    ("vocab", "slice_bytes"),
+    [(61, 4 * ROWS * 16), (61, 4 * ROWS), (64, 4 * ROWS * 16), (7, 1 << 20)],
+    ids=["overlap", "one entry each", "even", "one slice"],
+)
+def test_a_forbidden_token_counts_nothing_and_costs_everything(
+    vocab: int, slice_bytes: int, jit: bool
+) -> None:
+    inputs = _inputs(vocab)
+    states, table, bias, targets, weights = inputs
+    forbidden = [0, 1, 2, vocab - 2]  # the first of a slice, a whole slice of one, one in the overlap
+    bias[forbidden] = -np.inf
+    targets[weights == 0] = 0  # the filler of unused slots
+    hidden = weights == 1
+    allowed = np.setdiff1d(np.arange(vocab), forbidden)
+    targets[hidden] = np.random.default_rng(1).choice(allowed, hidden.sum())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # The twin counts rows of weight 0 as 0 · ∞, so it is not shown them.
+        expected, wanted = _twin(states[hidden], table, bias, targets[hidden], weights[hidden])
+    whole = np.zeros_like(states, np.float64)
+    whole[hidden] = wanted[0]
+    for function, options in ((plain_sums, {}), (fused_sums, {"slice_bytes": slice_bytes})):
+        sums, gradients = _with_gradients(function, inputs, jit=jit, **options)
+        np.testing.assert_allclose([float(x) for x in sums], expected, rtol=1e-5)
+        for gradient, value in zip(gradients, (whole, *wanted[1:]), strict=True):
+            np.testing.assert_allclose(gradient, value, atol=1e-5)
+        first = int(np.flatnonzero(hidden)[0])
+        changed = targets.copy()
+        for token in forbidden:
+            changed[first] = token
+            loss = _with_gradients(function, [*inputs[:3], changed, weights], jit=jit, **options)[0].loss
+            assert float(loss) == np.inf

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
+from tf_mlm.cli.text_files import line_by_line_option, text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
 
 
@@ -22,6 +23,8 @@ from tf_mlm.cli.verb import TensorFlowVerb
 @click.option("--mask-rate", type=float, default=0.15, show_default=True, help="Share of tokens predicted.")
 @click.option("--rows", type=click.IntRange(min=1), default=2048, show_default=True, help="Most rows read.")
 @click.option("--held-out", type=float, help="Only the documents that training with this share held out.")
+@text_field_option
+@line_by_line_option
 @json_option
 def command(
     model_dir: Path,
@@ -32,9 +35,11 @@ def command(
     mask_rate: float,
     rows: int,
     held_out: float | None,
+    text_field: str,
+    line_by_line: bool,
     as_json: bool,
 ) -> None:
-    """Loss, perplexity, top-1 and top-5 of MODEL_DIR on FILES, always on the same masks.
+    """Loss, perplexity, top-1 and top-5 of MODEL_DIR on FILES (as for `train`), always on the same masks.
 
     Example: tf-mlm evaluate my-model news.txt --against old-model
     """
@@ -50,6 +55,8 @@ def command(
         mask_rate=mask_rate,
         evaluation_rows=rows,
         held_out=TrainConfig.held_out if held_out is None else held_out,
+        text_field=text_field,
+        line_by_line=line_by_line,
     )
     found = evaluate(
         directories,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.sizes import Sizes
+from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
-    help="Choose the buckets that are not given for the lengths of this file's lines.",
+    help="Choose the buckets that are not given for the lengths of this file's texts, one a line.",
 )
 @click.option(
     "--programs",
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     "--quantize", type=click.Choice(["int8"]), help="Store matrices as int8, a quarter of the size."
 )
 @click.option("--evaluate", multiple=True, help="With --quantize: held-out text, to say what it costs.")
+@text_field_option
 @click.option("--name", default="mlm", show_default=True, help="Model name in the warm-up records.")
 @json_option
 def command(
@@ -55,6 +56,7 @@ def command(
     programs: int | None,
     quantize: str | None,
     evaluate: tuple[str, ...],
+    text_field: str,
     name: str,
     as_json: bool,
 ) -> None:
@@ -78,11 +80,11 @@ def command(
         model = tf_mlm.load(model_dir)
         chosen = default_buckets(model.config.max_length)
         if calibrate is not None:
-            chosen = _calibrated(model, calibrate, programs or compilations(chosen))
+            chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
         buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
         accuracy: dict[str, Any] = {}
         if quantize:
-            model, accuracy = _quantized(model, evaluate)
+            model, accuracy = _quantized(model, evaluate, text_field)
         path = export_saved_model(
             model,
             base_path,
@@ -118,11 +120,14 @@ def command(
     out.print(f"Next: tf-mlm serve {base_path}")
 
 
-def _calibrated(model: MaskedLM, path: Path, programs: int) -> Buckets:
+def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:
     """Buckets for the texts in a file, one a line."""
     from tf_mlm.export.calibration import calibrate
+    from tf_mlm.training.corpus import find_files, read_texts
 
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [
+        text for file in find_files([path], once=True) for text in read_texts(file, text_field=text_field)
+    ]
     if model.preprocessor is None or not lines:
         raise click.ClickException(
             f"Calibration needs a vocabulary and at least one line of text. Received: {len(lines)} lines in "
@@ -137,7 +142,7 @@ def _calibrated(model: MaskedLM, path: Path, programs: int) -> Buckets:
     return calibrate(lengths, masks, model.config, programs=programs).buckets
 
 
-def _quantized(model: MaskedLM, files: tuple[str, ...]) -> tuple[MaskedLM, dict[str, Any]]:
+def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tuple[MaskedLM, dict[str, Any]]:
     """The int8 model, and its accuracy on the files, if there are any."""
     import dataclasses
     import tempfile
@@ -152,7 +157,12 @@ def _quantized(model: MaskedLM, files: tuple[str, ...]) -> tuple[MaskedLM, dict[
     if not files:
         return quantized, {}
     assert model.preprocessor is not None
-    config = TrainConfig(length=min(128, model.config.max_length), batch_size=16, evaluation_rows=512)
+    config = TrainConfig(
+        length=min(128, model.config.max_length),
+        batch_size=16,
+        evaluation_rows=512,
+        text_field=text_field,
+    )
     with tempfile.TemporaryDirectory() as directory:
         rows = open_rows(find_files(files), Path(directory) / "tokens", model, config, None, held_out=1.0)
         batches = evaluation_batches(rows.held_out, model.preprocessor.vocabulary, config)
@@ -161,11 +171,10 @@ def _quantized(model: MaskedLM, files: tuple[str, ...]) -> tuple[MaskedLM, dict[
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:
     """What the training run that wrote the model found at its end, if it left its log there."""
+    from tf_mlm.training.run.log import read_log
+
     log = model_dir / "training" / "log.jsonl"
-    records = (
-        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    )
-    found = [record for record in records if record.get("event") == "evaluation"]
+    found = [record for record in read_log(log) if record["event"] == "evaluation"]
     return (
         {key: value for key, value in found[-1].items() if key not in ("event", "fills", "seconds")}
         if found

@@ -11,6 +11,7 @@ import click
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.target import open_target
 from tf_mlm.cli.text import Text
+from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
 
 if TYPE_CHECKING:
@@ -27,19 +28,23 @@ BATCH = 32
 @click.option(
     "--file",
     "path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Score its lines too.",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Score its lines too, or the texts of its JSON values; - is a pipe.",
 )
+@text_field_option
 @json_option
-def command(target: str, texts: tuple[str, ...], path: Path | None, as_json: bool) -> None:
+def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: str, as_json: bool) -> None:
     """Pseudo-log-likelihood of TEXTS: how expected each token is, given all the others.
 
     TARGET is a model directory, a base path, grpc://host:port/name or http://host:port/name.
 
     Example: tf-mlm score my-model "The cat sat." "Sat the cat."
     """
-    lines = [*texts, *(path.read_text(encoding="utf-8").splitlines() if path else [])]
-    lines = [line for line in lines if line.strip()]
+    from tf_mlm.training.corpus import find_files, read_texts
+
+    lines = [text for text in texts if text.strip()]
+    for file in find_files([path], once=True) if path else ():
+        lines += read_texts(file, text_field=text_field)
     if not lines:
         raise click.UsageError("Give at least one text, or --file with one text per line.")
     with open_target(target) as model:

@@ -7,6 +7,7 @@ import click
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.target import open_target
 from tf_mlm.cli.text import Text
+from tf_mlm.cli.text_files import line_by_line_option, text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
 
 
@@ -14,12 +15,21 @@ from tf_mlm.cli.verb import TensorFlowVerb
 @click.argument("target")
 @click.argument("texts", nargs=-1, type=Text())
 @click.option("--to-tfrecord", type=click.Path(), help="Write FILES' token ids there, for `tf-mlm train`.")
+@text_field_option
+@line_by_line_option
 @json_option
-def command(target: str, texts: tuple[str, ...], to_tfrecord: str | None, as_json: bool) -> None:
+def command(
+    target: str,
+    texts: tuple[str, ...],
+    to_tfrecord: str | None,
+    text_field: str,
+    line_by_line: bool,
+    as_json: bool,
+) -> None:
     """Show the tokens of TEXTS, their ids and where they stand in the text (bytes).
 
     TARGET is a model directory, a base path, grpc://host:port/name or http://host:port/name. With
-    --to-tfrecord, TARGET is a model directory and TEXTS are files.
+    --to-tfrecord, TARGET is a model directory and TEXTS are files, read as `train` reads them.
 
     Example: tf-mlm tokenize my-model "The [MASK] sat."
     """
@@ -42,6 +52,8 @@ def command(target: str, texts: tuple[str, ...], to_tfrecord: str | None, as_jso
                 texts,
                 to_tfrecord,
                 preprocessor,
+                text_field=text_field,
+                line_by_line=line_by_line,
                 progress=lambda count: progress.advance(task, count),
             )
         if as_json:

@@ -14,19 +14,36 @@ import tensorflow as tf
 from tf_mlm.config import ConfigError, ModelConfig
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.parameter_groups import named_variables
 from tf_mlm.training.records import vocabulary_digest
 from tf_mlm.training.token_store import TokenStore
 
 # What the model says itself, or what only decides how the text was read.
-_COVERED = ("minutes", "hidden_size", "layers", "heads", "vocabulary_size", "text_field")
+_COVERED = ("hidden_size", "layers", "heads", "vocabulary_size", "text_field", "line_by_line")
 # A resume may change these, but workers that differ in them would wait for each other for ever.
-_PACE = ("steps_per_call", "evaluate_every", "checkpoint_every", "evaluation_rows")
+_PACE = (
+    "steps_per_call",
+    "evaluate_every",
+    "checkpoint_every",
+    "evaluation_rows",
+    "until_top_1",
+    "within_minutes",
+)
 
 
 def run_options(
-    config: TrainConfig, model: ModelConfig, vocabulary: Vocabulary, store: TokenStore, *, steps: int
+    config: TrainConfig,
+    model: ModelConfig,
+    vocabulary: Vocabulary,
+    store: TokenStore,
+    *,
+    steps: int,
+    start: str | None = None,
 ) -> dict[str, Any]:
-    """Every option that shapes the finished weights, as JSON values."""
+    """Every option that shapes the finished weights, as JSON values.
+
+    `start` is the `weights_digest` of the model that is continued.
+    """
     options = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
@@ -41,6 +58,7 @@ def run_options(
         **options,
         **sizes,
         "steps": steps,
+        "from": start,
         "corpus": store.digest,
         "vocabulary": vocabulary_digest(vocabulary),
         "tensorflow": tf.__version__,
@@ -87,6 +105,25 @@ def check_agreement(
             f"{', '.join(different)}. "
             f"Received on this worker: {own_values}. {hint}"
         )
+
+
+def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
+    """The value of the first worker, on every worker; exact for whole numbers up to 2²⁴."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return value
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(float(value) if context.replica_id_in_sync_group == 0 else 0.0)
+    )
+    return float(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
+
+
+def weights_digest(model: tf.Module) -> str:
+    """A fingerprint of all variables of a model."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, variable in sorted(named_variables(model).items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def _digest(value: Any) -> int:

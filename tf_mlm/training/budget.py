@@ -1,60 +1,88 @@
-"""A time budget turned into a number of steps, measured once and then kept, so that a resume agrees."""
+"""A time budget turned into a number of steps; and one that shortens a run on a machine too slow for it."""
 
 from __future__ import annotations
 
-import json
+import collections
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from tf_mlm.training.checkpointing import write_durably
+from tf_mlm.training.agreement import from_chief
 from tf_mlm.training.loop import TrainLoop
 
-PLAN = "plan.json"
 MEASURE_SECONDS = 6.0
 SHARE_FOR_STEPS = 0.94
 """The rest of the time goes to evaluations, checkpoints and a machine that slows down."""
 MOST_MEASURED = 2_000
+RECENT_SECONDS = 45.0
 
 
 def steps_within(
     minutes: float,
-    run_directory: Path,
     loop: TrainLoop,
     batches: Callable[[int, int], Iterator[Any]],
     variables: Mapping[str, tf.Variable],
-    *,
-    write: bool = True,
+    strategy: tf.distribute.Strategy,
 ) -> int:
     """How many steps fit into `minutes`, compilation and measurement included.
 
-    The first call takes some steps and puts `variables` back to where they were; later calls, of
-    the same or of another process, read the number from the run directory.
+    Takes some steps and puts `variables` back to where they were. With several workers the clock of
+    the first decides for all: each step is theirs together.
     """
-    plan = run_directory / PLAN
-    if plan.exists():
-        known = json.loads(plan.read_text())
-        if known["minutes"] == minutes:
-            return int(known["steps"])
     begun = time.monotonic()
     before = {name: variable.numpy() for name, variable in variables.items()}
     data = batches(0, MOST_MEASURED)
     loop.run(data, 2)  # compiles
     taken, started = 0, time.monotonic()
-    while time.monotonic() - started < min(MEASURE_SECONDS, 6 * minutes) and taken + 10 <= MOST_MEASURED - 2:
+    longest = min(MEASURE_SECONDS, 6 * minutes)
+    while taken + 10 <= MOST_MEASURED - 2:
         loop.run(data, 5)
         taken += 5
+        if not from_chief(strategy, time.monotonic() - started < longest):
+            break
     per_step = (time.monotonic() - started) / taken
     for name, variable in variables.items():
         variable.assign(before[name])
     left = 60 * minutes - (time.monotonic() - begun)
-    steps = max(1, int(SHARE_FOR_STEPS * left / per_step))
-    if write:
-        run_directory.mkdir(parents=True, exist_ok=True)
-        temporary = plan.with_name(f".{PLAN}")
-        write_durably(temporary, json.dumps({"minutes": minutes, "steps": steps}).encode())
-        temporary.rename(plan)
-    return steps
+    return int(from_chief(strategy, max(1, int(SHARE_FOR_STEPS * left / per_step))))
+
+
+class TimeBound:
+    """How many steps a run can take until its time is up, by its speed in the last while.
+
+    Args:
+        seconds: that the run may take, of which `used` were used before.
+        clock: seconds, always rising.
+
+    Example:
+        >>> ticks = iter([0.0, 10.0, 20.0])
+        >>> bound = TimeBound(100.0, clock=lambda: next(ticks))
+        >>> bound.steps(100, done=10), bound.steps(100, done=20)
+        (100, 100)
+        >>> ticks = iter([0.0, 10.0, 30.0])
+        >>> bound = TimeBound(100.0, clock=lambda: next(ticks))
+        >>> bound.steps(100, done=10), bound.steps(100, done=20)
+        (100, 55)
+    """
+
+    def __init__(
+        self, seconds: float, *, used: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._end = clock() + seconds - used
+        self._marks: collections.deque[tuple[float, int]] = collections.deque()
+
+    def steps(self, planned: int, *, done: int) -> int:
+        """`planned`, or as many steps as there is time for; at least those that are `done`."""
+        now = self._clock()
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and now - self._marks[1][0] > RECENT_SECONDS:
+            self._marks.popleft()
+        (since, earlier), left = self._marks[0], self._end - now
+        if left <= 0:
+            return done
+        if done == earlier:  # the speed is not known yet
+            return planned
+        return min(planned, done + int(left * (done - earlier) / (now - since)))

@@ -7,12 +7,13 @@ killed at any moment leaves the previous checkpoint in force.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ import safetensors.numpy
 import tensorflow as tf
 
 from tf_mlm.config import ConfigError
+from tf_mlm.durable import discard, flush_directory, read_checked, write_checked, write_durably
 
 STATE, MANIFEST, BEST, TEMPORARY = "state.safetensors", "manifest.json", "best.json", ".writing-"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written. The earlier ones are untouched."""
+    """A file of a run could not be written or read. Checkpoints written before are untouched."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Checkpoints:
         keep: how many of the newest stay.
         options: every option that shapes the finished weights, as JSON values. A checkpoint written
             under other ones is refused.
+        explain: name of an option that differs → what to say of it, in place of both values.
 
     Example:
         >>> import tempfile, tensorflow as tf
@@ -61,10 +64,18 @@ class Checkpoints:
         (5, 3.0)
     """
 
-    def __init__(self, directory: Path, *, keep: int, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: int,
+        options: Mapping[str, Any],
+        explain: Callable[[str], str | None] = lambda name: None,
+    ) -> None:
+        self._explain = explain
         self.directory = directory
         self.keep = keep
-        self.options = json.loads(json.dumps(options))
+        self.options = options
         self.skipped: list[str] = []
 
     def save(
@@ -89,52 +100,45 @@ class Checkpoints:
                 "notes": dict(notes or {}),
             }
             write_durably(temporary / STATE, data)
-            write_durably(temporary / MANIFEST, json.dumps(manifest, indent=1).encode())
-            if target.exists():  # only a damaged one is written again
-                shutil.rmtree(target)
+            write_checked(temporary / MANIFEST, manifest)
+            discard(target)  # only a damaged one is written again
             temporary.rename(target)
-            _flush_directory(self.directory)
+            flush_directory(self.directory)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                discard(temporary)
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to `{self.directory}`: "
                 f"{error.strerror or error}. {self._last_good()} Free some space and run the same command "
                 f"again."
             ) from error
-        self._prune()
+        self._prune(target)
         return target
 
     def mark_best(self, directory: Path, loss: float) -> bool:
-        """Remembers `directory` as the best one if its held-out loss is the lowest so far."""
+        """Remembers `directory` as the best one if its held-out loss is a number and the lowest so far."""
         best = self._best()
-        if best is not None and best["loss"] <= loss:
+        if not math.isfinite(loss) or (best is not None and best["loss"] <= loss):
             return False
         try:
-            value = json.dumps({"directory": directory.name, "loss": loss}).encode()
-            write_durably(self.directory / (TEMPORARY + BEST), value)
-            (self.directory / (TEMPORARY + BEST)).rename(self.directory / BEST)
+            write_checked(self.directory / BEST, {"directory": directory.name, "loss": loss})
         except OSError as error:
             raise CheckpointError(
-                f"`{self.directory / BEST}` could not be written: {error.strerror or error}."
+                f"`{self.directory / BEST}` could not be written: {error.strerror or error}. Free some "
+                "space, or remove what stands there, and run the same command again."
             ) from error
-        self._prune()
+        self._prune(directory)
         return True
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are named in `skipped`.
-
-        Raises:
-            ConfigError: if it was written under other options, naming each with both values.
-        """
+        """The newest checkpoint that is whole; damaged ones are named in `skipped`."""
         self.skipped = []
         for directory in reversed(self._directories()):
             try:
-                checkpoint = _verify(directory)
-            except (OSError, ValueError, KeyError) as error:
-                self.skipped.append(f"`{directory}` is damaged ({error})")
-                continue
-            self._check_options(checkpoint)
-            return checkpoint
+                return _verify(directory)
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                self.skipped.append(f"`{directory}` is damaged ({reason})")
         return None
 
     def restore(self, variables: Mapping[str, tf.Variable]) -> Checkpoint | None:
@@ -146,6 +150,7 @@ class Checkpoints:
         checkpoint = self.newest()
         if checkpoint is None:
             return None
+        self._check_options(checkpoint)
         values = safetensors.numpy.load_file(checkpoint.directory / STATE)
         wrong = sorted(set(values) ^ set(variables)) or [
             name for name, variable in variables.items() if values[name].shape != tuple(variable.shape)
@@ -160,60 +165,55 @@ class Checkpoints:
         return checkpoint
 
     def _check_options(self, checkpoint: Checkpoint) -> None:
-        names = sorted(set(checkpoint.options) | set(self.options))
+        options = json.loads(json.dumps(self.options))  # as they are once they were written
+        names = sorted(set(checkpoint.options) | set(options))
         absent = object()
-        changed = [n for n in names if checkpoint.options.get(n, absent) != self.options.get(n, absent)]
+        changed = [n for n in names if checkpoint.options.get(n, absent) != options.get(n, absent)]
         if changed:
             details = "; ".join(
-                f"`{name}` was {checkpoint.options.get(name)!r} and is now {self.options.get(name)!r}"
+                self._explain(name)
+                or f"`{name}` was {checkpoint.options.get(name)!r} and is now {options.get(name)!r}"
                 for name in changed
             )
             raise ConfigError(
-                f"A run is resumed with the options it was started with; {details}. Give the old value to "
-                f"continue from step {checkpoint.step}, or another output directory (or --fresh) to start "
-                f"anew."
+                f"A run is resumed with the options it was started with; {details}. Give what it was started "
+                f"with to continue from step {checkpoint.step}, or another output directory (or --fresh) to "
+                f"start anew."
             )
 
     def _directories(self) -> list[Path]:
-        return sorted(self.directory.glob("step-*"))
+        return sorted(self.directory.glob("step-*"), key=_place)
 
     def _best(self) -> dict[str, Any] | None:
         try:
-            best = json.loads((self.directory / BEST).read_text())
-            return best if (self.directory / best["directory"]).is_dir() else None
-        except (OSError, ValueError, KeyError):
+            best: dict[str, Any] = read_checked(self.directory / BEST)
+        except (OSError, ValueError):
             return None
+        return best if (self.directory / best["directory"]).is_dir() else None
 
-    def _prune(self) -> None:
+    def _prune(self, written: Path) -> None:
+        """Removes what is older than the newest to keep; and what seems newer, which was damaged."""
         best = self._best()
-        for directory in self._directories()[: -self.keep]:
+        directories = self._directories()
+        later = [directory for directory in directories if _place(directory) > _place(written)]
+        older = [directory for directory in directories if directory not in later][: -self.keep]
+        for directory in (*older, *later):
             if best is None or directory.name != best["directory"]:
-                shutil.rmtree(directory, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    discard(directory)
 
     def _clear_temporaries(self) -> None:
         for leftover in self.directory.glob(f"{TEMPORARY}*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                discard(leftover)
 
     def _last_good(self) -> str:
         directories = self._directories()
         return f"The last good one is `{directories[-1]}`." if directories else "There is no earlier one."
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Writes and flushes to the disk, so that a rename behind it never shows an empty file."""
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _place(directory: Path) -> tuple[int, str]:
+    return len(directory.name), directory.name  # more digits, more steps
 
 
 def _value(variable: tf.Variable) -> np.ndarray:
@@ -222,7 +222,9 @@ def _value(variable: tf.Variable) -> np.ndarray:
 
 
 def _verify(directory: Path) -> Checkpoint:
-    manifest = json.loads((directory / MANIFEST).read_text())
+    manifest = read_checked(directory / MANIFEST)
+    if directory.name != f"step-{manifest['step']:08d}":
+        raise ValueError(f"it holds step {manifest['step']}")
     size = (directory / STATE).stat().st_size
     if size != manifest["bytes"]:
         raise ValueError(f"{STATE} has {size} of {manifest['bytes']} bytes")

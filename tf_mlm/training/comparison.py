@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -39,8 +40,9 @@ def evaluate(
         console: for progress; None prints nothing.
 
     Raises:
-        ConfigError: for files without text, a model without a tokenizer or too few positions, or models
-            with different vocabularies: their masks, and so their losses, could not be compared.
+        ConfigError: for files without text, a model without a tokenizer or too few positions, one whose
+            loss is not finite, or models with different vocabularies: their masks, and so their losses,
+            could not be compared.
     """
     config = config or TrainConfig()
     _check_same_vocabulary([Path(directory) for directory in directories])
@@ -53,7 +55,13 @@ def evaluate(
         with tempfile.TemporaryDirectory() as temporary:
             store = open_rows(paths, Path(temporary) / "tokens", model, config, console, held_out=share)
             batches = evaluation_batches(store.held_out, model.preprocessor.vocabulary, config)
-            results.append(Evaluator(model)(batches))
+            result = Evaluator(model)(batches)
+            if not math.isfinite(result.loss):
+                raise ConfigError(
+                    f"A model must answer with numbers. Received: `{directory}`, whose loss is "
+                    f"{result.loss}. Its weights are damaged, or its training diverged. Write it again."
+                )
+            results.append(result)
     return results
 
 

@@ -1,106 +1,120 @@
-"""Files to documents: text, gzip, JSON lines and globs, read as a stream with bounded memory.
+"""Files to documents, read as a stream with bounded memory: the one reader of every verb.
 
-In a text file a blank line ends a document; a JSON line is one document. What is split into
-training and held-out text is documents, never lines, by a hash of their content: the choice does
-not depend on order, file names or the machine, and a repeated document never lands on both sides.
+Text, gzip, JSON lines and JSON lists; what holds no text is refused by name. Lines end in `\\n` or
+`\\r\\n` and in nothing else. In a text file a blank line ends a document, or every line does, if
+asked for; a JSON value is one document. What is split into training and held-out text is
+documents, never lines, by a hash of their content: the choice does not depend on order, file names
+or the machine, and a repeated document never lands on both sides.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import glob
 import gzip
 import hashlib
-import json
+import io
+import itertools
 import os
+import stat
+import sys
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tf_mlm.config import ConfigError
+from tf_mlm.training.data.file_kind import HEAD_BYTES, kind_by_content, kind_by_name
+from tf_mlm.training.data.json_values import json_values
 
 MOST_CHARACTERS = 1 << 20
 """Longer documents are cut at white space, so that memory stays bounded whatever the file holds."""
 LONGEST_RUN = 1 << 24
 """This many characters without white space are not text."""
-JSON_LINES = (".jsonl", ".ndjson", ".jsonlines")
-TFRECORDS = (".tfrecord", ".tfrecords")
+STANDARD_INPUT = Path("-")
 
 
-def find_files(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
+class SameFileWarning(UserWarning):
+    """A file was named twice, under different names; it is read once."""
+
+
+def find_files(patterns: Iterable[str | os.PathLike[str]], *, once: bool = False) -> list[Path]:
     """The files behind paths and globs, each once, in the order given and sorted within a glob.
 
+    Args:
+        patterns: paths and globs.
+        once: whether the text is read only once; then pipes and `-`, standard input, are files too.
+
     Raises:
-        ConfigError: if there is no pattern, one matches nothing, is a directory or cannot be opened,
-            or a file is empty.
+        ConfigError: if there is no pattern, one matches no file, is a directory or cannot be opened,
+            or a file is empty or holds no text, as far as its name and its first bytes tell.
     """
     found: dict[Path, None] = {}
+    names: dict[tuple[int, int], Path] = {}
     for given in patterns:
         pattern = os.fspath(given)
-        matches = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
-        if not matches:
-            raise ConfigError(
-                f"A training file must exist. Received: `{pattern}`, which matches nothing. Check the path."
-            )
-        for match in matches:
-            path = Path(match)
-            if path.is_dir():
-                if len(matches) == 1:
-                    raise ConfigError(
-                        f"A training file must be a file. Received: the directory `{path}`. Try `{path}/*`."
-                    )
+        if Path(pattern) == STANDARD_INPUT:
+            _check_pipe(STANDARD_INPUT, "standard input", once)
+            found[STANDARD_INPUT] = None
+            continue
+        for path in _matches(pattern):
+            with _naming(path):
+                status = path.stat()
+            _check_file(path, status, once)
+            identity = (status.st_dev, status.st_ino)
+            if path not in found and identity in names:
+                message = f"`{path}` is the same file as `{names[identity]}`; it is read once."
+                warnings.warn(message, SameFileWarning, stacklevel=2)
                 continue
-            if path.stat().st_size == 0:
-                raise ConfigError(
-                    f"A training file must hold text. Received: `{path}`, which is empty. Leave it out, or "
-                    "write it again."
-                )
-            if not os.access(path, os.R_OK):
-                raise ConfigError(
-                    f"A training file must be readable. Received: `{path}`. Check its permissions."
-                )
             found[path] = None
+            names[identity] = path
     if not found:
-        raise ConfigError("Training needs at least one file of text. Received: none.")
+        raise ConfigError("At least one file of text is needed. Received: none. Name a file or a glob.")
     return list(found)
 
 
-def kind_of(path: Path) -> str:
-    """`text`, `json` or `tfrecord`, by the name of the file (a final `.gz` does not count).
+def holds_token_ids(path: Path) -> bool:
+    """Whether a file is one of TFRecords, by its name.
 
     Example:
         >>> from pathlib import Path
-        >>> from tf_mlm.training.corpus import kind_of
-        >>> kind_of(Path("news.jsonl.gz")), kind_of(Path("ids.tfrecord")), kind_of(Path("book.txt"))
-        ('json', 'tfrecord', 'text')
+        >>> from tf_mlm.training.corpus import holds_token_ids
+        >>> holds_token_ids(Path("ids.tfrecord.gz")), holds_token_ids(Path("news.jsonl.gz"))
+        (True, False)
     """
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    return "json" if suffix in JSON_LINES else "tfrecord" if suffix in TFRECORDS else "text"
+    return kind_by_name(path) == "tfrecord"
 
 
-def read_documents(files: Sequence[Path], *, text_field: str = "text") -> Iterator[str]:
-    """The documents of text and JSON-lines files, stripped of surrounding white space; no empty ones.
+def read_documents(
+    files: Sequence[Path], *, text_field: str = "text", line_by_line: bool = False
+) -> Iterator[str]:
+    """The documents of text and JSON files, stripped of surrounding white space; no empty ones.
+
+    Args:
+        files: from `find_files`.
+        text_field: the field of a JSON object that holds the document.
+        line_by_line: whether each line of a text file is a document, in place of what stands between
+            blank lines.
 
     Raises:
         ConfigError: naming file and place, for bytes that are not UTF-8 text, a gzip file that is
-            damaged, a line that is not a JSON object with a string in `text_field`, or a run of
-            16 million characters without white space.
+            damaged, a JSON value that is neither a string nor an object with one in `text_field`, a
+            run of 16 million characters without white space, or a file that changes meanwhile.
     """
     for path in files:
-        lines = _lines(path)
-        pieces: Iterator[str]
-        if kind_of(path) == "json":
-            pieces = (
-                piece
-                for line, text in enumerate(lines, 1)
-                for piece in _json_text(path, line, text, text_field)
-            )
-        else:
-            pieces = _blocks(lines)
-        for document in pieces:
-            document = document.strip()
-            if document:
-                yield document
+        for document in _documents(path, text_field, line_by_line):
+            yield from _pieces(document)
+
+
+def read_texts(path: Path, *, text_field: str = "text") -> Iterator[str]:
+    """The texts of a file, one a line or one a JSON value, none of them cut; no empty ones.
+
+    Raises:
+        ConfigError: as `read_documents`, and for a line of more than 16 million characters.
+    """
+    yield from _documents(path, text_field, line_by_line=True, longest=LONGEST_RUN)
 
 
 def split_key(content: str | bytes) -> bytes:
@@ -125,86 +139,190 @@ def in_share(key: bytes, share: float) -> bool:
     return int.from_bytes(key, "big") < share * 2**64
 
 
-def _open(path: Path) -> IO[bytes]:
-    stream = path.open("rb")
-    magic = stream.read(2)
-    stream.seek(0)
-    return gzip.open(stream) if magic == b"\x1f\x8b" else stream  # type: ignore[return-value]
+def _matches(pattern: str) -> list[Path]:
+    if os.path.lexists(pattern):
+        matches = [Path(pattern)]
+    else:
+        matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+        if not matches:
+            raise ConfigError(
+                f"A text file must exist. Received: `{pattern}`, which matches nothing. Check the path."
+            )
+        directories, matches = matches, [path for path in matches if not path.is_dir()]
+        if not matches:
+            raise ConfigError(
+                f"A text file must be a file. Received: `{pattern}`, which matches only directories, such as "
+                f"`{directories[0]}`. Try `{pattern}/*`."
+            )
+    return matches
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines without their ends; an endless one comes in pieces cut at white space."""
-    rest, line = b"", 1
+def _check_file(path: Path, status: os.stat_result, once: bool) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"A text file must be a file. Received: the directory `{path}`. Try `{path}/*`.")
+    if stat.S_ISFIFO(status.st_mode):
+        _check_pipe(path, "a pipe", once)
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(
+            f"A text file must be a file. Received: `{path}`, a device or socket. Name another."
+        )
+    if status.st_size == 0:
+        raise ConfigError(
+            f"A text file must hold text. Received: `{path}`, which is empty. Leave it out, or write it "
+            "again."
+        )
+    if holds_token_ids(path):
+        with _naming(path), path.open("rb"):
+            pass
+    else:
+        _kind_of_content(path)
+
+
+def _check_pipe(path: Path, what: str, once: bool) -> None:
+    if not once:
+        raise ConfigError(
+            "This text is read more than once, so it must stand in files. "
+            f"Received: `{path}`, {what}. Write it to a file first."
+        )
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file into one line that names it."""
     try:
-        with _open(path) as stream:
-            while chunk := stream.read(MOST_CHARACTERS):
-                if b"\0" in chunk:
-                    raise ConfigError(
-                        f"A training file must be UTF-8 text. Received: `{path}`, which is binary: line "
-                        f"{line + chunk[: chunk.index(0)].count(10)} holds a zero byte. Extract its text "
-                        "first."
-                    )
-                *full, rest = (rest + chunk).split(b"\n")
-                for text in full:
-                    yield _decode(text, path, line)
-                    line += 1
-                if len(rest) > MOST_CHARACTERS and kind_of(path) == "text":
-                    cut = max(rest.rfind(b" "), rest.rfind(b"\t"))
-                    if cut > 0:
-                        yield _decode(rest[:cut], path, line)
-                        rest = rest[cut:]
-                if len(rest) > LONGEST_RUN and kind_of(path) == "json":
-                    raise ConfigError(
-                        f"A JSON line may have {LONGEST_RUN} bytes. Received: `{path}`, line {line}, which "
-                        "has more. Cut its document into several, or remove it."
-                    )
-                if len(rest) > LONGEST_RUN:
-                    raise ConfigError(
-                        f"Text must have white space or line ends. Received: `{path}`, line {line} runs "
-                        f"on for more than {LONGEST_RUN} bytes. Break it into lines, or remove it."
-                    )
+        yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ConfigError(f"`{path}` is a damaged gzip file: {error}. Compress it again.") from error
     except OSError as error:
-        raise ConfigError(f"`{path}` cannot be read: {error.strerror or error}.") from error
+        raise ConfigError(
+            f"`{path}` cannot be read: {error.strerror or error}. Check the path and its permissions."
+        ) from error
+
+
+def _kind_of_content(path: Path) -> str:
+    with _naming(path), _open(path) as stream:
+        head = stream.read(HEAD_BYTES)
+    return kind_by_content(path, head, whole=len(head) < HEAD_BYTES)
+
+
+def _open(path: Path) -> IO[bytes]:
+    raw: Any = sys.stdin.buffer if path == STANDARD_INPUT else path.open("rb")
+    stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
+    compressed = stream.peek(2)[:2] == b"\x1f\x8b"  # a pipe cannot be read twice
+    return gzip.open(stream) if compressed else stream  # type: ignore[return-value]
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, decompressed, in pieces."""
+    with _naming(path), _open(path) as stream:
+        before = _state(path)
+        while chunk := stream.read(MOST_CHARACTERS):
+            yield chunk
+        if _state(path) != before:
+            raise ConfigError(
+                f"A text file must stay as it is while it is read. Received: `{path}`, which changed. Start "
+                "again when it is written in full."
+            )
+
+
+def _decoded(path: Path, chunks: Iterable[bytes]) -> Iterator[str]:
+    """Text in pieces, without a byte-order mark at its start."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, mark = 1, "\ufeff"
+    for chunk in itertools.chain(chunks, [b""]):
+        if b"\0" in chunk:
+            raise ConfigError(
+                f"A text file must be UTF-8 text. Received: `{path}`, which is binary: line "
+                f"{line + chunk[: chunk.index(0)].count(10)} holds a zero byte. Extract its text first, or "
+                "convert it if it is UTF-16 (`iconv -f UTF-16 -t UTF-8`)."
+            )
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            data = error.object
+            raise ConfigError(
+                f"A text file must be UTF-8 text. Received: `{path}`, line "
+                f"{line + data[: error.start].count(10)}, byte 0x{data[error.start]:02x}. Convert it, for "
+                "example with `iconv -f WINDOWS-1252 -t UTF-8`, or extract its text first."
+            ) from None
+        if text:
+            yield text.removeprefix(mark)
+            mark = ""
+        line += chunk.count(b"\n")
+
+
+def _state(path: Path) -> Any:
+    """What changes when somebody writes to a file; None for standard input."""
+    if path == STANDARD_INPUT:
+        return None
+    status = path.stat()
+    return stat.S_ISREG(status.st_mode) and (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _lines(path: Path, text: Iterable[str], longest: int) -> Iterator[str]:
+    """Lines without their ends; one of more than `longest` characters comes in pieces cut at white space."""
+    rest, line = "", 1
+    for piece in text:
+        *full, rest = (rest + piece).split("\n")
+        for whole in full:
+            yield whole.removesuffix("\r").removeprefix("\ufeff")
+        line += len(full)
+        while len(rest) > longest:
+            cut = max(rest.rfind(" ", 1), rest.rfind("\t", 1))
+            if cut <= 0 or longest == LONGEST_RUN:
+                break
+            yield rest[:cut]
+            rest = rest[cut:]
+        if len(rest) > LONGEST_RUN:
+            raise ConfigError(
+                f"Text must have white space and line ends. Received: `{path}`, line {line} runs on for more "
+                f"than {LONGEST_RUN} characters. Break it into lines, or remove it."
+            )
     if rest:
-        yield _decode(rest, path, line)
+        yield rest.removesuffix("\r").removeprefix("\ufeff")
 
 
-def _decode(text: bytes, path: Path, line: int) -> str:
-    try:
-        return text.decode("utf-8").rstrip("\r").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
+def _documents(path: Path, text_field: str, line_by_line: bool, longest: int | None = None) -> Iterator[str]:
+    """The documents of one file; lines beyond `longest` and blocks of lines beyond a limit are cut."""
+    kind = kind_by_name(path)
+    if kind == "tfrecord":
         raise ConfigError(
-            f"A training file must be UTF-8 text. Received: `{path}`, line {line}, byte "
-            f"0x{text[error.start]:02x}. Convert it, for example with `iconv -t UTF-8`, or extract its text "
-            f"first."
-        ) from None
+            f"Text is read here. Received: `{path}`, which holds token ids by its name. Give the text that "
+            "they were made from."
+        )
+    chunks = _chunks(path)
+    first = next(chunks, b"")
+    found = kind_by_content(path, first[:HEAD_BYTES], whole=len(first) < min(HEAD_BYTES, MOST_CHARACTERS))
+    text = _decoded(path, itertools.chain([first], chunks))
+    documents: Iterator[str]
+    if (kind or found) == "json":
+        values = json_values(path, text, LONGEST_RUN)
+        documents = (_text_of(path, line, value, text_field) for line, value in values)
+    else:
+        lines = _lines(path, text, longest or MOST_CHARACTERS)
+        documents = lines if line_by_line else _blocks(lines)
+    for document in documents:
+        if document := document.strip():
+            yield document
 
 
-def _json_text(path: Path, line: int, text: str, field: str) -> Iterator[str]:
-    if not text.strip():
-        return
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # a nesting or a number beyond Python is no JSONDecodeError
-        reason = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else error
-        raise ConfigError(
-            f"Each line of a JSON-lines file must be valid JSON. Received: `{path}`, line {line} ({reason}). "
-            "Mend or remove the line."
-        ) from None
+def _text_of(path: Path, line: int, value: Any, field: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and isinstance(value.get(field), str):
+        return str(value[field])
     if not isinstance(value, dict):
         received = type(value).__name__
-    elif field not in value:
-        received = f"the fields {sorted(value)}"
-    else:
+    elif field in value:
         received = f'{type(value[field]).__name__} in "{field}"'
-    if not isinstance(value, dict) or not isinstance(value.get(field), str):
-        raise ConfigError(
-            f'Each JSON line must be an object with a string in "{field}". Received: `{path}`, line {line}, '
-            f"{received}. Name the field that holds the text with `text_field`."
-        )
-    yield from _pieces(value[field])
+    else:
+        received = f"the fields {sorted(value)[:20]}"
+    raise ConfigError(
+        f'Each JSON document must be an object with a string in "{field}", or a string. Received: `{path}`, '
+        f"line {line}, {received}. Name the field that holds the text with --text-field (in Python, "
+        "`text_field`), or write one document a line."
+    )
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[str]:
@@ -226,6 +344,7 @@ def _pieces(text: str) -> Iterator[str]:
     while len(text) > MOST_CHARACTERS:
         cut = max(text.rfind("\n", 1, MOST_CHARACTERS), text.rfind(" ", 1, MOST_CHARACTERS))
         cut = cut if cut > 0 else MOST_CHARACTERS
-        yield text[:cut]
-        text = text[cut:]
-    yield text
+        yield text[:cut].strip()
+        text = text[cut:].strip()
+    if text:
+        yield text

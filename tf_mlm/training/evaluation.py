@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from tf_mlm.config import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.per_replica import PerReplica
 from tf_mlm.training.step import Batch
@@ -43,7 +44,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates the current weights of a model, compiled once.
+    """Evaluates the current weights of a model, compiled once; `ConfigError` where nothing is hidden.
 
     Args:
         model: encoder and head.
@@ -91,13 +92,19 @@ class Evaluator:
                     )
                 )
             totals += self._run(part).numpy()
-        loss, masks, top_1, top_5 = totals / [max(totals[1], 1), 1, max(totals[1], 1), max(totals[1], 1)]
+        if not totals[1]:
+            raise ConfigError(
+                "An evaluation needs hidden tokens to guess. Received: rows without one: none of their "
+                "tokens could be masked, because all are special or unknown, or `mask_rate` leaves no "
+                "room for a whole word. Give other text, or raise the rate."
+            )
+        loss, masks, top_1, top_5 = totals / [totals[1], 1, totals[1], totals[1]]
         return Evaluation(
             loss=float(loss),
             perplexity=math.exp(min(loss, 700.0)),
             top_1=float(top_1),
             top_5=float(top_5),
-            most_frequent=float(counts.max() / max(masks, 1)),
+            most_frequent=float(counts.max() / masks),
             masks=int(masks),
         )
 
@@ -127,14 +134,16 @@ class Evaluator:
             logits = tf.matmul(states, table, transpose_b=True) + bias
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
             target_logits = tf.gather(logits, targets, batch_dims=1)[:, tf.newaxis]
-            rank = tf.reduce_sum(tf.cast(logits > target_logits, tf.int32), axis=1)
+            # What is not below or equal is above: a NaN must not win.
+            rank = tf.reduce_sum(tf.cast(~(logits <= target_logits), tf.int32), axis=1)
             columns = [
                 losses,
                 tf.ones_like(losses),
                 tf.cast(rank < 1, tf.float32),
                 tf.cast(rank < TOP, tf.float32),
             ]
-            return tf.linalg.matvec(tf.stack(columns), weights)
+            # Where nothing is hidden, an infinite loss counts nothing either.
+            return tf.reduce_sum(tf.math.multiply_no_nan(tf.stack(columns), weights), axis=1)
 
         parts = (cut(states), cut(targets), cut(weights))
         return tf.reduce_sum(

@@ -106,7 +106,9 @@ def choose_sums(kind: str, rows: int, vocab: int) -> Callable[..., LossSums]:
 
 def _weighted(losses: tf.Tensor, hits: tf.Tensor, weights: tf.Tensor) -> LossSums:
     correct = tf.reduce_sum(tf.cast(hits, tf.float32) * weights)
-    return LossSums(tf.reduce_sum(losses * weights), tf.reduce_sum(weights), correct)
+    # The filler of an unused slot may be a token that a bias forbids: its infinite loss counts nothing.
+    loss = tf.reduce_sum(tf.math.multiply_no_nan(losses, weights))
+    return LossSums(loss, tf.reduce_sum(weights), correct)
 
 
 @tf.custom_gradient
@@ -179,8 +181,9 @@ def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.
         targets = tf.cast(targets, tf.int32)
 
         def target_in(index: tf.Tensor) -> tf.Tensor:
-            """bool [size, rows]: where the row's target lies."""
-            return (slices.start(index) + tf.range(slices.size))[:, tf.newaxis] == targets[tf.newaxis, :]
+            """bool [size, rows]: where the row's target lies, in the slice that covers it first."""
+            is_target = (slices.start(index) + tf.range(slices.size))[:, tf.newaxis] == targets[tf.newaxis, :]
+            return is_target & slices.fresh(index)[:, tf.newaxis]
 
         def forward(index, peak, total, target_logit, best):  # type: ignore[no-untyped-def]
             logits = slices.logits(index, states, table, bias)
@@ -188,9 +191,10 @@ def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.
             slice_best = slices.start(index) + tf.argmax(logits, axis=0, output_type=tf.int32)
             best = tf.where(slice_peak > peak, slice_best, best)
             new_peak = tf.maximum(peak, slice_peak)
-            total = total * tf.exp(peak - new_peak) + tf.reduce_sum(tf.exp(logits - new_peak), axis=0)
-            # The target of a repeated entry was counted by the slice that covered it first.
-            found = tf.where(target_in(index) & tf.math.is_finite(logits), logits, 0.0)
+            # Minus infinity is less than any peak, even while there is no other.
+            shift = tf.where(new_peak > -float("inf"), new_peak, 0.0)
+            total = total * tf.exp(peak - shift) + tf.reduce_sum(tf.exp(logits - shift), axis=0)
+            found = tf.where(target_in(index), logits, 0.0)
             return index + 1, new_peak, total, target_logit + tf.reduce_sum(found, axis=0), best
 
         _, peak, total, target_logit, _best = tf.while_loop(
@@ -213,7 +217,7 @@ def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.
             def backward(index, states_gradient, table_parts, bias_parts):  # type: ignore[no-untyped-def]
                 logits = slices.logits(index, states, table, bias)
                 error = tf.exp(logits - normaliser)
-                error -= tf.cast(target_in(index) & tf.math.is_finite(logits), tf.float32)
+                error -= tf.cast(target_in(index), tf.float32)
                 error *= loss_gradient
                 part = tf.slice(table, [slices.start(index), 0], [slices.size, table.shape[1]])
                 states_gradient += tf.matmul(error, part, transpose_a=True)

@@ -7,6 +7,7 @@ The help text of each setting lives in its field, so that a command line can be 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -49,6 +50,12 @@ class TrainConfig:
     minutes: float | None = _setting(
         None, "Train for about so many minutes: the number of steps is measured first."
     )
+    until_top_1: float | None = _setting(
+        None, "Stop once the share of held-out tokens guessed at first reaches this.", resumable=True
+    )
+    within_minutes: float | None = _setting(
+        None, "Shorten the run so that it takes no longer, where its steps would.", resumable=True
+    )
     batch_size: int = _setting(64, "Rows of one optimizer step, over all workers and devices together.")
     length: int = _setting(128, "Tokens of one row, special tokens included.")
     seed: int = _setting(1, "Seed of the initial weights, the order, the masks and the dropout.")
@@ -89,7 +96,10 @@ class TrainConfig:
     )
 
     held_out: float = _setting(0.05, "Share of the documents kept for evaluation.")
-    text_field: str = _setting("text", "The field of a JSON line that holds the document.")
+    text_field: str = _setting("text", "The field of a JSON object that holds the document.")
+    line_by_line: bool = _setting(
+        False, "Each line of a text file is a document; else a blank line ends one."
+    )
 
     strategy: str = _setting("auto", "Devices to train on.", choices=STRATEGIES, resumable=True)
     tpu: str = _setting("local", "Name or address of the TPU for the tpu strategy.", resumable=True)
@@ -102,6 +112,8 @@ class TrainConfig:
     evaluation_rows: int = _setting(2048, "Most held-out rows an evaluation reads.", resumable=True)
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check_type(field)
         for name in (
             "batch_size",
             "vocabulary_size",
@@ -123,7 +135,9 @@ class TrainConfig:
         self._check(
             "steps", self.steps is None or (_whole(self.steps) and self.steps >= 1), "must be at least 1"
         )
-        self._check("minutes", self.minutes is None or self.minutes > 0, "must be positive")
+        for name in ("minutes", "within_minutes"):
+            value = getattr(self, name)
+            self._check(name, value is None or value > 0, "must be positive")
         if self.steps is not None and self.minutes is not None:
             raise ConfigError(
                 "Give `steps` or `minutes`, not both: each of them ends the run. "
@@ -137,8 +151,9 @@ class TrainConfig:
         self._check(
             "seed", _whole(self.seed) and 0 <= self.seed < 2**31, "must be a whole number in [0, 2**31)"
         )
-        for name in ("mask_rate", "held_out"):
-            self._check(name, 0 < getattr(self, name) < 1, "must lie between 0 and 1, both excluded")
+        for name in ("mask_rate", "held_out", "until_top_1"):
+            value = getattr(self, name)
+            self._check(name, value is None or 0 < value < 1, "must lie between 0 and 1, both excluded")
         for name in ("mask_token_rate", "random_token_rate", "warmup"):
             self._check(name, 0 <= getattr(self, name) <= 1, "must lie in [0, 1]")
         if self.mask_token_rate + self.random_token_rate > 1:
@@ -171,6 +186,19 @@ class TrainConfig:
                 f"Received: batch_size={self.batch_size}, accumulation={self.accumulation}."
             )
 
+    def _check_type(self, field: dataclasses.Field[Any]) -> None:
+        kind, _, optional = str(field.type).partition(" | ")
+        value = getattr(self, field.name)
+        if optional and value is None:
+            return
+        holds, rule = {
+            "int": (_whole(value), "must be a whole number"),
+            "float": (_finite(value), "must be a finite number"),
+            "bool": (isinstance(value, bool), "must be true or false"),
+            "str": (isinstance(value, str), "must be a string"),
+        }[kind]
+        self._check(field.name, holds, rule)
+
     def _check(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise ConfigError(f"`{name}` {rule}. Received: {name}={getattr(self, name)!r}.")
@@ -179,6 +207,10 @@ class TrainConfig:
     def masks(self) -> int:
         """Predicted positions of a full row: the static size of the masks axis."""
         return max(1, round(self.mask_rate * self.length))
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(value: Any) -> bool:

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from tf_mlm.config import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.corpus import find_files, kind_of, read_documents, split_key
+from tf_mlm.training.corpus import find_files, holds_token_ids, read_documents, split_key
 
 LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 """Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
 memory of its text."""
-IDS, VOCABULARY, SPLIT = "token_ids", "vocabulary", "split"
+IDS, VOCABULARY, TOKENIZER, SPLIT = "token_ids", "vocabulary", "tokenizer", "split"
 
 
 def vocabulary_digest(vocabulary: Vocabulary) -> str:
     """A short fingerprint of all tokens in their order."""
     return hashlib.blake2b("\n".join(vocabulary.tokens).encode(), digest_size=8).hexdigest()
+
+
+def tokenizer_digest(vocabulary: Vocabulary) -> str:
+    """A short fingerprint of the rules by which text is spelled in these tokens."""
+    config = vocabulary.config
+    rules = dataclasses.asdict(dataclasses.replace(config, strip_accents=config.strips_accents, extra={}))
+    return hashlib.blake2b(json.dumps(rules, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[np.ndarray]:
@@ -33,7 +44,15 @@ def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor)
     Lines are tokenised in batches on all cores. A document without any token gives an empty array.
     """
 
+    failure: list[Exception] = []
+
     def groups() -> Iterator[tuple[list[bytes], list[int]]]:
+        try:
+            yield from grouped()
+        except Exception as error:  # within TensorFlow it would become text with a traceback
+            failure.append(error)
+
+    def grouped() -> Iterator[tuple[list[bytes], list[int]]]:
         lines: list[bytes] = []
         counts: list[int] = []
         size = 0
@@ -65,6 +84,8 @@ def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor)
         dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
     ):
         yield from np.split(ids, np.cumsum(counts)[:-1])
+    if failure:
+        raise failure[0]
 
 
 def write_token_records(
@@ -73,6 +94,7 @@ def write_token_records(
     preprocessor: TextPreprocessor,
     *,
     text_field: str = "text",
+    line_by_line: bool = False,
     progress: Callable[[int], None] = lambda documents: None,
 ) -> tuple[int, int]:
     """Tokenises text files into one TFRecord file (compressed if its name ends in `.gz`).
@@ -80,10 +102,11 @@ def write_token_records(
     The file appears complete or not at all.
 
     Args:
-        files: paths or globs of text, gzip or JSON-lines files.
+        files: paths or globs of text, gzip or JSON files; `-` is standard input.
         output: the file to write.
         preprocessor: holds tokenizer and vocabulary.
-        text_field: the field of a JSON line that holds the document.
+        text_field: the field of a JSON object that holds the document.
+        line_by_line: whether each line of a text file is a document.
         progress: called with 1 after each document.
 
     Returns:
@@ -95,17 +118,21 @@ def write_token_records(
     target = Path(output)
     if target.exists():
         raise ConfigError(f"`{target}` must not exist yet. Remove it, or choose another name.")
-    paths = find_files(files)
+    paths = find_files(files, once=True)
     digest = vocabulary_digest(preprocessor.vocabulary).encode()
+    tokenizer = tokenizer_digest(preprocessor.vocabulary).encode()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     options = tf.io.TFRecordOptions(compression_type="GZIP" if target.suffix == ".gz" else "")
     written = tokens = 0
     try:
         with tf.io.TFRecordWriter(str(temporary), options) as writer:
-            for split, ids in document_ids(paths, preprocessor, text_field=text_field):
+            for _, split, ids in document_ids(
+                paths, preprocessor, text_field=text_field, line_by_line=line_by_line
+            ):
                 feature = {
                     IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
                     VOCABULARY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[digest])),
+                    TOKENIZER: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tokenizer])),
                     # The ids no longer tell the text, by which a run on it would divide the documents.
                     SPLIT: tf.train.Feature(bytes_list=tf.train.BytesList(value=[split])),
                 }
@@ -127,15 +154,17 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[tuple[byt
         ConfigError: if the file is damaged, holds other records, or was made with another vocabulary.
     """
     digest = vocabulary_digest(vocabulary).encode()
+    tokenizer = tokenizer_digest(vocabulary).encode()
     with path.open("rb") as stream:
         compression = "GZIP" if stream.read(2) == b"\x1f\x8b" else ""
     try:
         for record in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
-            features = tf.train.Example.FromString(record).features.feature
-            if IDS not in features:
+            features = _features(path, record)
+            if not features[IDS].HasField("int64_list"):
                 raise ConfigError(
-                    f"A record must hold `{IDS}`. Received: `{path}` with the features {sorted(features)}. "
-                    "Write it with `tf-mlm tokenize --to-tfrecord`."
+                    f"A record must hold whole numbers in `{IDS}`. Received: `{path}` with the features "
+                    f"{sorted(name for name in features if features[name].WhichOneof('kind'))}. Write it "
+                    "with `tf-mlm tokenize --to-tfrecord`."
                 )
             made_with = list(features[VOCABULARY].bytes_list.value)
             if made_with and made_with[0] != digest:
@@ -144,36 +173,67 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[tuple[byt
                     f"vocabulary {made_with[0].decode()}, and a model with {digest.decode()}. Tokenize the "
                     f"text again."
                 )
+            spelled = list(features[TOKENIZER].bytes_list.value)
+            if spelled and spelled[0] != tokenizer:
+                raise ConfigError(
+                    f"Token ids must come from the tokenizer of the model. Received: `{path}`, made with "
+                    "other rules (lower case, accents, Chinese characters or special tokens). Tokenize the "
+                    "text again."
+                )
             ids = np.asarray(features[IDS].int64_list.value, np.int64)
             if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary.size:
                 raise ConfigError(
                     f"Token ids must lie in [0, {vocabulary.size}). Received: `{path}` with {ids.min()} "
-                    f"to {ids.max()}."
+                    f"to {ids.max()}. Tokenize the text again with the model's vocabulary."
                 )
             split = list(features[SPLIT].bytes_list.value)
             ids = ids.astype(np.int32)
             yield split[0] if split else split_key(ids.tobytes()), ids
-    except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+    except tf.errors.OpError as error:
         # TensorFlow says where in its graph it read, before and behind what was wrong.
         reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
         raise ConfigError(f"`{path}` is not a whole TFRecord file: {reason}. Write it again.") from None
 
 
+class Document(NamedTuple):
+    """The file it stands in, its `split_key`, and its token ids, int32 [tokens]."""
+
+    path: Path
+    split: bytes
+    ids: np.ndarray
+
+
+def _features(path: Path, record: bytes) -> Any:
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ConfigError(
+            f"A record must hold a tf.train.Example. Received: `{path}`, with one that does not ({error}). "
+            "Write it with `tf-mlm tokenize --to-tfrecord`."
+        ) from None
+
+
 def document_ids(
-    files: Sequence[Path], preprocessor: TextPreprocessor, *, text_field: str
-) -> Iterator[tuple[bytes, np.ndarray]]:
-    """`split_key` and token ids of every document, whatever kind of file it comes from."""
-    text_files = [path for path in files if kind_of(path) != "tfrecord"]
-    splits: collections.deque[bytes] = collections.deque()
+    files: Sequence[Path],
+    preprocessor: TextPreprocessor,
+    *,
+    text_field: str = "text",
+    line_by_line: bool = False,
+) -> Iterator[Document]:
+    """Every document, whatever kind of file it comes from; those of text first."""
+    known: collections.deque[tuple[Path, bytes]] = collections.deque()
 
     def remembered() -> Iterator[str]:
-        for document in read_documents(text_files, text_field=text_field):
-            splits.append(split_key(document))
-            yield document
+        for path in files:
+            if not holds_token_ids(path):
+                for text in read_documents([path], text_field=text_field, line_by_line=line_by_line):
+                    known.append((path, split_key(text)))
+                    yield text
 
     # The tokenizer runs ahead of its consumer by a few batches, so keys queue up in between.
     for ids in tokenize_documents(remembered(), preprocessor):
-        yield splits.popleft(), ids
+        yield Document(*known.popleft(), ids)
     for path in files:
-        if kind_of(path) == "tfrecord":
-            yield from read_token_records(path, preprocessor.vocabulary)
+        if holds_token_ids(path):
+            for split, ids in read_token_records(path, preprocessor.vocabulary):
+                yield Document(path, split, ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tf_mlm.durable import naming, write_durably
 from tf_mlm.training.curve import draw_curve
 from tf_mlm.training.evaluation import Evaluation
+from tf_mlm.training.run.log import read_log
 from tf_mlm.training.step import METRICS
 
 
@@ -98,6 +101,13 @@ class Report:
         if self._console is not None:
             self._console.print(text, markup=False)
 
+    def warning(self, text: str) -> None:
+        """One line that the user must see, also without a console."""
+        if self._console is not None:
+            self.message(text)
+        elif self._write:
+            warnings.warn(text, stacklevel=3)
+
     def finish(self, summary: Mapping[str, str]) -> None:
         """The picture of the run, and its summary as a table."""
         if self._write:
@@ -112,7 +122,7 @@ class Report:
         if not self._write:
             return
         seconds = round(time.monotonic() - self._started, 2)
-        with self._log.open("a", encoding="utf-8") as stream:
+        with naming(self._log), self._log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"event": event, "step": step, "seconds": seconds, **values}) + "\n")
         assert self._tensorboard is not None
         with self._tensorboard.as_default():
@@ -122,16 +132,8 @@ class Report:
 
     def _drop_after(self, step: int) -> None:
         """Forgets what an attempt that was killed logged behind the checkpoint it left."""
-        if not self._log.exists():
-            return
-        kept = []
-        for line in self._log.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue  # the line that was being written when the process died
-        self._log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        kept = [record for record in read_log(self._log) if record["step"] <= step]
+        write_durably(self._log, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def write_scalar(name: str, value: float, step: int) -> None:

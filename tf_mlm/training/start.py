@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +14,23 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
+from tf_mlm.durable import read_checked, write_checked
 from tf_mlm.model.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
-from tf_mlm.training.corpus import is_held_out, kind_of, read_documents
+from tf_mlm.training.corpus import holds_token_ids, read_documents, split_key
+from tf_mlm.training.data.split import Split
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.token_store import Rows, TokenStore, open_token_store
+from tf_mlm.training.token_store import Rows, TokenStore, file_states, open_token_store
 
-VOCABULARY = "vocab.txt"
+VOCABULARY = "vocabulary.json"
 ROWS_PER_COUNT = 1 << 16
+MOST_UNKNOWN = 0.2
+
+
+class UnknownTokensWarning(UserWarning):
+    """Much of the text is unknown to the vocabulary: what is learnt or measured says little about it."""
 
 
 def starting_vocabulary(
@@ -32,38 +42,50 @@ def starting_vocabulary(
     *,
     write: bool = True,
 ) -> Vocabulary:
-    """The vocabulary given; else the one this run has learnt before; else a new one, learnt from
-    the training documents.
+    """The vocabulary given; else the one this run has learnt before, from the same files with the same
+    settings; else a new one, learnt from the training documents.
 
     Raises:
-        ConfigError: if there are only token ids to learn from.
+        ConfigError: if there are only token ids to learn from, or no document to train on.
     """
     if isinstance(given, Vocabulary):
         return given
     if given is not None:
         return Vocabulary.read(Path(given), tokenizer)
-    path = run_directory / f"{config.vocabulary_size}-{VOCABULARY}"
-    if path.exists():
-        return Vocabulary.read(path, tokenizer)
-    text_files = [file for file in files if kind_of(file) != "tfrecord"]
+    text_files = [file for file in files if not holds_token_ids(file)]
     if not text_files:
         raise ConfigError(
             "Token ids say nothing without their vocabulary. Received: TFRecord files only. Give the "
             "vocabulary they were made with, or continue from a model directory with --from."
         )
-    # Held-out documents must not even decide which words get a token of their own.
-    documents = (
-        document
-        for document in read_documents(text_files, text_field=config.text_field)
-        if not is_held_out(document, config.held_out)
-    )
-    vocabulary = train_vocabulary(documents, config.vocabulary_size, tokenizer)
+    path = run_directory / VOCABULARY
+    settings = ("vocabulary_size", "held_out", "text_field", "line_by_line")
+    key = {
+        "files": file_states(text_files),
+        "tokenizer": dataclasses.asdict(dataclasses.replace(tokenizer, extra={})),
+        **{name: getattr(config, name) for name in settings},
+    }
+    with contextlib.suppress(OSError, ValueError):
+        known = read_checked(path)
+        if known["key"] == key:
+            return Vocabulary(known["tokens"], tokenizer)
+    vocabulary = _learnt_vocabulary(text_files, config, tokenizer)
     if write:
         run_directory.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        vocabulary.write(temporary)
-        temporary.rename(path)
+        write_checked(path, {"key": key, "tokens": vocabulary.tokens})
     return vocabulary
+
+
+def _learnt_vocabulary(files: Sequence[Path], config: TrainConfig, tokenizer: TokenizerConfig) -> Vocabulary:
+    split = Split(config.held_out)
+    documents = read_documents(files, text_field=config.text_field, line_by_line=config.line_by_line)
+    # Held-out documents must not even decide which words get a token of their own.
+    to_learn = (document for document in documents if not split.is_held_out(split_key(document)))
+    try:
+        return train_vocabulary(to_learn, config.vocabulary_size, tokenizer)
+    except ConfigError:
+        split.check(files)  # what is wrong may be that there was no document to learn from
+        raise
 
 
 def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | None) -> MaskedLM:
@@ -158,8 +180,12 @@ def open_rows(
 
     `held_out` stands in for the share that `config` names.
 
+    Warns:
+        UnknownTokensWarning: if the vocabulary has no name for much of the text.
+
     Raises:
-        ConfigError: if rows would be longer than the model's positions.
+        ConfigError: if rows would be longer than the model's positions, or the vocabulary has no name
+            for any of the text.
     """
     if config.length > model.config.max_length:
         raise ConfigError(
@@ -175,12 +201,26 @@ def open_rows(
         transient=True,
     ) as progress:
         task = progress.add_task("tokenizing", total=None)
-        return open_token_store(
+        store = open_token_store(
             directory,
             files,
             model.preprocessor,
             length=config.length,
             held_out=config.held_out if held_out is None else held_out,
             text_field=config.text_field,
+            line_by_line=config.line_by_line,
             progress=lambda count: progress.advance(task, count),
         )
+    _check_known(store.unknown, model.preprocessor.vocabulary)
+    return store
+
+
+def _check_known(unknown: float, vocabulary: Vocabulary) -> None:
+    rule = "The vocabulary must fit the text. Received: "
+    advice = "Start from a model for this language and script, or learn a vocabulary from this text."
+    token = vocabulary.config.unk_token
+    if unknown == 1:
+        raise ConfigError(f"{rule}text of which it knows no word: every token is {token}. {advice}")
+    if unknown > MOST_UNKNOWN:
+        message = f"{rule}text of which {unknown:.0%} of the tokens are {token}. {advice}"
+        warnings.warn(message, UnknownTokensWarning, stacklevel=3)

@@ -11,8 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +19,16 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.config import ConfigError
+from tf_mlm.durable import discard, naming, read_checked, write_checked
 from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.corpus import in_share
+from tf_mlm.training.data.split import Split
 from tf_mlm.training.records import document_ids, vocabulary_digest
 
 INDEX = "index.json"
 SIDES = ("train", "held_out")
+KINDS = ("ids", "lengths")
 TOKENS_PER_PACK = 1 << 18
 """So many tokens are packed at a time; the last row of each pack is the only one with padding."""
 
@@ -51,12 +52,16 @@ class TokenStore:
         train, held_out: the two sides of the split, mapped from disk.
         digest: fingerprint of all rows, the same wherever and however they were read.
         documents: number of training and of held-out documents.
+        unknown: share of the tokens that the vocabulary has no name for.
+        files: path, size in bytes and fingerprint of the tokens of each file.
     """
 
     train: Rows
     held_out: Rows
     digest: str
     documents: tuple[int, int]
+    unknown: float
+    files: list[list[Any]]
 
 
 def open_token_store(
@@ -67,6 +72,7 @@ def open_token_store(
     length: int,
     held_out: float,
     text_field: str = "text",
+    line_by_line: bool = False,
     progress: Callable[[int], None] = lambda documents: None,
 ) -> TokenStore:
     """The rows of `files`; read from `directory` if they were put there for the same files and settings.
@@ -77,39 +83,57 @@ def open_token_store(
         ConfigError: if the files hold no text, or only documents for one side.
     """
     key = {
-        "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+        "files": file_states(files),
         "vocabulary": vocabulary_digest(preprocessor.vocabulary),
         "tokenizer": dataclasses.asdict(dataclasses.replace(preprocessor.vocabulary.config, extra={})),
         "length": length,
         "held_out": held_out,
         "text_field": text_field,
+        "line_by_line": line_by_line,
     }
-    index = _read_index(directory)
-    if index is None or index["key"] != key:
-        _build(directory, key, files, preprocessor, length, held_out, text_field, progress)
-        index = _read_index(directory)
-        assert index is not None
+    index = _read_index(directory, key)
+    if index is None:
+        reading = {"text_field": text_field, "line_by_line": line_by_line}
+        index = _build(directory, key, files, preprocessor, length, held_out, reading, progress)
     sides = {side: _map_rows(directory, side, index, length) for side in SIDES}
-    return TokenStore(sides["train"], sides["held_out"], index["digest"], tuple(index["documents"]))
+    return TokenStore(
+        sides["train"],
+        sides["held_out"],
+        index["digest"],
+        tuple(index["documents"]),
+        index["unknown"],
+        index["files"],
+    )
+
+
+def file_states(files: Sequence[Path]) -> list[list[Any]]:
+    """Path, size in bytes and time of the last change of each file: what tells that one has changed."""
+    return [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 class _Packer:
     """Writes a stream of documents as rows."""
 
     def __init__(self, directory: Path, side: str, length: int, dtype: str, vocabulary: Vocabulary) -> None:
-        self._ids = (directory / f"{side}.ids").open("wb")
-        self._lengths = (directory / f"{side}.lengths").open("wb")
-        self.digest = hashlib.blake2b(digest_size=8)
-        self.rows = self.documents = 0
+        self._paths = [directory / f"{side}.{kind}" for kind in KINDS]
+        self._streams = [path.open("wb") for path in self._paths]
+        self._digests = [hashlib.blake2b(digest_size=8) for _ in KINDS]
+        self.rows = 0
         self._length, self._dtype, self._vocabulary = length, dtype, vocabulary
         self._waiting: list[np.ndarray] = []
         self._waiting_tokens = 0
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A fingerprint of each file, by its name."""
+        return {
+            path.name: digest.hexdigest() for path, digest in zip(self._paths, self._digests, strict=True)
+        }
 
     def add(self, ids: np.ndarray) -> None:
         """Appends a document."""
         self._waiting.append(ids)
         self._waiting_tokens += len(ids)
-        self.documents += 1
         if self._waiting_tokens >= TOKENS_PER_PACK:
             self._pack()
 
@@ -125,12 +149,14 @@ class _Packer:
             sep_id=vocabulary.sep_id,
             pad_id=vocabulary.pad_id,
         )
-        for stream, values in (
-            (self._ids, blocks.token_ids.numpy().astype(self._dtype)),
-            (self._lengths, blocks.lengths.numpy().astype(np.int32)),
+        columns = (blocks.token_ids.numpy().astype(self._dtype), blocks.lengths.numpy().astype(np.int32))
+        for path, stream, digest, column in zip(
+            self._paths, self._streams, self._digests, columns, strict=True
         ):
-            stream.write(values.tobytes())
-            self.digest.update(values.tobytes())
+            data = column.tobytes()
+            with naming(path):
+                stream.write(data)
+            digest.update(data)
         self.rows += int(blocks.lengths.shape[0])
         self._waiting, self._waiting_tokens = [], 0
 
@@ -138,10 +164,10 @@ class _Packer:
         """Packs what is left and ends the files."""
         if self._waiting:
             self._pack()
-        for stream in (self._ids, self._lengths):
-            stream.flush()
-            os.fsync(stream.fileno())
-            stream.close()
+        for path, stream in zip(self._paths, self._streams, strict=True):
+            with naming(path), stream:
+                stream.flush()
+                os.fsync(stream.fileno())
 
 
 def _build(
@@ -151,50 +177,55 @@ def _build(
     preprocessor: TextPreprocessor,
     length: int,
     held_out: float,
-    text_field: str,
+    reading: dict[str, Any],
     progress: Callable[[int], None],
-) -> None:
+) -> dict[str, Any]:
     vocabulary = preprocessor.vocabulary
     dtype = "uint16" if vocabulary.size <= 1 << 16 else "int32"
     temporary = directory.with_name(f".{directory.name}-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    discard(temporary)
     temporary.mkdir(parents=True)
-    packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
+    split, tokens, unknown = Split(held_out), 0, 0
     try:
-        for split, ids in document_ids(files, preprocessor, text_field=text_field):
+        packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
+        contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in files}
+        for path, place, ids in document_ids(files, preprocessor, **reading):
             if len(ids):
-                packers["held_out" if in_share(split, held_out) else "train"].add(ids)
+                packers["held_out" if split.is_held_out(place) else "train"].add(ids)
+                tokens, unknown = tokens + len(ids), unknown + int((ids == vocabulary.unk_id).sum())
+                contents[path].update(ids.tobytes())
             progress(1)
         for packer in packers.values():
             packer.close()
-        _check_enough(packers, files, held_out)
+        split.check(files)
+        if file_states(files) != key["files"]:
+            raise ConfigError(
+                "Text must stay as it is while it is read. Received: "
+                f"{_changed(files, key['files'])}, which changed. Start again when it is written in full."
+            )
+        digests = {name: digest for packer in packers.values() for name, digest in packer.digests.items()}
         index = {
             "key": key,
             "dtype": dtype,
             "rows": {side: packer.rows for side, packer in packers.items()},
-            "documents": [packer.documents for packer in packers.values()],
-            "digest": "".join(packer.digest.hexdigest() for packer in packers.values()),
+            "documents": [split.train, split.held_out],
+            "unknown": unknown / tokens,
+            "files": [[str(p), p.stat().st_size, digest.hexdigest()] for p, digest in contents.items()],
+            "digests": digests,
+            "digest": hashlib.blake2b(json.dumps(digests).encode(), digest_size=8).hexdigest(),
         }
-        (temporary / INDEX).write_text(json.dumps(index))
-        shutil.rmtree(directory, ignore_errors=True)
+        write_checked(temporary / INDEX, index)
+        discard(directory)
         temporary.rename(directory)
+        return index
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.exists():
+            discard(temporary)
 
 
-def _check_enough(packers: dict[str, _Packer], files: Iterable[Path], held_out: float) -> None:
-    train, kept = packers["train"], packers["held_out"]
-    if kept.rows and (train.rows or held_out >= 1):
-        return
-    names = ", ".join(str(path) for path in files)
-    if not train.documents and not kept.documents:
-        raise ConfigError(f"The files must hold text. Received: {names}, without one token in it.")
-    raise ConfigError(
-        "Text is split into training and held-out text by document, and each side needs one. "
-        f"Received: {train.documents} documents to train on and {kept.documents} held out, from {names}. "
-        "Add documents (a blank line or a JSON line separates them), or choose a `held_out` share other than "
-        f"{held_out}."
-    )
+def _changed(files: Sequence[Path], before: list[list[Any]]) -> str:
+    now = file_states(files)
+    return ", ".join(f"`{path}`" for path, old, new in zip(files, before, now, strict=True) if old != new)
 
 
 def _map_rows(directory: Path, side: str, index: dict[str, Any], length: int) -> Rows:
@@ -207,13 +238,17 @@ def _map_rows(directory: Path, side: str, index: dict[str, Any], length: int) ->
     )
 
 
-def _read_index(directory: Path) -> dict[str, Any] | None:
+def _read_index(directory: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What stands in the directory, if it was made for this key and no bit of it has changed."""
     try:
-        index = json.loads((directory / INDEX).read_text())
-        width = np.dtype(index["dtype"]).itemsize * index["key"]["length"]
-        whole = all(
-            (directory / f"{side}.ids").stat().st_size == rows * width for side, rows in index["rows"].items()
-        )
-        return index if whole else None
-    except (OSError, ValueError, KeyError):
+        index: dict[str, Any] = read_checked(directory / INDEX)
+        if index["key"] != key:
+            return None
+        for name, digest in index["digests"].items():
+            with (directory / name).open("rb") as stream:
+                found = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8))
+            if found.hexdigest() != digest:
+                return None
+        return index
+    except (OSError, ValueError):
         return None

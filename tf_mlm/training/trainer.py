@@ -7,11 +7,12 @@ run, and on CPU its finished weights are bit for bit those of an uninterrupted o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,18 @@ import tensorflow as tf
 from rich.console import Console
 
 from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
+from tf_mlm.durable import discard
 from tf_mlm.model.checkpoint import save
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.agreement import check_agreement, run_options, shared_options
-from tf_mlm.training.budget import steps_within
-from tf_mlm.training.checkpointing import Checkpoints
+from tf_mlm.training.agreement import (
+    check_agreement,
+    from_chief,
+    run_options,
+    shared_options,
+    weights_digest,
+)
+from tf_mlm.training.budget import TimeBound, steps_within
+from tf_mlm.training.checkpointing import Checkpoint, CheckpointError, Checkpoints
 from tf_mlm.training.corpus import find_files
 from tf_mlm.training.dataset import evaluation_batches, training_batches
 from tf_mlm.training.evaluation import Evaluation, Evaluator
@@ -34,6 +42,7 @@ from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import named_variables, parameters
 from tf_mlm.training.preemption import Preemption
 from tf_mlm.training.report import Report
+from tf_mlm.training.run.resume import explain_change, remember_corpus
 from tf_mlm.training.samples import SampleFills
 from tf_mlm.training.schedule import learning_rate_schedule
 from tf_mlm.training.start import (
@@ -45,14 +54,16 @@ from tf_mlm.training.start import (
 )
 from tf_mlm.training.step import METRICS, TrainStep
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
+from tf_mlm.training.token_store import TokenStore
 
+RUN = "training"
 DEFAULT_STEPS = 10_000
 CALL_SECONDS = 2.0
 """A preempted run answers within one call of the host loop, so calls are kept about this short."""
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or the gradient became NaN or infinite."""
+    """The loss, the gradient or the weights became NaN or infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +74,8 @@ class TrainResult:
         directory: the model directory; complete if `finished`.
         steps: optimizer steps taken in total.
         finished: False if the run was told to stop; the same command continues it.
+        ended: what ended it: `steps` (all were taken), `target` (`until_top_1` was reached), `time`
+            (`within_minutes` left no room for more), or `stop`.
         evaluation: the last one, if there was one.
         seconds: of this process, from the first step on.
         tokens_per_second: global, of this process.
@@ -71,6 +84,7 @@ class TrainResult:
     directory: Path
     steps: int
     finished: bool
+    ended: str
     evaluation: Evaluation | None
     seconds: float
     tokens_per_second: float
@@ -108,7 +122,7 @@ def train(
     Raises:
         ConfigError: before the first step, for anything that cannot work.
         TrainingDiverged: with the step, the last good checkpoint and a hint.
-        CheckpointError: if a checkpoint cannot be written; earlier ones remain.
+        CheckpointError: if a file of the run cannot be written or read; earlier checkpoints remain.
     """
     config = config or TrainConfig()
     paths, output = find_files(files), Path(output)
@@ -117,94 +131,238 @@ def train(
             "A model that is continued keeps its vocabulary, tokenizer and sizes. "
             f"Received: `{from_directory}` and settings of a new model. Leave them out, or leave out --from."
         )
+    _check_output(output, from_directory)
     strategy = strategy or make_strategy(config.strategy, tpu=config.tpu)
     check_batch_size(strategy, config.batch_size, config.accumulation)
     worker, chief = worker_index(strategy), is_chief(strategy)
-    run_directory = output / "training"
-    console = console if chief else None
-    if fresh and chief:
-        shutil.rmtree(run_directory, ignore_errors=True)
-
-    with strategy.scope():
-        if from_directory is not None:
-            model = loaded_model(from_directory, config)
+    run_directory = output / RUN
+    with _naming_files(output):
+        if chief:
+            if fresh:
+                discard(run_directory)
+            run_directory.mkdir(parents=True, exist_ok=True)
+        with strategy.scope():
+            if from_directory is not None:
+                model = loaded_model(from_directory, config)
+            else:
+                tokenizer = tokenizer_config or TokenizerConfig()
+                words = starting_vocabulary(vocabulary, paths, run_directory, config, tokenizer, write=chief)
+                model = new_model(config, words, model_config)
+            total_steps = tf.Variable(config.steps or DEFAULT_STEPS, dtype=tf.int64, trainable=False)
+            trained = parameters(model, train=config.train, layer_decay=config.layer_decay)
+            optimizer = Optimizer(trained, learning_rate_schedule(config, total_steps), config)
+            step = TrainStep.from_config(model, optimizer, config)
+        tokens = run_directory / ("tokens" if worker is None else f"tokens-{worker}")
+        store = open_rows(paths, tokens, model, config, console if chief else None)
+        start = None
+        if from_directory is None:
+            start_from_frequencies(model, store.train)
         else:
-            tokenizer = tokenizer_config or TokenizerConfig()
-            words = starting_vocabulary(vocabulary, paths, run_directory, config, tokenizer, write=chief)
-            model = new_model(config, words, model_config)
-        total_steps = tf.Variable(config.steps or DEFAULT_STEPS, dtype=tf.int64, trainable=False)
-        trained = parameters(model, train=config.train, layer_decay=config.layer_decay)
-        optimizer = Optimizer(trained, learning_rate_schedule(config, total_steps), config)
-        step = TrainStep.from_config(model, optimizer, config)
-    assert model.preprocessor is not None
-    words = model.preprocessor.vocabulary
-    tokens = run_directory / ("tokens" if worker is None else f"tokens-{worker}")
-    store = open_rows(paths, tokens, model, config, console)
-    if from_directory is None:
-        start_from_frequencies(model, store.train)
-    loop = TrainLoop(step, strategy, compile=compile)
-    variables = {f"model/{name}": variable for name, variable in named_variables(model).items()}
-    variables |= {f"optimizer/{name}": variable for name, variable in optimizer.state().items()}
+            start = weights_digest(model)
+        run = _Run(config, output, step, total_steps, store, strategy, start, compile=compile)
+        return run(console if chief else None)
 
-    def batches(first_step: int, last_step: int) -> Iterator[Any]:
-        rows = training_batches(store.train, words, config, first_step=first_step, steps=last_step)
-        return loop.distribute(rows)
 
-    if config.minutes is not None:
-        total_steps.assign(steps_within(config.minutes, run_directory, loop, batches, variables, write=chief))
-    steps = int(total_steps.numpy())
-    options = run_options(config, model.config, words, store, steps=steps)
-    check_agreement(strategy, shared_options(config, options))
-    checkpoints = Checkpoints(run_directory / "checkpoints", keep=config.keep_checkpoints, options=options)
-    resumed = checkpoints.restore(variables)
-    done = first_step = resumed.step if resumed else 0
-    hint = "Put the output directory where all workers see it: the first one writes, all of them read."
-    check_agreement(strategy, {"first_step": done}, hint=hint)
-    evaluation = (
-        Evaluation(**resumed.notes["evaluation"]) if resumed and resumed.notes["evaluation"] else None
-    )
+class _Run:
+    """A model on its text, from the newest checkpoint to the end."""
 
-    evaluator = Evaluator(model, strategy, compile=compile)
-    samples = SampleFills(model, model.preprocessor, store.held_out)
-    report = Report(run_directory, first_step=done, steps=steps, console=console, write=chief)
-    started, stop = time.monotonic(), False
-    with report, Preemption(strategy) as preemption:
-        for damaged in checkpoints.skipped:
-            report.message(f"{damaged}; going on from the one before it.")
-        if resumed:
-            report.message(f"Resuming at step {done} of {steps} from `{resumed.directory}`.")
-        data = batches(done, steps)
-        count = 1 if worker is None else config.steps_per_call
-        while done < steps and not stop:
-            begun = time.monotonic()
-            metrics = loop.run(
-                data, _up_to_next(done, count, steps, config.evaluate_every, config.checkpoint_every)
+    def __init__(
+        self,
+        config: TrainConfig,
+        output: Path,
+        step: TrainStep,
+        total_steps: tf.Variable,
+        store: TokenStore,
+        strategy: tf.distribute.Strategy,
+        start: str | None,
+        *,
+        compile: bool,
+    ) -> None:
+        assert step.model.preprocessor is not None
+        self._config, self._output, self._store, self._strategy = config, output, store, strategy
+        self._model, self._total_steps, self._start = step.model, total_steps, start
+        self._words = step.model.preprocessor.vocabulary
+        self._worker, self._chief = worker_index(strategy), is_chief(strategy)
+        self._loop = TrainLoop(step, strategy, compile=compile)
+        self._evaluator = Evaluator(step.model, strategy, compile=compile)
+        state = step.optimizer.state()
+        self._variables = {f"model/{name}": value for name, value in named_variables(step.model).items()}
+        self._variables |= {f"optimizer/{name}": value for name, value in state.items()}
+        # Some checkpoints forbid a token by a bias of minus infinity; that is no divergence.
+        self._unbounded = {name for name, value in self._variables.items() if not _is_finite(value)}
+
+    def __call__(self, console: Console | None) -> TrainResult:
+        config, directory = self._config, self._output / RUN
+        checkpoints = Checkpoints(
+            directory / "checkpoints",
+            keep=config.keep_checkpoints,
+            options={},
+            explain=explain_change(directory, self._store, config),
+        )
+        steps = self._steps(checkpoints.newest())
+        options = run_options(
+            config, self._model.config, self._words, self._store, steps=steps, start=self._start
+        )
+        check_agreement(self._strategy, shared_options(config, options))
+        checkpoints.options = options
+        resumed = checkpoints.restore(self._variables)
+        done = resumed.step if resumed else 0
+        hint = "Put the output directory where all workers see it: the first one writes, all of them read."
+        check_agreement(self._strategy, {"first_step": done}, hint=hint)
+        if self._chief:
+            remember_corpus(directory, self._store, config)
+        report = Report(directory, first_step=done, steps=steps, console=console, write=self._chief)
+        started = time.monotonic()
+        with report:
+            for damaged in checkpoints.skipped:
+                report.warning(
+                    f"{damaged}; " + ("going on from the one before it." if resumed else "starting anew.")
+                )
+            if resumed:
+                report.message(f"Resuming at step {done} of {steps} from `{resumed.directory}`.")
+            ended, last, evaluation = self._train(checkpoints, resumed, steps, report)
+            if self._chief and ended != "stop":
+                save(self._model, self._output)
+        seconds = time.monotonic() - started
+        speed = (last - done) * config.batch_size * config.length / max(seconds, 1e-9)
+        result = TrainResult(self._output, last, ended != "stop", ended, evaluation, seconds, speed)
+        report.finish(_summary(result, steps, config))
+        return result
+
+    def _steps(self, newest: Checkpoint | None) -> int:
+        """How many steps the run has: as given, as planned before, or as measured now."""
+        config = self._config
+        if config.minutes is None:
+            return int(self._total_steps.numpy())
+        known = 0
+        if newest is not None and newest.options.get("minutes") == config.minutes:
+            known = int(newest.options["steps"])
+        steps = int(from_chief(self._strategy, known))
+        if not steps:
+            steps = steps_within(config.minutes, self._loop, self._batches, self._variables, self._strategy)
+        self._total_steps.assign(steps)
+        return steps
+
+    def _batches(self, first_step: int, last_step: int) -> Iterator[Any]:
+        rows = training_batches(
+            self._store.train, self._words, self._config, first_step=first_step, steps=last_step
+        )
+        return self._loop.distribute(rows)
+
+    def _train(
+        self, checkpoints: Checkpoints, resumed: Checkpoint | None, steps: int, report: Report
+    ) -> tuple[str, int, Evaluation | None]:
+        """What ended the run, the steps done, and the last evaluation."""
+        config = self._config
+        notes: Mapping[str, Any] = resumed.notes if resumed else {}
+        done = resumed.step if resumed else 0
+        evaluation = Evaluation(**notes["evaluation"]) if notes.get("evaluation") else None
+        used, started = notes.get("seconds", 0.0), time.monotonic()
+        bound = None if config.within_minutes is None else TimeBound(60 * config.within_minutes, used=used)
+        before = notes.get("planned", steps)  # the learning rate goes on where it was
+        planned = self._plan(bound, before if before > done else steps, done)
+        assert self._model.preprocessor is not None
+        samples = SampleFills(self._model, self._model.preprocessor, self._store.held_out)
+        masks, count = 0.0, 1 if self._worker is None else config.steps_per_call
+        stop = False
+        with Preemption(self._strategy) as preemption:
+            data = self._batches(done, steps)
+            while done < planned and not stop and not self._reached(evaluation):
+                begun = time.monotonic()
+                most = _up_to_next(done, count, planned, config.evaluate_every, config.checkpoint_every)
+                metrics = self._loop.run(data, most)
+                seconds = time.monotonic() - begun
+                _check_metrics(metrics, done, checkpoints)
+                done += len(metrics)
+                masks += float(metrics[:, METRICS.index("masks")].sum())
+                report.steps(done, metrics, len(metrics) * config.batch_size * config.length / seconds)
+                if self._worker is None:  # several workers must all take the same number
+                    count = max(1, min(config.steps_per_call, int(CALL_SECONDS * len(metrics) / seconds)))
+                stop = preemption.requested()
+                planned = self._plan(bound, steps, done)
+                evaluate = done == planned or done % config.evaluate_every == 0
+                if evaluate or stop or done % config.checkpoint_every == 0:
+                    # The metrics of a step say nothing of the weights it leaves behind.
+                    self._check_weights(done, masks, checkpoints)
+                    if evaluate:
+                        evaluation = self._evaluate(done, checkpoints)
+                        report.evaluation(done, evaluation, samples() if self._chief else [])
+                    if self._chief:
+                        saved = checkpoints.save(
+                            self._variables,
+                            step=done,
+                            notes={
+                                "evaluation": evaluation and dataclasses.asdict(evaluation),
+                                "seconds": used + time.monotonic() - started,
+                                "planned": planned,
+                            },
+                        )
+                        if evaluate and evaluation is not None:
+                            checkpoints.mark_best(saved, evaluation.loss)
+        if self._reached(evaluation):
+            return "target", done, evaluation
+        ended = "steps" if done == steps else "time" if done >= planned else "stop"
+        return ended, done, evaluation
+
+    def _plan(self, bound: TimeBound | None, steps: int, done: int) -> int:
+        """The number of steps, as many as there is time for; the learning rate follows it."""
+        if bound is None:
+            return steps
+        planned = int(from_chief(self._strategy, bound.steps(steps, done=done)))
+        self._total_steps.assign(max(planned, 1))
+        return planned
+
+    def _reached(self, evaluation: Evaluation | None) -> bool:
+        target = self._config.until_top_1
+        return target is not None and evaluation is not None and evaluation.top_1 >= target
+
+    def _evaluate(self, done: int, checkpoints: Checkpoints) -> Evaluation:
+        evaluation = self._evaluator(evaluation_batches(self._store.held_out, self._words, self._config))
+        if not math.isfinite(evaluation.loss):
+            raise _diverged(done, f"the held-out loss is {evaluation.loss}", checkpoints)
+        return evaluation
+
+    def _check_weights(self, done: int, masks: float, checkpoints: Checkpoints) -> None:
+        """Before anything that is good is replaced by what is not."""
+        for name, variable in self._variables.items():
+            if not _is_finite(variable, but_minus_infinity=name in self._unbounded):
+                raise _diverged(done, f"`{name}` holds values that are not finite", checkpoints)
+        if not masks:
+            raise ConfigError(
+                f"Training needs tokens to predict. Received: none in the steps up to {done}: no token of "
+                "the rows could be masked. Raise `mask_rate` or `length`, or leave out `whole_word`."
             )
-            seconds = time.monotonic() - begun
-            _check_finite(metrics, done, checkpoints)
-            done += len(metrics)
-            report.steps(done, metrics, len(metrics) * config.batch_size * config.length / seconds)
-            if worker is None:  # several workers must all take the same number
-                count = max(1, min(config.steps_per_call, int(CALL_SECONDS * len(metrics) / seconds)))
-            stop = preemption.requested()
-            evaluate = done == steps or done % config.evaluate_every == 0
-            if evaluate:
-                held_out = evaluation_batches(store.held_out, words, config)
-                evaluation = evaluator(held_out)
-                report.evaluation(done, evaluation, samples() if chief else [])
-            if chief and (evaluate or stop or done % config.checkpoint_every == 0):
-                notes = {"evaluation": evaluation and dataclasses.asdict(evaluation)}
-                saved = checkpoints.save(variables, step=done, notes=notes)
-                if evaluate and evaluation is not None:
-                    checkpoints.mark_best(saved, evaluation.loss)
-        if chief and done == steps:
-            save(model, output)
 
-    seconds = time.monotonic() - started
-    speed = (done - first_step) * config.batch_size * config.length / max(seconds, 1e-9)
-    result = TrainResult(output, done, done == steps, evaluation, seconds, speed)
-    report.finish(_summary(result, steps))
-    return result
+
+@contextlib.contextmanager
+def _naming_files(output: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file of the run into one line that names it."""
+    try:
+        yield
+    except BrokenPipeError:  # somebody stopped to read the progress
+        raise
+    except OSError as error:
+        file = error.filename or output
+        raise CheckpointError(
+            f"The run in `{output}` cannot go on: `{file}`: {error.strerror or error}. Checkpoints that were "
+            "written remain. Check the space on the disk and what you may do there, and run the same command "
+            "again."
+        ) from error
+
+
+def _check_output(output: Path, from_directory: str | os.PathLike[str] | None) -> None:
+    if from_directory is not None and output.resolve() == Path(from_directory).resolve():
+        raise ConfigError(
+            "A model that is continued must not be overwritten: the run could not be resumed. "
+            f"Received: `{output}` for both. Choose another output directory."
+        )
+    files = [name for name in ("config.json", "model.safetensors") if (output / name).exists()]
+    if files and not (output / RUN).exists():
+        raise ConfigError(
+            "The output must not hold a model that no run here has written: it would be lost. "
+            f"Received: `{output}`, which holds {files[0]}. To continue it, name it with --from and choose "
+            "another output; else remove it."
+        )
 
 
 def _up_to_next(done: int, count: int, steps: int, *every: int) -> int:
@@ -212,24 +370,41 @@ def _up_to_next(done: int, count: int, steps: int, *every: int) -> int:
     return min(count, steps - done, *(interval - done % interval for interval in every))
 
 
-def _check_finite(metrics: np.ndarray, done: int, checkpoints: Checkpoints) -> None:
+def _is_finite(variable: tf.Variable, *, but_minus_infinity: bool = False) -> bool:
+    if not variable.dtype.is_floating:
+        return True
+    allowed = tf.math.is_finite(variable)
+    if but_minus_infinity:
+        allowed |= tf.equal(variable, -math.inf)
+    return bool(tf.reduce_all(allowed))
+
+
+def _check_metrics(metrics: np.ndarray, done: int, checkpoints: Checkpoints) -> None:
     bad = np.flatnonzero(~np.isfinite(metrics).all(axis=1))
-    if not len(bad):
-        return
-    values = ", ".join(f"{name}={value:g}" for name, value in zip(METRICS, metrics[bad[0]], strict=True))
+    if len(bad):
+        values = ", ".join(f"{name}={value:g}" for name, value in zip(METRICS, metrics[bad[0]], strict=True))
+        raise _diverged(done + int(bad[0]) + 1, values, checkpoints)
+
+
+def _diverged(step: int, what: str, checkpoints: Checkpoints) -> TrainingDiverged:
     good = checkpoints.newest()
-    raise TrainingDiverged(
-        f"Training diverged at step {done + int(bad[0]) + 1}: {values}. "
+    return TrainingDiverged(
+        f"Training diverged at step {step}: {what}. "
         + (f"The last good checkpoint is `{good.directory}`. " if good else "There is no checkpoint yet. ")
         + "Lower `learning_rate`, lengthen `warmup` or lower `clip_norm`, and start into another directory."
     )
 
 
-def _summary(result: TrainResult, steps: int) -> dict[str, str]:
+def _summary(result: TrainResult, steps: int, config: TrainConfig) -> dict[str, str]:
     evaluation = result.evaluation
+    why = {
+        "target": f" (stopped at the target, top-1 of {config.until_top_1})",
+        "time": f" (shortened to {config.within_minutes} minutes)",
+        "stop": " (stopped; the same command goes on)",
+        "steps": "",
+    }[result.ended]
     values = {
-        "steps": f"{result.steps} of {steps}"
-        + ("" if result.finished else " (stopped; the same command goes on)"),
+        "steps": f"{result.steps} of {steps}{why}",
         "time": f"{result.seconds:.0f} s",
         "speed": f"{result.tokens_per_second:,.0f} tokens/s",
     }
@@ -240,6 +415,6 @@ def _summary(result: TrainResult, steps: int) -> dict[str, str]:
             "held-out top-5": f"{evaluation.top_5:.3f}",
         }
     values["model" if result.finished else "checkpoints"] = str(
-        result.directory if result.finished else result.directory / "training" / "checkpoints"
+        result.directory if result.finished else result.directory / RUN / "checkpoints"
     )
     return values

@@ -1,0 +1,81 @@
+"""What to say when a run is resumed with other text, another vocabulary or other weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tf_mlm.durable import read_checked, write_checked
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.token_store import TokenStore
+
+CORPUS = "corpus.json"
+READING = ("text_field", "line_by_line")
+FILES_SHOWN = 5
+
+
+def remember_corpus(run_directory: Path, store: TokenStore, config: TrainConfig) -> None:
+    """Writes down which files a run reads, so that a change of them can be named later."""
+    write_checked(run_directory / CORPUS, _corpus(store, config))
+
+
+def explain_change(
+    run_directory: Path, store: TokenStore, config: TrainConfig
+) -> Callable[[str], str | None]:
+    """Name of an option → what changed, for those whose values are fingerprints."""
+
+    def explain(name: str) -> str | None:
+        if name == "from":
+            return "`--from` names a model with other weights than the one it was started from"
+        if name == "vocabulary":
+            return "the vocabulary is another one"
+        if name != "corpus":
+            return None
+        before = None
+        with contextlib.suppress(OSError, ValueError):
+            before = read_checked(run_directory / CORPUS)
+        return _text_changed(before, _corpus(store, config))
+
+    return explain
+
+
+def _corpus(store: TokenStore, config: TrainConfig) -> dict[str, Any]:
+    return {"files": store.files, **{name: getattr(config, name) for name in READING}}
+
+
+def _text_changed(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
+    changes = [] if before is None else _changes(before["files"], now["files"])
+    if before is not None:
+        changes += [
+            f"`{name}` was {before[name]!r} and is now {now[name]!r}"
+            for name in READING
+            if before[name] != now[name]
+        ]
+    shown = ", ".join(changes[:FILES_SHOWN])
+    shown += f" and {len(changes) - FILES_SHOWN} more" if len(changes) > FILES_SHOWN else ""
+    return (
+        "the text has changed"
+        + (f" ({shown})" if shown else "")
+        + "; to train on other text, let this run finish and continue its model with --from"
+    )
+
+
+def _changes(before: list[list[Any]], now: list[list[Any]]) -> list[str]:
+    old = {path: (size, digest) for path, size, digest in before}
+    new = {path: (size, digest) for path, size, digest in now}
+    # A file that moved, with all that it holds, is no change.
+    gone = {path for path in old if path not in new}
+    added = {path for path in new if path not in old}
+    moved = {old[path][1] for path in gone} & {new[path][1] for path in added}
+    changes = [f"`{path}` is gone" for path in old if path in gone and old[path][1] not in moved]
+    changes += [f"`{path}` is new" for path in new if path in added and new[path][1] not in moved]
+    for path in (path for path in old if path in new):
+        (size, digest), (new_size, new_digest) = old[path], new[path]
+        if size != new_size:
+            grown = "grown" if new_size > size else "shrunk"
+            changes.append(f"`{path}` has {grown} from {size:,} to {new_size:,} bytes")
+        elif digest != new_digest:
+            changes.append(f"`{path}` holds other text of the same size, or is read otherwise")
+    return changes or ["the same files come in another order"]
