@@ -209,7 +209,9 @@ def test_prose_with_brackets_is_no_json(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("data", ["[]", "\n", "[ ]\n[]"])
 def test_json_without_documents(tmp_path: Path, data: str) -> None:
-    assert list(read_documents([_write(tmp_path / "a.json", data)])) == []
+    path = _write(tmp_path / "a.json", data)
+    with pytest.raises(ConfigError, match=r"must hold text.*a\.json, without one word"):
+        list(read_documents([path]))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ MOST_CHARACTERS = 1 << 20
 LONGEST_RUN = 1 << 24
 """This many characters without white space are not text."""
 STANDARD_INPUT = Path("-")
+NAMES_SHOWN = 3
 
 
 class SameFileWarning(UserWarning):
@@ -101,11 +102,38 @@ def read_documents(
     Raises:
         ConfigError: naming file and place, for bytes that are not UTF-8 text, a gzip file that is
             damaged, a JSON value that is neither a string nor an object with one in `text_field`, a
-            run of 16 million characters without white space, or a file that changes meanwhile.
+            run of 16 million characters without white space, a file that changes meanwhile, or files
+            without any document.
     """
+    empty = True
+    for _, document in documents_of(files, text_field=text_field, line_by_line=line_by_line):
+        empty = False
+        yield document
+    if empty:
+        raise no_text(files)
+
+
+def documents_of(
+    files: Sequence[Path], *, text_field: str = "text", line_by_line: bool = False
+) -> Iterator[tuple[Path, str]]:
+    """`read_documents` with the file of each; there may be none."""
     for path in files:
         for document in _documents(path, text_field, line_by_line):
-            yield from _pieces(document)
+            for piece in _pieces(document):
+                yield path, piece
+
+
+def no_text(files: Sequence[Path]) -> ConfigError:
+    """What to raise for files without a word."""
+    return ConfigError(
+        f"The files must hold text. Received: {names_of(files)}, without one word. Check what they hold."
+    )
+
+
+def names_of(files: Sequence[Path]) -> str:
+    """The first few names, for messages."""
+    names = ", ".join(str(path) for path in files[:NAMES_SHOWN])
+    return names + f" and {len(files) - NAMES_SHOWN} more" * (len(files) > NAMES_SHOWN)
 
 
 def read_texts(path: Path, *, text_field: str = "text") -> Iterator[str]:

@@ -110,7 +110,8 @@ class Optimizer(tf.Module):
             new_second = config.beta_2 * second + (1 - config.beta_2) * tf.square(gradient)
             update = new_first / first_correction
             update /= tf.sqrt(new_second / second_correction) + config.epsilon
-            update += config.weight_decay * parameter.decay * variable
+            if parameter.decay:  # else 0 times a bias of minus infinity would be no number
+                update += config.weight_decay * parameter.decay * variable
             if config.optimizer == "lamb" and parameter.decay:
                 update *= _trust_ratio(variable, update)
             first.assign(new_first, read_value=False)

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from tf_mlm.config import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.corpus import find_files, holds_token_ids, read_documents, split_key
+from tf_mlm.training.corpus import documents_of, find_files, holds_token_ids, no_text, split_key
 
 LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 """Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
@@ -141,6 +141,8 @@ def write_token_records(
                 )
                 written, tokens = written + 1, tokens + len(ids)
                 progress(1)
+        if not tokens:
+            raise no_text(paths)
         temporary.rename(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -224,11 +226,10 @@ def document_ids(
     known: collections.deque[tuple[Path, bytes]] = collections.deque()
 
     def remembered() -> Iterator[str]:
-        for path in files:
-            if not holds_token_ids(path):
-                for text in read_documents([path], text_field=text_field, line_by_line=line_by_line):
-                    known.append((path, split_key(text)))
-                    yield text
+        texts = [path for path in files if not holds_token_ids(path)]
+        for path, text in documents_of(texts, text_field=text_field, line_by_line=line_by_line):
+            known.append((path, split_key(text)))
+            yield text
 
     # The tokenizer runs ahead of its consumer by a few batches, so keys queue up in between.
     for ids in tokenize_documents(remembered(), preprocessor):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Report:
         self, directory: Path, *, first_step: int, steps: int, console: Console | None, write: bool = True
     ) -> None:
         self._log, self._picture = directory / "log.jsonl", directory / "curve.png"
+        self._events = directory / "tensorboard"
         self._write = write
         self._console = console
         self._started = time.monotonic()
@@ -46,7 +48,8 @@ class Report:
         if write:
             directory.mkdir(parents=True, exist_ok=True)
             self._drop_after(first_step)
-            self._tensorboard = tf.summary.create_file_writer(str(directory / "tensorboard"))
+            with self._naming_events():
+                self._tensorboard = tf.summary.create_file_writer(str(self._events))
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -71,7 +74,8 @@ class Report:
         if self._progress is not None:
             self._progress.stop()
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with self._naming_events():
+                self._tensorboard.close()
 
     def steps(self, step: int, values: np.ndarray, tokens_per_second: float) -> None:
         """The `METRICS` of the steps up to `step` since the last call, float32 [steps, metrics]."""
@@ -125,10 +129,19 @@ class Report:
         with naming(self._log), self._log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"event": event, "step": step, "seconds": seconds, **values}) + "\n")
         assert self._tensorboard is not None
-        with self._tensorboard.as_default():
+        with self._naming_events(), self._tensorboard.as_default():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     write_scalar(f"{event}/{name}", value, step)
+
+    @contextlib.contextmanager
+    def _naming_events(self) -> Iterator[None]:
+        """Turns TensorFlow's error of a file into Python's, which names it."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
+            raise OSError(error.error_code, reason, str(self._events)) from error
 
     def _drop_after(self, step: int) -> None:
         """Forgets what an attempt that was killed logged behind the checkpoint it left."""

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_mlm.config import ConfigError
-from tf_mlm.training.corpus import holds_token_ids, in_share
-
-NAMES_SHOWN = 3
+from tf_mlm.training.corpus import holds_token_ids, in_share, names_of, no_text
 
 
 class Split:
@@ -47,18 +45,14 @@ class Split:
         Raises:
             ConfigError: if there is no text, or one side of the split has none; says which share would do.
         """
-        names = ", ".join(str(path) for path in files[:NAMES_SHOWN])
-        names += f" and {len(files) - NAMES_SHOWN} more" * (len(files) > NAMES_SHOWN)
         if not self.train + self.held_out:
-            raise ConfigError(
-                f"The files must hold text. Received: {names}, without one word in it. Check what they hold."
-            )
+            raise no_text(files)
         if self.held_out and (self.train or self.share >= 1):
             return
         raise ConfigError(
             "Text is split into training and held-out text by document, and each side needs one. "
-            f"Received: {_counted(self.train)} to train on and {self.held_out} held out, from {names}. "
-            + self._advice(files)
+            f"Received: {_counted(self.train)} to train on and {self.held_out} held out, from "
+            f"{names_of(files)}. " + self._advice(files)
         )
 
     def _advice(self, files: Sequence[Path]) -> str:
