@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training import trainer
 from tf_mlm.training.checkpointing import CheckpointError
 from tf_mlm.training.comparison import evaluate
+from tf_mlm.training.dataset import training_batches
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.records import write_token_records
 from tf_mlm.training.start import UnknownTokensWarning
+from tf_mlm.training.step import Batch
 from tf_mlm.training.trainer import TrainingDiverged, TrainResult, train
 
 
@@ -365,18 +368,17 @@ def test_text_that_the_vocabulary_does_not_know(
         evaluate([run.directory], [text], learnt)
 
 
-def test_a_run_without_a_token_to_predict_is_refused(small: TrainConfig, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    draw = np.random.default_rng(0)
-    text.write_text("\n\n".join("".join(draw.choice(["a", "b"], 8)) for _ in range(200)))
-    pieces = [chr(code) for code in range(97, 123)]
-    words = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces, *(f"##{p}" for p in pieces)])
-    config = dataclasses.replace(
-        small, steps=4, whole_word=True, mask_rate=0.1, length=10, batch_size=2, held_out=0.5
-    )
-    with pytest.raises(ConfigError, match=r"(Training needs tokens to predict|needs hidden tokens)"):
-        train([text], tmp_path / "run", config, vocabulary=words, compile=False)
-    assert not (tmp_path / "run" / "model.safetensors").exists()
+def test_a_run_without_a_token_to_predict_is_refused(
+    corpus: Path, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_masks(*arguments: Any, **options: Any) -> tf.data.Dataset:
+        batches = training_batches(*arguments, **options)
+        return batches.map(lambda *batch: Batch(*batch[:-1], tf.zeros_like(batch[-1])))
+
+    monkeypatch.setattr(trainer, "training_batches", without_masks)
+    with pytest.raises(ConfigError, match=r"Training needs tokens to predict.*in the steps up to 5"):
+        train([corpus], tmp_path, small, compile=False)
+    assert not (tmp_path / "training" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("limit", [500, 5_000, 15_000, 40_000])

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +79,16 @@ def starting_vocabulary(
 def _learnt_vocabulary(files: Sequence[Path], config: TrainConfig, tokenizer: TokenizerConfig) -> Vocabulary:
     split = Split(config.held_out)
     documents = read_documents(files, text_field=config.text_field, line_by_line=config.line_by_line)
-    # Held-out documents must not even decide which words get a token of their own.
-    to_learn = (document for document in documents if not split.is_held_out(split_key(document)))
-    try:
-        return train_vocabulary(to_learn, config.vocabulary_size, tokenizer)
-    except ConfigError:
-        split.check(files)  # what is wrong may be that there was no document to learn from
-        raise
+
+    def to_learn() -> Iterator[str]:
+        # Held-out documents must not even decide which words get a token of their own.
+        for document in documents:
+            if not split.is_held_out(split_key(document)):
+                yield document
+        if not split.train:
+            split.check(files)
+
+    return train_vocabulary(to_learn(), config.vocabulary_size, tokenizer)
 
 
 def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | None) -> MaskedLM:
