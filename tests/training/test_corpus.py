@@ -13,14 +13,8 @@ import pytest
 
 from tf_mlm.config import ConfigError
 from tf_mlm.training import corpus
-from tf_mlm.training.corpus import (
-    STANDARD_INPUT,
-    SameFileWarning,
-    find_files,
-    is_held_out,
-    read_documents,
-    read_texts,
-)
+from tf_mlm.training.corpus import is_held_out, read_documents, read_texts
+from tf_mlm.training.data.files import STANDARD_INPUT, SameFileWarning, find_files
 
 TEXT = "one line\nanother\n\n\n  \nsecond document\r\n"
 DOCUMENTS = ["one line\nanother", "second document"]

@@ -123,7 +123,8 @@ def command(
 def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:
     """Buckets for the texts in a file, one a line."""
     from tf_mlm.export.calibration import calibrate
-    from tf_mlm.training.corpus import find_files, read_texts
+    from tf_mlm.training.corpus import read_texts
+    from tf_mlm.training.data.files import find_files
 
     lines = [
         text for file in find_files([path], once=True) for text in read_texts(file, text_field=text_field)
@@ -148,7 +149,7 @@ def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tupl
     import tempfile
 
     from tf_mlm.export.quantization import compare, quantize
-    from tf_mlm.training.corpus import find_files
+    from tf_mlm.training.data.files import find_files
     from tf_mlm.training.dataset import evaluation_batches
     from tf_mlm.training.options import TrainConfig
     from tf_mlm.training.start import open_rows

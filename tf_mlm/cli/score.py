@@ -40,7 +40,8 @@ def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: 
 
     Example: tf-mlm score my-model "The cat sat." "Sat the cat."
     """
-    from tf_mlm.training.corpus import find_files, read_texts
+    from tf_mlm.training.corpus import read_texts
+    from tf_mlm.training.data.files import find_files
 
     lines = [text for text in texts if text.strip()]
     for file in find_files([path], once=True) if path else ():

@@ -13,7 +13,7 @@ from rich.console import Console
 from tf_mlm.config import ConfigError
 from tf_mlm.model.checkpoint import read_config
 from tf_mlm.model.tokenizer_files import read_preprocessor
-from tf_mlm.training.corpus import find_files
+from tf_mlm.training.data.files import find_files
 from tf_mlm.training.dataset import evaluation_batches
 from tf_mlm.training.evaluation import Evaluation, Evaluator
 from tf_mlm.training.options import TrainConfig

@@ -18,7 +18,8 @@ from google.protobuf.message import DecodeError
 from tf_mlm.config import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.corpus import documents_of, find_files, holds_token_ids, no_text, split_key
+from tf_mlm.training.corpus import documents_of, split_key
+from tf_mlm.training.data.files import find_files, holds_token_ids, no_text
 
 LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 """Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the

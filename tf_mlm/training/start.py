@@ -19,7 +19,8 @@ from tf_mlm.model.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
-from tf_mlm.training.corpus import holds_token_ids, read_documents, split_key
+from tf_mlm.training.corpus import read_documents, split_key
+from tf_mlm.training.data.files import holds_token_ids
 from tf_mlm.training.data.split import Split
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.token_store import Rows, TokenStore, file_states, open_token_store

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
@@ -33,7 +32,7 @@ from tf_mlm.training.agreement import (
 )
 from tf_mlm.training.budget import TimeBound, steps_within
 from tf_mlm.training.checkpointing import Checkpoint, CheckpointError, Checkpoints
-from tf_mlm.training.corpus import find_files
+from tf_mlm.training.data.files import find_files
 from tf_mlm.training.dataset import evaluation_batches, training_batches
 from tf_mlm.training.evaluation import Evaluation, Evaluator
 from tf_mlm.training.loop import TrainLoop
@@ -42,6 +41,9 @@ from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import named_variables, parameters
 from tf_mlm.training.preemption import Preemption
 from tf_mlm.training.report import Report
+from tf_mlm.training.run.divergence import TrainingDiverged as TrainingDiverged
+from tf_mlm.training.run.divergence import check_metrics, diverged, is_finite
+from tf_mlm.training.run.result import RUN, TrainResult, summary
 from tf_mlm.training.run.resume import explain_change, remember_corpus
 from tf_mlm.training.samples import SampleFills
 from tf_mlm.training.schedule import learning_rate_schedule
@@ -56,38 +58,9 @@ from tf_mlm.training.step import METRICS, TrainStep
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
 from tf_mlm.training.token_store import TokenStore
 
-RUN = "training"
 DEFAULT_STEPS = 10_000
 CALL_SECONDS = 2.0
 """A preempted run answers within one call of the host loop, so calls are kept about this short."""
-
-
-class TrainingDiverged(ArithmeticError):
-    """The loss, the gradient or the weights became NaN or infinite."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        directory: the model directory; complete if `finished`.
-        steps: optimizer steps taken in total.
-        finished: False if the run was told to stop; the same command continues it.
-        ended: what ended it: `steps` (all were taken), `target` (`until_top_1` was reached), `time`
-            (`within_minutes` left no room for more), or `stop`.
-        evaluation: the last one, if there was one.
-        seconds: of this process, from the first step on.
-        tokens_per_second: global, of this process.
-    """
-
-    directory: Path
-    steps: int
-    finished: bool
-    ended: str
-    evaluation: Evaluation | None
-    seconds: float
-    tokens_per_second: float
 
 
 def train(
@@ -189,7 +162,7 @@ class _Run:
         self._variables = {f"model/{name}": value for name, value in named_variables(step.model).items()}
         self._variables |= {f"optimizer/{name}": value for name, value in state.items()}
         # Some checkpoints forbid a token by a bias of minus infinity; that is no divergence.
-        self._unbounded = {name for name, value in self._variables.items() if not _is_finite(value)}
+        self._unbounded = {name for name, value in self._variables.items() if not is_finite(value)}
 
     def __call__(self, console: Console | None) -> TrainResult:
         config, directory = self._config, self._output / RUN
@@ -226,7 +199,7 @@ class _Run:
         seconds = time.monotonic() - started
         speed = (last - done) * config.batch_size * config.length / max(seconds, 1e-9)
         result = TrainResult(self._output, last, ended != "stop", ended, evaluation, seconds, speed)
-        report.finish(_summary(result, steps, config))
+        report.finish(summary(result, steps, config))
         return result
 
     def _steps(self, newest: Checkpoint | None) -> int:
@@ -272,7 +245,7 @@ class _Run:
                 most = _up_to_next(done, count, planned, config.evaluate_every, config.checkpoint_every)
                 metrics = self._loop.run(data, most)
                 seconds = time.monotonic() - begun
-                _check_metrics(metrics, done, checkpoints)
+                check_metrics(metrics, done, checkpoints)
                 done += len(metrics)
                 masks += float(metrics[:, METRICS.index("masks")].sum())
                 report.steps(done, metrics, len(metrics) * config.batch_size * config.length / seconds)
@@ -319,14 +292,14 @@ class _Run:
     def _evaluate(self, done: int, checkpoints: Checkpoints) -> Evaluation:
         evaluation = self._evaluator(evaluation_batches(self._store.held_out, self._words, self._config))
         if not math.isfinite(evaluation.loss):
-            raise _diverged(done, f"the held-out loss is {evaluation.loss}", checkpoints)
+            raise diverged(done, f"the held-out loss is {evaluation.loss}", checkpoints)
         return evaluation
 
     def _check_weights(self, done: int, masks: float, checkpoints: Checkpoints) -> None:
         """Before anything that is good is replaced by what is not."""
         for name, variable in self._variables.items():
-            if not _is_finite(variable, but_minus_infinity=name in self._unbounded):
-                raise _diverged(done, f"`{name}` holds values that are not finite", checkpoints)
+            if not is_finite(variable, but_minus_infinity=name in self._unbounded):
+                raise diverged(done, f"`{name}` holds values that are not finite", checkpoints)
         if not masks:
             raise ConfigError(
                 f"Training needs tokens to predict. Received: none in the steps up to {done}: no token of "
@@ -368,53 +341,3 @@ def _check_output(output: Path, from_directory: str | os.PathLike[str] | None) -
 def _up_to_next(done: int, count: int, steps: int, *every: int) -> int:
     """At most `count` steps, stopping where an evaluation, a checkpoint or the end is due."""
     return min(count, steps - done, *(interval - done % interval for interval in every))
-
-
-def _is_finite(variable: tf.Variable, *, but_minus_infinity: bool = False) -> bool:
-    if not variable.dtype.is_floating:
-        return True
-    allowed = tf.math.is_finite(variable)
-    if but_minus_infinity:
-        allowed |= tf.equal(variable, -math.inf)
-    return bool(tf.reduce_all(allowed))
-
-
-def _check_metrics(metrics: np.ndarray, done: int, checkpoints: Checkpoints) -> None:
-    bad = np.flatnonzero(~np.isfinite(metrics).all(axis=1))
-    if len(bad):
-        values = ", ".join(f"{name}={value:g}" for name, value in zip(METRICS, metrics[bad[0]], strict=True))
-        raise _diverged(done + int(bad[0]) + 1, values, checkpoints)
-
-
-def _diverged(step: int, what: str, checkpoints: Checkpoints) -> TrainingDiverged:
-    good = checkpoints.newest()
-    return TrainingDiverged(
-        f"Training diverged at step {step}: {what}. "
-        + (f"The last good checkpoint is `{good.directory}`. " if good else "There is no checkpoint yet. ")
-        + "Lower `learning_rate`, lengthen `warmup` or lower `clip_norm`, and start into another directory."
-    )
-
-
-def _summary(result: TrainResult, steps: int, config: TrainConfig) -> dict[str, str]:
-    evaluation = result.evaluation
-    why = {
-        "target": f" (stopped at the target, top-1 of {config.until_top_1})",
-        "time": f" (shortened to {config.within_minutes} minutes)",
-        "stop": " (stopped; the same command goes on)",
-        "steps": "",
-    }[result.ended]
-    values = {
-        "steps": f"{result.steps} of {steps}{why}",
-        "time": f"{result.seconds:.0f} s",
-        "speed": f"{result.tokens_per_second:,.0f} tokens/s",
-    }
-    if evaluation is not None:
-        values |= {
-            "held-out loss": f"{evaluation.loss:.3f} (perplexity {evaluation.perplexity:.1f})",
-            "held-out top-1": f"{evaluation.top_1:.3f}, {evaluation.lift:.1f} times the most frequent token",
-            "held-out top-5": f"{evaluation.top_5:.3f}",
-        }
-    values["model" if result.finished else "checkpoints"] = str(
-        result.directory if result.finished else result.directory / RUN / "checkpoints"
-    )
-    return values

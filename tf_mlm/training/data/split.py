@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_mlm.config import ConfigError
-from tf_mlm.training.corpus import holds_token_ids, in_share, names_of, no_text
+from tf_mlm.training.corpus import in_share
+from tf_mlm.training.data.files import holds_token_ids, names_of, no_text
 
 
 class Split:
