@@ -115,6 +115,8 @@ def test_the_report_finds_no_difference_to_itself_and_a_small_one_to_int8(tiny_m
     logits = tf.nn.log_softmax(tiny_model(ids, lengths, None, positions)).numpy()
     expected = -np.take_along_axis(logits, hidden.numpy()[..., None], -1)[..., 0][weights.numpy() > 0].mean()
     assert compare(tiny_model, tiny_model, batches[:1]).loss == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="needs hidden tokens to guess"):
+        compare(tiny_model, tiny_model, [(*batch[:-1], tf.zeros_like(batch[-1])) for batch in batches])
 
 
 def test_an_encoder_of_another_kind_is_refused(tiny_model: MaskedLM) -> None:

@@ -83,6 +83,9 @@ def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Ten
         quantized: what `quantize` made of it.
         batches: tuples of `token_ids`, `lengths`, `mask_positions`, `mask_ids` (the hidden tokens) and
             `mask_weights` (0 at unused slots), as `tf_mlm.training` prepares held-out text.
+
+    Raises:
+        ValueError: if nothing is hidden.
     """
 
     def distribution(one: MaskedLM) -> Callable[..., tf.Tensor]:
@@ -108,5 +111,10 @@ def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Ten
             (other_first == hidden[:, 0]).sum(),
             (first == hidden[:, 0]).sum(),
         ]
-    means = sums[1:] / max(sums[0], 1)
+    if not sums[0]:
+        raise ValueError(
+            "A comparison needs hidden tokens to guess. Received: rows without one: none of their tokens could "
+            "be masked. Give other text."
+        )
+    means = sums[1:] / sums[0]
     return Accuracy(int(sums[0]), *(float(mean) for mean in means))
