@@ -113,8 +113,8 @@ def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Ten
         ]
     if not sums[0]:
         raise ValueError(
-            "A comparison needs hidden tokens to guess. Received: rows without one: none of their tokens could "
-            "be masked. Give other text."
+            "A comparison needs hidden tokens to guess. Received: rows without one: none of their tokens "
+            "could be masked. Give other text."
         )
     means = sums[1:] / sums[0]
     return Accuracy(int(sums[0]), *(float(mean) for mean in means))
