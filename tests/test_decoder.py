@@ -11,7 +11,7 @@ from tokenizers import decoders
 from tf_mlm.decoder import Decoder, DecoderError
 
 SHORT = "it ' s ##s ##' don n't . , ? ! 'm 're 've 's do not ## #### ##. #a [CLS] é 🙂 ##🏽 [unused1]"
-PIECES = (*SHORT.split(" "), "do not", " do not", " ' ", "", " ", "a .", "## 's")
+PIECES = (*SHORT.split(" "), "do not", " do not", " ' ", " ", "a .", "## 's")
 
 
 def make(prefix: str = "##", cleanup: bool = True) -> Decoder:

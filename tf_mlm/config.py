@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,36 +149,109 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerConfig:
-    """How text is normalised before WordPiece, and the spelling of the special tokens.
+class AddedToken:
+    """A token that is found in the text itself, before words are cut from it.
 
-    `strip_accents=None` follows `do_lower_case`, as BERT's own tokenizer does.
+    The fields are those of `added_tokens` in Hugging Face's `tokenizer.json`.
+
+    Args:
+        content: its spelling.
+        single_word: only where no letter, digit or underscore touches it.
+        lstrip: takes the white space before it along.
+        rstrip: takes the white space behind it along.
+        normalized: looked for in the normalised text, spelt as normalisation leaves it.
+        special: left out where special tokens are skipped, and never drawn as a mask.
+
+    Raises:
+        ConfigError: at construction, for an empty spelling or a flag that is not true or false.
+    """
+
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+    special: bool = False
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.content, str) and self.content != "",
+            "`content` of an added token must be a string that is not empty.",
+            content=self.content,
+        )
+        for name in ("single_word", "lstrip", "rstrip", "normalized", "special"):
+            _require_bool(name, getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """How text is normalised and cut into word pieces, and the tokens found in it as they are.
+
+    `strip_accents=None` follows `do_lower_case`, as BERT's own tokenizer does. `added_tokens` holds what is
+    found beside the five special tokens, and those of the five that have flags of their own.
+    `decoder_cleanup` takes the blanks before punctuation out of a decoded text; None joins the tokens by
+    blanks as they are. `post_processor` is that of a `tokenizer.json` which puts two texts together unlike
+    BERT.
+
+    Raises:
+        ConfigError: at construction, for a value of the wrong type or special tokens that are equal.
     """
 
     do_lower_case: bool = True
     strip_accents: bool | None = None
     tokenize_chinese_chars: bool = True
+    clean_text: bool = True
+    max_input_chars_per_word: int = 100
+    continuing_subword_prefix: str = "##"
     unk_token: str = "[UNK]"
     sep_token: str = "[SEP]"
     pad_token: str = "[PAD]"
     cls_token: str = "[CLS]"
     mask_token: str = "[MASK]"
+    added_tokens: tuple[AddedToken, ...] = ()
+    decoder_cleanup: bool | None = True
+    post_processor: Mapping[str, Any] | None = dataclasses.field(default=None, hash=False)
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _require_bool("do_lower_case", self.do_lower_case)
-        _require_bool("tokenize_chinese_chars", self.tokenize_chinese_chars)
-        if self.strip_accents is not None:
-            _require_bool("strip_accents", self.strip_accents)
+        for name in ("do_lower_case", "tokenize_chinese_chars", "clean_text"):
+            _require_bool(name, getattr(self, name))
+        for name in ("strip_accents", "decoder_cleanup"):
+            if getattr(self, name) is not None:
+                _require_bool(name, getattr(self, name))
+        _require_whole("max_input_chars_per_word", self.max_input_chars_per_word, least=1)
+        prefix = self.continuing_subword_prefix
+        _require(
+            isinstance(prefix, str) and prefix[:1] in tuple(string.punctuation),
+            "`continuing_subword_prefix` must begin with a punctuation mark of ASCII, so that no word begins "
+            "with it.",
+            continuing_subword_prefix=prefix,
+        )
         names = self.special_tokens
         _require(all(names), "Special tokens must not be empty.", special_tokens=names)
         _require(
             len(set(names)) == len(names), "Special tokens must differ from each other.", special_tokens=names
         )
+        # A list of objects is what JSON makes of it.
+        added = tuple(
+            token if isinstance(token, AddedToken) else AddedToken(**token) for token in self.added_tokens
+        )
+        object.__setattr__(self, "added_tokens", added)
+        contents = [token.content for token in added]
+        _require(len(set(contents)) == len(contents), "Added tokens must differ.", added_tokens=contents)
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
         return (self.pad_token, self.unk_token, self.cls_token, self.sep_token, self.mask_token)
+
+    @property
+    def found_tokens(self) -> tuple[AddedToken, ...]:
+        """Every token that is found in a text as it is, the five special ones first."""
+        added = {token.content: token for token in self.added_tokens}
+        specials = [
+            added.pop(name, AddedToken(name, normalized=False, special=True)) for name in self.special_tokens
+        ]
+        return (*specials, *added.values())
 
     @property
     def strips_accents(self) -> bool:
@@ -219,8 +293,11 @@ class Buckets:
 
 def to_json(config: Any) -> dict[str, Any]:
     """A dataclass of this module as a JSON object; `extra` keys are put back where they came from."""
-    values = dataclasses.asdict(config)
-    extra = values.pop("extra", {})
+    values = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(config).items()
+    }
+    extra: dict[str, Any] = dict(values.pop("extra", {}))
     return {**extra, **values}
 
 
@@ -238,8 +315,9 @@ def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or a `ConfigError` that names the file, line and column."""
+    check_not_a_pointer(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"`{path}` does not exist. Give a directory that holds a {path.name}.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -250,3 +328,22 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
     _require(isinstance(value, dict), f"`{path}` must hold a JSON object.", type=type(value).__name__)
     return value
+
+
+def check_not_a_pointer(path: Path) -> None:
+    """Raises a `ConfigError` for a file that only names its content, as git-lfs leaves it, or has none."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_POINTER))
+    except OSError:
+        return  # whoever reads the file says so
+    if start == _POINTER:
+        raise ConfigError(
+            f"`{path}` is a git-lfs pointer, not the file itself. Run `git lfs pull` in its directory, or "
+            "download the file again."
+        )
+    if not start:
+        raise ConfigError(f"`{path}` is empty. Copy or download it again.")
+
+
+_POINTER = b"version https://git-lfs.github.com/spec/"

@@ -22,11 +22,13 @@ class Decoder:
     """How the tokens of one model read as text.
 
     Args:
-        steps: the `decoder` of a `tokenizer.json`: `{"type": "WordPiece", "prefix": "##", "cleanup": true}`.
+        steps: the `decoder` of a `tokenizer.json`: `{"type": "WordPiece", "prefix": "##", "cleanup": true}`;
+            or `{"type": "Spaces"}` where that is null and tokens are joined by spaces.
         mask_token: how a mask is spelt in a text.
         pad_token: the token behind the end of a text; it is never shown.
         special_tokens: the tokens that `skip_special_tokens` leaves out, mask and padding among them.
         clean_up_tokenization_spaces: a second pass that a `tokenizer_config.json` can ask for.
+        spellings: tokens that read otherwise than they are called, as added ones do when they are normalised.
 
     Raises:
         DecoderError: for steps of another type than those this version knows.
@@ -46,6 +48,7 @@ class Decoder:
     pad_token: str
     special_tokens: tuple[str, ...]
     clean_up_tokenization_spaces: bool = False
+    spellings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kind, prefix = self.steps.get("type"), self.steps.get("prefix", "")
@@ -57,9 +60,13 @@ class Decoder:
             )
 
     def decode(self, tokens: Iterable[str], *, skip_special_tokens: bool = True) -> str:
-        """The text of tokens, as Hugging Face's `decode` gives it; padding is left to the caller."""
-        skipped = self.special_tokens if skip_special_tokens else ()
-        text = _DECODERS[self.steps["type"]](self.steps, [token for token in tokens if token not in skipped])
+        """The text of tokens, as Hugging Face's `decode` gives it; padding is left to the caller.
+
+        An empty token is an id that has no name in the vocabulary; as text it is nothing.
+        """
+        skipped = {"", *(self.special_tokens if skip_special_tokens else ())}
+        read = [self.spellings.get(token, token) for token in tokens if token not in skipped]
+        text = _DECODERS[self.steps["type"]](self.steps, read)
         return _replaced(text, _CLEAN_UP) if self.clean_up_tokenization_spaces else text
 
     def to_json(self) -> str:
@@ -71,6 +78,8 @@ class Decoder:
             "special_tokens": list(self.special_tokens),
             "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
         }
+        if self.spellings:
+            values["spellings"] = dict(self.spellings)
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -92,21 +101,23 @@ class Decoder:
                     "clean_up_tokenization_spaces",
                 )
             )
+            spellings = values.get("spellings", {})
             strings = [mask, pad, *special]
             sound = isinstance(steps, dict) and isinstance(clean_up, bool)
+            sound = sound and all(isinstance(spelling, str) for spelling in spellings.values())
             sound = (
                 sound
                 and isinstance(special, list)
                 and all(isinstance(token, str) and token for token in strings)
             )
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             sound = False
         if not sound:
             raise DecoderError(
                 "A decoder must be a JSON object with `decoder`, `mask_token`, `pad_token`, `special_tokens` "
                 f"and `clean_up_tokenization_spaces`. Received: {text[:80]!r}. Export the model again."
             )
-        return cls(steps, mask, pad, tuple(special), clean_up)
+        return cls(steps, mask, pad, tuple(special), clean_up, spellings)
 
 
 Replacements = Sequence[tuple[str, str]]
@@ -129,7 +140,14 @@ def _cleaned_word(word: str) -> str:
     return _replaced(word, _WORD_PIECE)
 
 
-_DECODERS: dict[str, Callable[[Mapping[str, Any], list[str]], str]] = {"WordPiece": _word_piece}
+def _spaces(steps: Mapping[str, Any], tokens: list[str]) -> str:
+    return " ".join(tokens)
+
+
+_DECODERS: dict[str, Callable[[Mapping[str, Any], list[str]], str]] = {
+    "WordPiece": _word_piece,
+    "Spaces": _spaces,
+}
 
 
 def _replaced(text: str, replacements: Replacements) -> str:

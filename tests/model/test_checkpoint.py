@@ -98,7 +98,7 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
     ("change", "message"),
     [
         ({"model_type": "gpt2"}, r"must be one of bert, distilbert.*Received: model_type='gpt2'"),
-        ({"model_type": None}, r"must be one of bert.*Received: model_type=None"),
+        ({"model_type": None, "architectures": None}, r"must be one of bert.*Received: model_type=None"),
         ({"position_embedding_type": "relative_key"}, r"must be 'absolute' or absent.*'relative_key'"),
         ({"is_decoder": True}, r"`is_decoder` must be False or absent"),
         ({"quantization_config": {"bits": 4}}, r"`quantization_config` must be \{\} or absent"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from reference.model_directory import Tensors, assert_same, edit_json, edit_tensors
 
-from tf_mlm.model.checkpoint import NewHeadWarning, load
+from tf_mlm.config import ConfigError
+from tf_mlm.model.checkpoint import ConfigWarning, NewHeadWarning, load, read_config
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.tensor_files import CheckpointError
 
@@ -140,4 +142,40 @@ def test_weights_must_be_floating_point(directory: Path) -> None:
         lambda tensors: tensors.update({"cls.predictions.bias": np.zeros([21], np.int8)}),
     )
     with pytest.raises(CheckpointError, match=r"Received: cls.predictions.bias of int8"):
+        load(directory)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_two_biases_must_agree(tiny_model: MaskedLM, directory: Path, tied: bool) -> None:
+    def both(tensors: Tensors) -> None:
+        tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
+        tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
+
+    edit_json(directory, tie_word_embeddings=tied)
+    edit_tensors(directory, both)
+    np.testing.assert_array_equal(load(directory).head.output_bias, tiny_model.head.output_bias)
+    edit_tensors(
+        directory, lambda tensors: tensors.update({"cls.predictions.bias": np.ones([21], np.float32)})
+    )
+    with pytest.raises(CheckpointError, match=r"decoder.bias` must equal `cls.predictions.bias`"):
+        load(directory)
+
+
+def test_the_architecture_says_the_family_where_model_type_is_missing(
+    tiny_model: MaskedLM, directory: Path
+) -> None:
+    values = json.loads((directory / "config.json").read_text())
+    del values["model_type"]
+    (directory / "config.json").write_text(json.dumps(values))
+    assert_same(tiny_model, load(directory))
+    edit_json(directory, architectures=["XLMRobertaForMaskedLM"])
+    assert read_config(directory).model_type == "xlm-roberta"
+    edit_json(directory, architectures=["GPT2LMHeadModel"])
+    with pytest.raises(ConfigError, match=r"or `architectures` name .*Received: model_type=None"):
+        load(directory)
+
+
+def test_unknown_keys_of_the_config_are_named(directory: Path) -> None:
+    edit_json(directory, rotary_factor=2, id2label={"0": "x"})
+    with pytest.warns(ConfigWarning, match=r"config.json`: unknown keys .*: rotary_factor\."):
         load(directory)

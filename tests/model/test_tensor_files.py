@@ -48,8 +48,44 @@ def test_a_truncated_file_is_named_with_its_first_lost_tensor(directory: Path) -
     path.write_bytes(content[:20])
     with pytest.raises(CheckpointError, match=r"model.safetensors` is not a complete safetensors file"):
         load(directory)
-    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
-    for content in (b"", b"\2" + bytes(7) + b"[]", pointer):
-        path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"model.safetensors` is not a complete safetensors file"):
-            load(directory)
+    path.write_bytes(b"\2" + bytes(7) + b"[]")
+    with pytest.raises(CheckpointError, match=r"model.safetensors` is not a complete safetensors file"):
+        load(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tf_model.h5", r"TensorFlow models.*from_tf=True\)\.save_pretrained.* writes model.safetensors"),
+        ("flax_model.msgpack", r"Flax models.*from_flax=True"),
+        ("bert_model.ckpt.index", r"TensorFlow checkpoint.*`tf-mlm convert`"),
+        ("ckpt-7.index", r"TensorFlow checkpoint.*tf.train.Checkpoint have to be saved as model.safetensors"),
+        ("model.onnx", r"ONNX Runtime.*the directory it was exported from"),
+        ("onnx/model.onnx", r"ONNX Runtime.*the directory it was exported from"),
+        ("model.Q4_K_M.gguf", r"llama.cpp"),
+        ("model.fp16.safetensors", r"another name than model.safetensors.*rename it"),
+        (
+            "pytorch_model-00001-of-00002.bin",
+            r"another name than pytorch_model.bin.*pytorch_model.bin.index.json",
+        ),
+        ("saved_model.pb", r"a SavedModel.*Serve it"),
+        ("model.weights.h5", r"weights of a Keras model"),
+    ],
+)
+@pytest.mark.parametrize("with_config", [True, False])
+def test_weights_in_another_form_are_named(
+    directory: Path, name: str, message: str, with_config: bool
+) -> None:
+    (directory / "model.safetensors").unlink()
+    if not with_config:
+        (directory / "config.json").unlink()
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=rf"{name}` is .*{message}"):
+        load(directory)
+
+
+def test_an_adapter_is_named_even_beside_weights(directory: Path) -> None:
+    (directory / "adapter_config.json").write_text('{"base_model_name_or_path": "some/bert"}')
+    with pytest.raises(CheckpointError, match=r"adapter_config.json` says .* adapter for 'some/bert'.*PEFT"):
+        load(directory)

@@ -8,6 +8,7 @@ from parity import (
     keras_hub_model,
     keras_layers,
     mask_generator,
+    oddities,
     spellings,
     tokenizer,
 )
@@ -20,6 +21,7 @@ CLAIMS = [
         tokenizer,
         hugging_face,
         spellings,
+        oddities,
         keras_hub_model,
         fill_mask,
     )

@@ -30,6 +30,7 @@ PLACES = {
     "tokenizer": ["text", "classes", "outside"],
     "hugging_face": ["loads", "saves", "keys"],
     "spellings": ["spellings", "encoders", "trained"],
+    "oddities": ["odd_tokens", "odd_fills"],
     "keras_hub_model": ["keras_hub", "google", "training"],
     "fill_mask": ["fill_mask", "exported", "embeddings"],
 }

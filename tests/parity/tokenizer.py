@@ -25,7 +25,6 @@ from reference.texts import CONFIGS, SAMPLES, Torture, documentation_lines, gene
 from transformers import BertTokenizerFast
 
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.text.tokenizer import MAX_WORD_LENGTH
 from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
 
 LENGTH = 64
@@ -153,7 +152,7 @@ def classes_of_text(quick: bool) -> tuple[ClassOfText, ...]:
         pair = _Pair(kind, vocabulary, NO_LIMIT)
         stock = tf_text.FastBertTokenizer(
             list(vocabulary),
-            max_bytes_per_word=MAX_WORD_LENGTH,
+            max_bytes_per_word=vocabulary.config.max_input_chars_per_word,
             token_out_type=tf.int32,
             unknown_token=vocabulary.config.unk_token,
             lower_case_nfd_strip_accents=vocabulary.config.do_lower_case,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -48,21 +49,22 @@ def reference_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     config = vocabulary.config
     tokenizer = Tokenizer(
         models.WordPiece(
-            {token: index for index, token in enumerate(vocabulary)},
+            {token: index for index, token in enumerate(vocabulary.tokens[: vocabulary.pieces])},
             unk_token=config.unk_token,
-            max_input_chars_per_word=100,
+            max_input_chars_per_word=config.max_input_chars_per_word,
+            continuing_subword_prefix=config.continuing_subword_prefix,
         )
     )
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
+        clean_text=config.clean_text,
         handle_chinese_chars=config.tokenize_chinese_chars,
         strip_accents=config.strip_accents,
         lowercase=config.do_lower_case,
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in config.special_tokens]
-    )
+    found = {token.content: token for token in config.found_tokens}
+    listed = [found[token] for token in vocabulary if token in found]  # in the order of ids
+    tokenizer.add_tokens([AddedToken(**dataclasses.asdict(token)) for token in listed])
     return tokenizer
 
 

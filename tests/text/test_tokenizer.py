@@ -184,12 +184,15 @@ def test_other_spellings_of_special_tokens(make_pair) -> None:
     assert pair.differences(["a<mask>", "<pád>a", "<s>a</s><s", "<PÁD>", "<mask", "[MASK]", "é<unk>"]) == []
 
 
-def test_overlapping_special_tokens_are_refused() -> None:
-    config = TokenizerConfig(mask_token="aba")
-    with pytest.raises(ConfigError, match=r"overlap.*'aba' and 'aba'"):
-        WordPieceTokenizer(Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "aba"], config))
+def test_of_overlapping_special_tokens_the_left_one_is_meant(make_pair) -> None:
+    config = TokenizerConfig(mask_token="aba", sep_token="bab")
+    pair = make_pair(Vocabulary(["[PAD]", "[UNK]", "[CLS]", "bab", "aba", "a", "b", "##b"], config))
+    assert pair.differences(["aba", "ababa", "babab", "abababab", "abab ABA", "xbaba"]) == []
 
 
-def test_a_token_too_long_for_tf_text_is_refused() -> None:
+def test_a_token_too_long_for_tf_text_is_refused_if_a_word_may_be_so_long(make_pair) -> None:
+    pair = make_pair(Vocabulary([*SPECIALS, "x" * 300, "x", "##x"]))
+    assert pair.differences(["x" * 300, "x" * 100]) == []
+    config = TokenizerConfig(max_input_chars_per_word=300)
     with pytest.raises(ConfigError, match="256"):
-        WordPieceTokenizer(Vocabulary([*SPECIALS, "x" * 300]))
+        WordPieceTokenizer(Vocabulary([*SPECIALS, "x" * 300], config))

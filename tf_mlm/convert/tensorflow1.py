@@ -23,6 +23,8 @@ _SLOTS = re.compile(r"(^|/)(adam_[mv]|Adam(_\d+)?|lamb_[mv]|Momentum|Exponential
 _COUNTERS = re.compile(r"^(global_step|beta\d_power|good_steps|loss_scale)(_\d+)?$")
 _OTHER_TASKS = re.compile(r"^(bert/pooler/|cls/seq_relationship/|output_(weights|bias)$|cls/squad/)")
 
+_OBJECT_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
 
 def recognises(source: Path) -> bool:
     """Whether `source` is such a directory, or the prefix of such a checkpoint."""
@@ -43,6 +45,12 @@ def read(source: Path, lower_case: bool | None) -> Source:
         shapes = reader.get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"`{prefix}` is not a readable TensorFlow checkpoint ({error}).") from error
+    if any(name.endswith(_OBJECT_VALUE) for name in shapes):
+        raise CheckpointError(
+            f"`{prefix}` is a checkpoint of TensorFlow 2 (tf.train.Checkpoint or Keras), whose names only "
+            "the program that wrote it can explain. Load it there and save model.safetensors, or give a "
+            "checkpoint of TensorFlow 1's BERT."
+        )
     slots = {name for name in shapes if _SLOTS.search(name) or _COUNTERS.match(name)}
     other_tasks = {name for name in set(shapes) - slots if _OTHER_TASKS.match(name)}
     arrays: dict[str, Any] = {}

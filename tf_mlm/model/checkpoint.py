@@ -17,7 +17,14 @@ from tf_mlm.model.encoder import BertEncoder
 from tf_mlm.model.hugging_face import FAMILIES, Entry
 from tf_mlm.model.masked_lm import MaskedLM, head_activation, head_epsilon
 from tf_mlm.model.restore import restore
-from tf_mlm.model.tensor_files import SAFETENSORS, TensorFiles, write_json, write_safetensors
+from tf_mlm.model.tensor_files import (
+    SAFETENSORS,
+    TensorFiles,
+    has_weights,
+    refuse_other_forms,
+    write_json,
+    write_safetensors,
+)
 from tf_mlm.model.tokenizer_files import read_preprocessor, write_preprocessor
 
 CONFIG = "config.json"
@@ -25,6 +32,10 @@ CONFIG = "config.json"
 
 class NewHeadWarning(UserWarning):
     """The checkpoint holds an encoder only: the masked-LM head starts from random weights."""
+
+
+class ConfigWarning(UserWarning):
+    """`config.json` has keys that nothing here reads."""
 
 
 def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int = 0) -> MaskedLM:
@@ -58,6 +69,14 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
         preprocessor = read_preprocessor(directory, config)
         model = MaskedLM.from_config(config, dtype=dtype, seed=seed, preprocessor=preprocessor)
         restored = restore(model, files, directory / CONFIG)
+    if unknown := hugging_face.unknown_keys(config):
+        warnings.warn(
+            f"`{directory / CONFIG}`: unknown keys have no effect, in transformers either: "
+            f"{', '.join(unknown)}. If one of them changes what the model computes, its answers are wrong "
+            "here.",
+            ConfigWarning,
+            stacklevel=2,
+        )
     if restored.head_is_new:
         others = f" (found instead, and ignored: {', '.join(restored.ignored)})" if restored.ignored else ""
         warnings.warn(
@@ -118,9 +137,11 @@ def read_config(directory: Path) -> ModelConfig:
         ("task.json", "a KerasHub preset"),
         ("bert_config.json", "a TensorFlow 1 checkpoint"),
     ):
-        if (directory / marker).is_file() and not (directory / "model.safetensors").is_file():
+        if (directory / marker).is_file() and not has_weights(directory):
             raise ConfigError(f"`{directory}` is {kind}. Run `tf-mlm convert` to make it a model directory.")
     path = directory / CONFIG
+    if not path.is_file():
+        refuse_other_forms(directory)
     values = read_json(path)
     try:
         return hugging_face.read_config(values)

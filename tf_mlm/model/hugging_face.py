@@ -7,6 +7,7 @@ the PyTorch model holds which of ours. Everything that reads or writes a checkpo
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,10 +45,74 @@ ACTIVATIONS = (
 _ONLY: Mapping[str, Any] = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
+    "is_encoder_decoder": False,
     "add_cross_attention": False,
     "pruned_heads": {},
     "quantization_config": {},
 }
+
+# Keys that transformers itself, or tools around it, write and that no logit depends on.
+_WITHOUT_EFFECT = frozenset(
+    {
+        *(
+            "_attn_implementation",
+            "_name_or_path",
+            "_num_labels",
+            "adapters",
+            "architectures",
+            "bos_token_id",
+        ),
+        *(
+            "chunk_size_feed_forward",
+            "classifier_dropout",
+            "directionality",
+            "do_sample",
+            "dtype",
+            "eos_token_id",
+        ),
+        *(
+            "finetuning_task",
+            "gradient_checkpointing",
+            "id2label",
+            "is_composition",
+            "keys_to_ignore_at_inference",
+        ),
+        *("label2id", "language", "max_length", "model_name", "name", "num_labels", "output_attentions"),
+        *("output_hidden_states", "output_past", "pooler_fc_size", "pooler_num_attention_heads"),
+        *(
+            "pooler_num_fc_layers",
+            "pooler_size_per_head",
+            "pooler_type",
+            "prefix",
+            "problem_type",
+            "qa_dropout",
+        ),
+        *(
+            "return_dict",
+            "sep_token_id",
+            "cls_token_id",
+            "mask_token_id",
+            "seq_classif_dropout",
+            "sinusoidal_pos_embds",
+        ),
+        *(
+            "summary_activation",
+            "summary_first_dropout",
+            "summary_last_dropout",
+            "summary_type",
+            "summary_use_proj",
+        ),
+        *("task_specific_params", "tokenizer_class", "torch_dtype", "torchscript"),
+        *("transformers_version", "use_bfloat16", "use_cache", "xla_device"),
+        *("_commit_hash", "transformers.js_config", "sentence_transformers"),
+        *(
+            "tie_encoder_decoder",
+            "cross_attention_hidden_size",
+            "decoder_start_token_id",
+            "attn_implementation",
+        ),
+    }
+)
 
 # Keys that transformers does not know; they are written only where they say something.
 _OPTIONAL = ("head_hidden_act", "head_layer_norm_eps")
@@ -186,11 +251,13 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         >>> read_config({"model_type": "distilbert", "dim": 8, "n_heads": 2}).hidden_size
         8
     """
-    model_type = values.get("model_type")
+    model_type = values.get("model_type") or _type_of_architecture(values.get("architectures"))
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ConfigError(
-            f"`model_type` must be one of {', '.join(FAMILIES)}. Received: model_type={model_type!r}."
+            f"`model_type` must be one of {', '.join(FAMILIES)}, or `architectures` name a model of one of "
+            f"them. Received: model_type={model_type!r}, architectures={values.get('architectures')!r}."
         )
+    values = {**values, "model_type": model_type}
     family = FAMILIES[model_type]
     for key, only in _ONLY.items():
         if (value := values.get(key)) and value != only:
@@ -206,6 +273,23 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         raise ConfigError(f"A setting has the wrong type: {error}.") from error
     check_config(config)
     return config
+
+
+def unknown_keys(config: ModelConfig) -> list[str]:
+    """Keys of its `config.json` that neither this package nor transformers is known to compute with."""
+    family = FAMILIES[config.model_type]
+    known = (*_WITHOUT_EFFECT, *_ONLY, *family.fixed, *family.keys.values())
+    return sorted(key for key in config.extra if key not in known)
+
+
+def _type_of_architecture(architectures: Any) -> str | None:
+    """The family that a class name such as BertForMaskedLM begins with; older files have no `model_type`."""
+    names = architectures if isinstance(architectures, list) else []
+    for model_type, family in FAMILIES.items():
+        beginning = family.architecture.removesuffix("ForMaskedLM")
+        if any(isinstance(name, str) and re.match(f"{beginning}(For|Model|LMHead)", name) for name in names):
+            return model_type
+    return None
 
 
 def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:

@@ -62,11 +62,10 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
         copy: prefix + source.removeprefix(family.prefix) if source.startswith(family.prefix) else source
         for copy, source in family.copies.items()
     }
-    if model.config.tie_word_embeddings:
-        _check_copies(tensors, names, copies)
-        alternatives = {source: (source, copy) for copy, source in copies.items()}
-    else:  # only the bias has a copy then, and the copy is what transformers adds
-        alternatives = {source: (copy, source) for copy, source in copies.items() if copy != family.decoder}
+    if not model.config.tie_word_embeddings:  # only the bias has a copy then
+        copies = {copy: source for copy, source in copies.items() if copy != family.decoder}
+    _check_copies(tensors, names, copies)
+    alternatives = {source: (source, copy) for copy, source in copies.items()}
 
     def stored(name: str) -> str | None:
         """The name in the file, if the tensor or its copy is there."""
@@ -107,8 +106,9 @@ def _check_copies(tensors: TensorSource, names: dict[str, str], copies: dict[str
             continue
         if not np.array_equal(tensors.read(names[copy]), tensors.read(names[source])):
             raise CheckpointError(
-                f"`{tensors.file(names[copy])}`: `{names[copy]}` must equal `{names[source]}`, as "
-                "config.json says tie_word_embeddings=true. Set it to false there to use both."
+                f"`{tensors.file(names[copy])}`: `{names[copy]}` must equal `{names[source]}`, of which it "
+                "is a copy in every model that transformers trains. Take the wrong one out of the file; "
+                "weights of embeddings and decoder may differ if config.json says tie_word_embeddings=false."
             )
 
 

@@ -15,14 +15,106 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tf_mlm.config import read_json
+from tf_mlm.config import ConfigError, check_not_a_pointer, read_json
 
 SAFETENSORS = "model.safetensors"
 PYTORCH = "pytorch_model.bin"
 
+_SAVE_AS = "transformers' `from_pretrained({}).save_pretrained(...)`"
+# Weights in forms that are not read here: a pattern of file names, what it is, and the way out.
+_OTHER_FORMS = (
+    (
+        "tf_model*.h5",
+        "weights of transformers' TensorFlow models",
+        f"With transformers 4 and TensorFlow, {_SAVE_AS.format('..., from_tf=True')} writes {SAFETENSORS}.",
+    ),
+    (
+        "flax_model*.msgpack",
+        "weights of transformers' Flax models",
+        f"With transformers 4 and Flax, {_SAVE_AS.format('..., from_flax=True')} writes {SAFETENSORS}.",
+    ),
+    (
+        "*.index",
+        "a TensorFlow checkpoint",
+        "If it is one of TensorFlow 1's BERT, `tf-mlm convert` makes a model directory of it; weights "
+        f"saved with Keras or tf.train.Checkpoint have to be saved as {SAFETENSORS} by the program that "
+        "made them.",
+    ),
+    (
+        "saved_model.pb",
+        "a SavedModel, which is run and not trained on",
+        "Serve it, or take the model directory that it was exported from.",
+    ),
+    (
+        "*.keras",
+        "a Keras model",
+        "`tf-mlm convert` reads KerasHub's presets (preset.save_to_preset); others have to be saved as "
+        f"{SAFETENSORS} by the program that made them.",
+    ),
+    (
+        "*.onnx",
+        "a model for ONNX Runtime, without trainable weights",
+        f"Take the directory it was exported from, with its {SAFETENSORS}.",
+    ),
+    (
+        "onnx/*.onnx",
+        "a model for ONNX Runtime, without trainable weights",
+        f"Take the directory it was exported from, with its {SAFETENSORS}.",
+    ),
+    ("*.gguf", "weights for llama.cpp", f"Take the directory it was made from, with its {SAFETENSORS}."),
+    (
+        "rust_model.ot",
+        "weights for rust-bert",
+        f"Take the directory it was made from, with its {SAFETENSORS}.",
+    ),
+    (
+        "*.safetensors",
+        f"a safetensors file of another name than {SAFETENSORS}",
+        f"If it holds the whole model, rename it to {SAFETENSORS}; a shard needs its "
+        f"{SAFETENSORS}.index.json.",
+    ),
+    (
+        "*.bin",
+        f"a file of another name than {PYTORCH}",
+        f"If it holds PyTorch's weights of the whole model, rename it to {PYTORCH}; a shard needs its "
+        f"{PYTORCH}.index.json.",
+    ),
+    (
+        "*.pt*",
+        f"a file of another name than {PYTORCH}",
+        f"If it holds the `state_dict` of the whole model, rename it to {PYTORCH}.",
+    ),
+    ("*.h5", "weights of a Keras model", f"Save them as {SAFETENSORS} with the program that made them."),
+)
+_ADAPTER = "adapter_config.json"
+_EXPECTED = f"Expected: {SAFETENSORS}, {SAFETENSORS}.index.json or {PYTORCH}."
+
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used. The message names the file, and the tensors or lines at fault."""
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether the directory has weights in a form that is read here."""
+    names = (SAFETENSORS, f"{SAFETENSORS}.index.json", PYTORCH, f"{PYTORCH}.index.json")
+    return any((directory / name).is_file() for name in names)
+
+
+def refuse_other_forms(directory: Path) -> None:
+    """Raises a `CheckpointError` that says what a directory holds instead of weights, if that can be told."""
+    if (directory / _ADAPTER).is_file():
+        base = read_json(directory / _ADAPTER).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"`{directory / _ADAPTER}` says that the directory holds an adapter for {base!r}, which would "
+            "have to be added to that model's weights. Merge the two with PEFT (`merge_and_unload()`), and "
+            "save the result as a model of its own."
+        )
+    for pattern, what, way_out in _OTHER_FORMS:
+        if found := sorted(directory.glob(pattern)):
+            raise CheckpointError(
+                f"`{found[0]}` is {what}, and no weights that can be read here lie beside it. {_EXPECTED} "
+                f"{way_out}"
+            )
 
 
 class TensorSource(Protocol):
@@ -61,7 +153,13 @@ class TensorFiles:
         self._readers: dict[str, Callable[[], np.ndarray]] = {}
         self._files: dict[str, Path] = {}
         self._stack = ExitStack()
+        if (directory / _ADAPTER).is_file() or not has_weights(directory):
+            refuse_other_forms(directory)
         for path in self._weight_files():
+            try:
+                check_not_a_pointer(path)
+            except ConfigError as error:
+                raise CheckpointError(str(error)) from None
             if path.suffix == ".safetensors":
                 self._open_safetensors(path)
             else:
@@ -97,13 +195,11 @@ class TensorFiles:
                 for shard in shards:
                     if not shard.is_file():
                         raise CheckpointError(
-                            f"`{index}` names a shard that is not there: `{shard.name}`. Copy it there."
+                            f"`{index}` names a shard that is not there: `{shard.name}`. Download or copy it "
+                            f"to `{self.origin}`."
                         )
                 return shards
-        raise CheckpointError(
-            f"`{self.origin}` holds no weights. Expected: {SAFETENSORS}, {SAFETENSORS}.index.json "
-            f"or {PYTORCH}."
-        )
+        raise CheckpointError(f"`{self.origin}` holds no weights. {_EXPECTED}")
 
     def _add(self, path: Path, name: str, shape: Any, read: Callable[[], np.ndarray]) -> None:
         if name in self._files:

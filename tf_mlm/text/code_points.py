@@ -28,14 +28,21 @@ PAGE_BITS = 8
 PAGE_SIZE = 1 << PAGE_BITS
 """Code points that differ only in the low 8 bits share a page; equal pages are stored once."""
 
-CLEANED, STRIPPED, SPACE, ALONE, LETTER = range(5)
-"""A code point is dropped before decomposition, is a mark stripped after it, separates words, is a word by
-itself (punctuation, CJK), or is part of a longer word."""
+CLEANED, STRIPPED, LETTER, SPACE, ALONE, IDEOGRAPH = range(6)
+"""A code point is dropped before decomposition, is a mark stripped after it, is part of a longer word,
+separates words, is a word by itself, or is one that comes out of normalisation between spaces. From SPACE on
+a word ends before it, from ALONE on also behind it."""
 
 KIND_MASK = 7
 COUNT_SHIFT, COUNT_MASK = 3, 7
 IS_KEPT_MARK = 1 << 6
 VALUE_SHIFT = 7
+
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+"""What Unicode counts as white space, in every version since 6.3; Python's `str.isspace` has four more."""
 
 _CODE_POINTS = 0x110000
 _SURROGATES = np.s_[0xD800:0xE000]
@@ -80,11 +87,25 @@ def code_points(config: TokenizerConfig) -> CodePoints:
         >>> chr(ord("É") + (int(table.entries[table.pages[page] * PAGE_SIZE + index]) >> VALUE_SHIFT))
         'e'
     """
-    return _code_points(config.do_lower_case, config.strips_accents, config.tokenize_chinese_chars)
+    return _code_points(
+        config.clean_text, config.do_lower_case, config.strips_accents, config.tokenize_chinese_chars
+    )
+
+
+def normalizer(config: TokenizerConfig) -> normalizers.Normalizer:
+    """The library's own normaliser for a configuration."""
+    from tokenizers import normalizers
+
+    return normalizers.BertNormalizer(
+        clean_text=config.clean_text,
+        handle_chinese_chars=config.tokenize_chinese_chars,
+        strip_accents=config.strips_accents,
+        lowercase=config.do_lower_case,
+    )
 
 
 @functools.lru_cache(maxsize=8)
-def _code_points(lower_case: bool, strip_accents: bool, chinese: bool) -> CodePoints:
+def _code_points(clean_text: bool, lower_case: bool, strip_accents: bool, chinese: bool) -> CodePoints:
     from tokenizers import normalizers
 
     asked = np.ones(_CODE_POINTS, bool)
@@ -93,18 +114,22 @@ def _code_points(lower_case: bool, strip_accents: bool, chinese: bool) -> CodePo
     replacement, owner, has_space = _normalize_each(
         points,
         normalizers.BertNormalizer(
-            clean_text=True, handle_chinese_chars=chinese, strip_accents=strip_accents, lowercase=lower_case
+            clean_text=clean_text,
+            handle_chinese_chars=chinese,
+            strip_accents=strip_accents,
+            lowercase=lower_case,
         ),
     )
     counts = np.bincount(owner, minlength=len(points))
     kinds = np.full(len(points), LETTER)
     kinds[owner[_stands_alone(replacement)]] = ALONE
-    kinds[has_space] = ALONE  # a CJK ideograph comes out between spaces
+    kinds[has_space] = IDEOGRAPH
     kinds[counts == 0] = STRIPPED
     kinds[(counts == 0) & has_space] = SPACE
-    stripped = np.flatnonzero(kinds == STRIPPED)
-    kinds[stripped[_is_cleaned(points[stripped])]] = CLEANED
-    if counts[kinds == ALONE].max() > 1 or counts.max() > COUNT_MASK:
+    if clean_text:
+        stripped = np.flatnonzero(kinds == STRIPPED)
+        kinds[stripped[_is_cleaned(points[stripped])]] = CLEANED
+    if counts[kinds >= ALONE].max() > 1 or counts.max() > COUNT_MASK:
         raise RuntimeError(
             "The graph needs each code point to normalise to a part of at most one word, which the installed "
             "`tokenizers` does not do. Install another version of it."
@@ -130,11 +155,11 @@ def _code_points(lower_case: bool, strip_accents: bool, chinese: bool) -> CodePo
 def _normalize_each(
     points: _Ints, normalizer: normalizers.Normalizer
 ) -> tuple[_Ints, _Ints, NDArray[np.bool_]]:
-    """All replacements in order, the index of the code point each is for, and where a space came out."""
+    """All replacements in order, the index of the code point each is for, and where white space came out."""
     separated = np.full(2 * len(points), _SEPARATOR)
     separated[::2] = points
     output = _points_of(normalizer.normalize_str(_text_of(separated)))
-    is_separator, is_space = output == _SEPARATOR, output == ord(" ")
+    is_separator, is_space = output == _SEPARATOR, np.isin(output, [ord(blank) for blank in WHITE_SPACE])
     owner = np.cumsum(is_separator)
     has_space = np.bincount(owner[is_space], minlength=len(points)) > 0
     kept = ~is_separator & ~is_space

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tf_mlm.decoder import Decoder
-from tf_mlm.text.vocabulary import CONTINUATION_PREFIX, Vocabulary
+from tf_mlm.text.code_points import normalizer
+from tf_mlm.text.vocabulary import Vocabulary
 
 
 def decoder_of(vocabulary: Vocabulary) -> Decoder:
@@ -18,12 +19,23 @@ def decoder_of(vocabulary: Vocabulary) -> Decoder:
         '[MASK]'
     """
     config = vocabulary.config
+    word_piece = {
+        "type": "WordPiece",
+        "prefix": config.continuing_subword_prefix,
+        "cleanup": config.decoder_cleanup,
+    }
+    normalised = {
+        token.content: normalizer(config).normalize_str(token.content)
+        for token in config.found_tokens
+        if token.normalized
+    }
     return Decoder(
-        {"type": "WordPiece", "prefix": CONTINUATION_PREFIX, "cleanup": True},
+        {"type": "Spaces"} if config.decoder_cleanup is None else word_piece,
         mask_token=config.mask_token,
         pad_token=config.pad_token,
         special_tokens=tuple(vocabulary.tokens[index] for index in vocabulary.special_ids),
         clean_up_tokenization_spaces=bool(config.extra.get("clean_up_tokenization_spaces")),
+        spellings={token: spelling for token, spelling in normalised.items() if spelling != token},
     )
 
 
@@ -42,6 +54,6 @@ def detokenize(vocabulary: Vocabulary, token_ids: Iterable[int], *, skip_special
         >>> detokenize(Vocabulary(tokens), [2, 5, 6, 7, 3, 0])
         'playing!'
     """
-    tokens, pad = vocabulary.tokens, vocabulary.pad_id
-    kept = [tokens[index] for index in token_ids if 0 <= index < len(tokens) and index != pad]
+    tokens, dropped = vocabulary.tokens, {vocabulary.pad_id, *vocabulary.unnamed_ids}
+    kept = [tokens[index] for index in token_ids if 0 <= index < len(tokens) and index not in dropped]
     return decoder_of(vocabulary).decode(kept, skip_special_tokens=skip_special_tokens)

@@ -103,6 +103,11 @@ class TextPreprocessor(tf.Module):
         texts = as_strings(text, "text")
         if pair is None:
             return Preprocessed(*self._encode(texts))
+        if self.vocabulary.config.post_processor is not None:
+            raise ValueError(
+                "The model's tokenizer puts two texts together in a way of its own (`post_processor` in its "
+                "tokenizer.json), and only BERT's is known here. Received: a `pair`. Give single texts."
+            )
         return Preprocessed(*self._encode_pair(texts, as_strings(pair, "pair")))
 
     def tokens_of(self, token_ids: Any) -> tf.Tensor:

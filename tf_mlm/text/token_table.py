@@ -36,14 +36,27 @@ class TokenTable(tf.Module):
             tf.lookup.TextFileInitializer(path, tf.int64, number, tf.string, line),
             default_value=vocabulary.config.unk_token,
         )
+        self._unnamed_ids = tf.constant(sorted(vocabulary.unnamed_ids), tf.int64)
         self._ids = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(path, tf.string, line, tf.int64, number), default_value=-1
         )
 
     def tokens_of(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Token strings of ids of any shape; the unknown token for ids outside the vocabulary."""
-        return self._tokens.lookup(tf.cast(token_ids, tf.int64))
+        """Token strings of ids of any shape; the unknown token for ids outside the vocabulary.
+
+        The empty string for ids that no token of the tokenizer stands for: as text they are nothing.
+        """
+        token_ids = tf.cast(token_ids, tf.int64)
+        return tf.where(self._is_unnamed(token_ids), "", self._tokens.lookup(token_ids))
 
     def ids_of(self, tokens: tf.Tensor) -> tf.Tensor:
         """int32 ids of exactly these token strings, of any shape; -1 for strings that are no token."""
-        return tf.cast(self._ids.lookup(tf.convert_to_tensor(tokens, tf.string)), tf.int32)
+        token_ids = self._ids.lookup(tf.convert_to_tensor(tokens, tf.string))
+        return tf.cast(tf.where(self._is_unnamed(token_ids), tf.constant(-1, tf.int64), token_ids), tf.int32)
+
+    def _is_unnamed(self, token_ids: tf.Tensor) -> tf.Tensor:
+        if not self._unnamed_ids.shape[0]:
+            return tf.zeros_like(token_ids, tf.bool)
+        flat = tf.reshape(token_ids, [-1])
+        nearest = tf.minimum(tf.searchsorted(self._unnamed_ids, flat), self._unnamed_ids.shape[0] - 1)
+        return tf.reshape(tf.gather(self._unnamed_ids, nearest) == flat, tf.shape(token_ids))

@@ -1,14 +1,15 @@
 """BERT's tokenizer in the graph: normalisation, words, WordPiece, and byte offsets into the original text.
 
-Ids and offsets equal those of Hugging Face's `BertTokenizerFast` (the `tokenizers` library), special tokens
-spelt in the text included. Two paths lead there:
+Ids and offsets equal those of Hugging Face's `BertTokenizerFast` (the `tokenizers` library), special and
+other added tokens spelt in the text included. Two paths lead there:
 
-* **Plain lines** (printable ASCII, tabs and line ends, no special token; most of English text): a byte is a
+* **Plain lines** (printable ASCII, tabs and line ends, no added token; most of English text): a byte is a
   character, lower-casing keeps its place, so `tf_text.FastWordpieceTokenizer` on the lower-cased line gives
   ids and offsets at once.
 * **Any other line** is decoded to code points, which `tf_mlm.text.code_points` normalises exactly as the
   library does (`tf_text`'s own normaliser differs: other version of Unicode, case folding). Words are cut
-  from the result, and each token's offsets are traced back through it.
+  from the result, and each token's offsets are traced back through it. Added tokens are looked for twice, in
+  the text and in what normalisation makes of it, as their flags say.
 
 Everything is vectorised over all characters of the batch, linear in their number, and made of operations
 that a stock TF-Serving registers. Bytes that are not UTF-8 count as U+FFFD, which normalisation drops.
@@ -16,28 +17,29 @@ that a stock TF-Serving registers. Bytes that are not UTF-8 count as U+FFFD, whi
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tf_mlm.config import ConfigError
 from tf_mlm.text import code_points as cp
-from tf_mlm.text.special_tokens import SpecialTokenFinder
+from tf_mlm.text.added_tokens import AddedTokenFinder, Found
 from tf_mlm.text.tokens import Tokens
-from tf_mlm.text.vocabulary import CONTINUATION_PREFIX, Vocabulary
-
-MAX_WORD_LENGTH = 100
-"""Longer words, counted in normalised characters, become one unknown token, as in every BERT."""
+from tf_mlm.text.vocabulary import Vocabulary, unused_name
 
 _PLAIN = r"[\t\n\r -~]*"
+_PREFIX = "##"
+# What an added token is until its id is put in: one lone character makes exactly one token.
+_STAND_IN = ord("-")
 
 
 class WordPieceTokenizer(tf.Module):
     """BERT's tokenizer for one vocabulary, cased or uncased as its configuration says.
 
     Raises:
-        ConfigError: at construction, if one special token could overlap another one in a text, so that
-            it would be unclear which of them is meant; or if tf.text cannot hold the vocabulary (a token of
-            more than 256 bytes).
+        ConfigError: at construction, if tf.text cannot hold the vocabulary (a token of more than 256 bytes),
+            or for a combination of added tokens that `AddedTokenFinder` refuses.
 
     Example:
         >>> from tf_mlm.text.tokenizer import WordPieceTokenizer
@@ -60,14 +62,18 @@ class WordPieceTokenizer(tf.Module):
         self._marks = tf.constant(table.marks)
         self._mark_classes = tf.constant(table.mark_classes)
 
-        self._specials = SpecialTokenFinder(vocabulary)
+        self._literal, self._literal_ids = _finder(vocabulary, None)
+        self._normalized, self._normalized_ids = _finder(vocabulary, cp.normalizer(config))
+
+        longest = config.max_input_chars_per_word
+        pieces = _pieces(vocabulary)
 
         def wordpiece(max_bytes: int, single_words: bool) -> tf_text.FastWordpieceTokenizer:
             try:
                 return tf_text.FastWordpieceTokenizer(
-                    vocab=list(vocabulary.tokens),
-                    suffix_indicator=CONTINUATION_PREFIX,
-                    max_bytes_per_word=max_bytes,
+                    vocab=pieces,
+                    suffix_indicator=_PREFIX,
+                    max_bytes_per_word=min(max_bytes, 2**31 - 1),
                     token_out_type=tf.int32,
                     unknown_token=config.unk_token,
                     no_pretokenization=single_words,
@@ -77,9 +83,9 @@ class WordPieceTokenizer(tf.Module):
                     f"tf.text cannot build a WordPiece model of this vocabulary: {error}"
                 ) from error
 
-        self._wordpiece_of_lines = wordpiece(MAX_WORD_LENGTH, single_words=False)
+        self._wordpiece_of_lines = wordpiece(longest, single_words=False)
         # A character takes at most four bytes; longer words never get that far.
-        self._wordpiece_of_words = wordpiece(4 * MAX_WORD_LENGTH, single_words=True)
+        self._wordpiece_of_words = wordpiece(4 * longest, single_words=True)
 
     def __call__(self, text: tf.Tensor) -> Tokens:
         """Tokens of the texts.
@@ -108,13 +114,19 @@ class WordPieceTokenizer(tf.Module):
         )
 
     def _is_plain(self, text: tf.Tensor) -> tf.Tensor:
-        return tf.strings.regex_full_match(text, _PLAIN) & ~self._specials.is_in_ascii(text)
+        is_plain = tf.strings.regex_full_match(text, _PLAIN)
+        for finder, searched in ((self._literal, text), (self._normalized, self._lower_case(text))):
+            if finder is not None and finder.ascii_pattern is not None:
+                is_plain &= ~tf.strings.regex_full_match(searched, finder.ascii_pattern)
+        return is_plain
 
     def _tokens_of_plain(self, text: tf.Tensor) -> Tokens:
-        if self.vocabulary.config.do_lower_case:
-            text = tf.strings.lower(text)
-        token_ids, starts, ends = self._wordpiece_of_lines.tokenize_with_offsets(text)
+        token_ids, starts, ends = self._wordpiece_of_lines.tokenize_with_offsets(self._lower_case(text))
         return _tokens(token_ids.flat_values, starts.flat_values, ends.flat_values, token_ids.row_splits)
+
+    def _lower_case(self, text: tf.Tensor) -> tf.Tensor:
+        """ASCII texts in the case that words are looked up in."""
+        return tf.strings.lower(text) if self.vocabulary.config.do_lower_case else text
 
     def _tokens_of_any(self, text: tf.Tensor) -> Tokens:
         characters, starts = tf.strings.unicode_decode_with_offsets(text, "UTF-8", errors="replace")
@@ -125,31 +137,39 @@ class WordPieceTokenizer(tf.Module):
 
         pages = tf.gather(self._pages, _shift(points, cp.PAGE_BITS))
         entries = tf.gather(self._entries, pages * cp.PAGE_SIZE + (points & (cp.PAGE_SIZE - 1)))
-        entries, ends, given_ids = self._keep_specials_whole(points, line_splits, entries, starts, ends)
+        given_ids, last_characters = tf.fill([tf.size(points)], -1), tf.range(tf.size(points))
+        if self._literal is not None:
+            found = self._literal.find(points, line_splits)
+            points, entries = _one_character_each(found, points, entries)
+            given_ids, last_characters = _spans(found, self._literal_ids, tf.size(points))
         points, entries = self._sort_marks(points, line_splits, entries)
-
-        # Which word each character belongs to: words end at spaces and around lone characters.
-        kinds = entries & cp.KIND_MASK
-        is_alone = kinds == cp.ALONE
-        is_break = is_alone | (kinds == cp.SPACE) | tf.concat([[False], is_alone], 0)[:-1]
-        segments = tf.cumsum(tf.cast(is_break, tf.int32))
 
         # From here on [kept] characters: those that normalisation leaves, each with its owner in the text.
         counts = _shift(entries, cp.COUNT_SHIFT) & cp.COUNT_MASK
-        kept, owners = self._replace(points, counts, _shift(entries, cp.VALUE_SHIFT))
-        kept_segments = tf.gather(segments, owners)
-        is_first = kept_segments[1:] != kept_segments[:-1]
+        kinds = entries & cp.KIND_MASK
+        if self._normalized is None:
+            kept, owners = self._replace(points, counts, _shift(entries, cp.VALUE_SHIFT))
+            last_owners = tf.gather(last_characters, owners)
+            given_ids = tf.gather(given_ids, owners)
+            # Which word each character belongs to: words end at spaces and around lone characters.
+            is_break = (kinds >= cp.SPACE) | tf.concat([[False], kinds >= cp.ALONE], 0)[:-1]
+            words_of = tf.gather(tf.cumsum(tf.cast(is_break, tf.int32)), owners)
+            kept_splits = tf.gather(tf.concat([[0], tf.cumsum(counts)], 0), line_splits)
+        else:
+            kept, owners, last_owners, given_ids, words_of, kept_splits = self._with_normalized_tokens(
+                points, line_splits, entries, given_ids, last_characters
+            )
+        is_first = words_of[1:] != words_of[:-1]
         is_first = tf.concat([[True], is_first, [True]], 0)[: tf.size(kept) + 1]
         # Words also end with their line. The last entry stands for the end of all of them.
-        kept_splits = tf.gather(tf.concat([[0], tf.cumsum(counts)], 0), line_splits)
         is_first = tf.tensor_scatter_nd_update(
             is_first, kept_splits[:, tf.newaxis], tf.ones_like(kept_splits, tf.bool)
         )
         word_splits = tf.cast(tf.where(is_first)[:, 0], tf.int32)
         word_firsts, word_lasts = word_splits[:-1], word_splits[1:] - 1
 
-        is_long = word_lasts - word_firsts >= MAX_WORD_LENGTH
-        word_ids = tf.gather(given_ids, tf.gather(owners, word_firsts))  # −1: for WordPiece to find out
+        is_long = word_lasts - word_firsts >= self.vocabulary.config.max_input_chars_per_word
+        word_ids = tf.gather(given_ids, word_firsts)  # −1: for WordPiece to find out
         word_ids = tf.where(is_long, self.vocabulary.unk_id, word_ids)
         words = tf.strings.unicode_encode(
             tf.RaggedTensor.from_row_splits(kept, word_splits, validate=False), "UTF-8"
@@ -173,41 +193,76 @@ class WordPieceTokenizer(tf.Module):
         return _tokens(
             tf.where(is_given, given, pieces.flat_values),
             tf.gather(starts, tf.gather(owners, first)),
-            tf.gather(ends, tf.gather(owners, last)),
+            tf.gather(ends, tf.gather(last_owners, last)),
             token_splits,
         )
 
-    def _keep_specials_whole(
+    def _with_normalized_tokens(
         self,
         points: tf.Tensor,
         line_splits: tf.Tensor,
         entries: tf.Tensor,
-        starts: tf.Tensor,
-        ends: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Make each special token one lone character that spans it.
+        given_ids: tf.Tensor,
+        last_characters: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        """Tokens found in the normalised text, spaces included, each made one lone character of it.
 
         Returns:
-            Entries and ends with that change, and [characters] the id of the special token or -1.
+            [kept] the normalised characters without spaces, the first and the last character of the text that
+            each comes from, the id given to it or -1, and a number for its word; and where each line begins.
         """
-        places, which = self._specials.find(points, line_splits)
-        size = tf.size(points)
-        no_ids = tf.fill([size], -1)
+        assert self._normalized is not None
+        kinds = entries & cp.KIND_MASK
+        counts = _shift(entries, cp.COUNT_SHIFT) & cp.COUNT_MASK
+        is_space, is_ideograph = kinds == cp.SPACE, kinds == cp.IDEOGRAPH
+        sizes = counts + tf.cast(is_space, tf.int32) + 2 * tf.cast(is_ideograph, tf.int32)
 
-        def keep() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            place = places[:, tf.newaxis]
-            behind = place + tf.gather(self._specials.lengths, which)[:, tf.newaxis]
-            one = tf.ones_like(places)
-            edges = tf.scatter_nd(tf.concat([place, behind], 0), tf.concat([one, -one], 0), [size + 1])
-            cleaned = tf.where(tf.cumsum(edges)[:-1] > 0, cp.CLEANED, entries)
-            special_ends = tf.gather(starts, places) + tf.gather(self._specials.sizes, which)
-            return (
-                tf.tensor_scatter_nd_update(cleaned, place, one * (cp.ALONE | 1 << cp.COUNT_SHIFT)),
-                tf.tensor_scatter_nd_update(ends, place, special_ends),
-                tf.tensor_scatter_nd_update(no_ids, place, tf.gather(self._specials.token_ids, which)),
-            )
+        # [stream] characters: an ideograph comes with a space on either side.
+        owners = tf.repeat(tf.range(tf.size(points)), sizes)
+        begins = tf.concat([[0], tf.cumsum(sizes)], 0)
+        nth = tf.range(tf.size(owners)) - tf.gather(begins, owners)
+        values = tf.gather(_shift(entries, cp.VALUE_SHIFT), owners)
+        several = tf.gather(counts, owners) > 1
+        stream = tf.gather(points, owners) + values
+        if self._pool.shape[0]:
+            stream = tf.where(several, tf.gather(self._pool, tf.where(several, values + nth, 0)), stream)
+        blank = tf.gather(is_space, owners) | (tf.gather(is_ideograph, owners) & (nth != 1))
+        as_space = is_ideograph | self.vocabulary.config.clean_text  # cleaning makes every blank a space
+        stream = tf.where(
+            blank, tf.where(tf.gather(as_space, owners), ord(" "), tf.gather(points, owners)), stream
+        )
 
-        return tf.cond(tf.size(places) > 0, keep, lambda: (entries, ends, no_ids))
+        stream_splits = tf.gather(begins, line_splits)
+        given_ids, last_owners = tf.gather(given_ids, owners), tf.gather(last_characters, owners)
+        is_given = given_ids >= 0
+        is_start = is_given | tf.concat([[False], is_given], 0)[: tf.size(stream)]
+        is_start = tf.tensor_scatter_nd_update(
+            tf.concat([is_start, [True]], 0),
+            stream_splits[:, tf.newaxis],
+            tf.ones_like(stream_splits, tf.bool),
+        )
+        segment_splits = tf.cast(tf.where(is_start)[:, 0], tf.int32)
+        found = self._normalized.find(stream, segment_splits)
+        is_new = ~tf.gather(is_given, found.starts)  # the stand-in of a token found before is not searched
+        found = Found(*(tf.boolean_mask(tensor, is_new) for tensor in found))
+
+        new_ids, lasts = _spans(found, self._normalized_ids, tf.size(stream))
+        covered = _covered(found, tf.size(stream))
+        given_ids = tf.where(new_ids >= 0, new_ids, given_ids)
+        last_owners = tf.gather(last_owners, lasts)
+        is_lone = (new_ids >= 0) | (tf.gather(kinds >= cp.ALONE, owners) & ~blank)
+        is_break = is_lone | blank | tf.concat([[False], is_lone], 0)[:-1]
+        words_of = tf.cumsum(tf.cast(is_break, tf.int32))
+        is_kept = (new_ids >= 0) | ~(covered | blank)
+        kept_before = tf.concat([[0], tf.cumsum(tf.cast(is_kept, tf.int32))], 0)
+        stream = tf.where(new_ids >= 0, _STAND_IN, stream)
+        return (
+            *(
+                tf.boolean_mask(tensor, is_kept)
+                for tensor in (stream, owners, last_owners, given_ids, words_of)
+            ),
+            tf.gather(kept_before, stream_splits),
+        )
 
     def _sort_marks(
         self, points: tf.Tensor, line_splits: tf.Tensor, entries: tf.Tensor
@@ -253,6 +308,71 @@ class WordPieceTokenizer(tf.Module):
         if not self._pool.shape[0]:
             return one_for_one()
         return tf.cond(tf.reduce_any(counts > 1), expand, one_for_one)
+
+
+def _finder(vocabulary: Vocabulary, normalizer: Any) -> tuple[AddedTokenFinder | None, tf.Tensor | None]:
+    """What finds the tokens that are looked for in the text itself or the normalised one, and their ids."""
+    tokens = [
+        token for token in vocabulary.config.found_tokens if token.normalized == (normalizer is not None)
+    ]
+    spellings = [normalizer.normalize_str(token.content) if normalizer else token.content for token in tokens]
+    pairs = [(token, spelling) for token, spelling in zip(tokens, spellings, strict=True) if spelling]
+    if not pairs:
+        return None, None
+    ids = [vocabulary.id_of(token.content) for token, _ in pairs]
+    return AddedTokenFinder(*zip(*pairs, strict=True)), tf.constant(ids, tf.int32)
+
+
+def _pieces(vocabulary: Vocabulary) -> list[str]:
+    """The tokens words are cut into, with tf.text's prefix; other ids get names that no word contains."""
+    config = vocabulary.config
+    prefix = config.continuing_subword_prefix
+    longest = len(prefix) + config.max_input_chars_per_word
+    pieces = []
+    for index, token in enumerate(vocabulary.tokens):
+        is_piece = index < vocabulary.pieces and len(token) <= longest
+        if token.startswith(prefix) and token != prefix:
+            piece = _PREFIX + token.removeprefix(prefix)
+        else:
+            piece = token
+            # It looks like a continuation, and begins no word, as # is a word by itself.
+            is_piece &= not token.startswith(_PREFIX) or token == _PREFIX
+        if token == config.unk_token:
+            piece = token
+        elif not is_piece:
+            piece = unused_name(index, vocabulary)
+        pieces.append(piece)
+    return pieces
+
+
+def _covered(found: Found, size: tf.Tensor) -> tf.Tensor:
+    """bool [size], which characters belong to a token that was found."""
+    one = tf.ones_like(found.starts)
+    places = tf.concat([found.starts, found.ends], 0)[:, tf.newaxis]
+    return tf.cumsum(tf.scatter_nd(places, tf.concat([one, -one], 0), [size + 1]))[:-1] > 0
+
+
+def _one_character_each(found: Found, points: tf.Tensor, entries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Code points and their entries in which each token that was found is one lone character."""
+
+    def replace() -> tuple[tf.Tensor, tf.Tensor]:
+        starts, one = found.starts[:, tf.newaxis], tf.ones_like(found.starts)
+        cleaned = tf.where(_covered(found, tf.size(points)), cp.CLEANED, entries)
+        return (
+            tf.tensor_scatter_nd_update(points, starts, one * _STAND_IN),
+            tf.tensor_scatter_nd_update(cleaned, starts, one * (cp.ALONE | 1 << cp.COUNT_SHIFT)),
+        )
+
+    return tf.cond(tf.size(found.starts) > 0, replace, lambda: (points, entries))
+
+
+def _spans(found: Found, ids: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """[size] the id of the token that begins at each character or -1, and the last character it spans."""
+    starts = found.starts[:, tf.newaxis]
+    return (
+        tf.tensor_scatter_nd_update(tf.fill([size], -1), starts, tf.gather(ids, found.which)),
+        tf.tensor_scatter_nd_update(tf.range(size), starts, found.ends - 1),
+    )
 
 
 def _tokens(token_ids: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, splits: tf.Tensor) -> Tokens:

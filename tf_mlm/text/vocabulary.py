@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tf_mlm.config import ConfigError, TokenizerConfig
+from tf_mlm.text.code_points import WHITE_SPACE
 from tf_mlm.text.wordpiece_training import learn_word_pieces
 
-CONTINUATION_PREFIX = "##"
 MAX_TOKENS = 1 << 22
 """The most tokens that `tf_text.FastWordpieceTokenizer` can number."""
 
@@ -20,9 +21,14 @@ class Vocabulary:
     Args:
         tokens: the tokens in the order of their ids.
         config: the spelling of the special tokens and how text is normalised for this vocabulary.
+        pieces: how many of the first tokens words are cut into; all of them unless given. The others are
+            found in a text as they are, or never.
+        unnamed_ids: ids that no token of the tokenizer stands for, such as rows that only pad the embedding
+            to a round number. A model can propose them; as text they are nothing.
 
     Raises:
-        ConfigError: if a token is empty, repeated or holds a line break, or a special token is missing.
+        ConfigError: if a token is empty, repeated or holds a line break, or a special or added token is
+            missing.
 
     Example:
         >>> from tf_mlm.text.vocabulary import Vocabulary
@@ -33,59 +39,106 @@ class Vocabulary:
         (6,)
     """
 
-    def __init__(self, tokens: Sequence[str], config: TokenizerConfig | None = None) -> None:
-        self._set(tuple(tokens), config or TokenizerConfig(), "the vocabulary", "token {}".format)
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        config: TokenizerConfig | None = None,
+        *,
+        pieces: int | None = None,
+        unnamed_ids: Collection[int] = (),
+    ) -> None:
+        tokens = tuple(tokens)
+        self._set(
+            tokens, config or TokenizerConfig(), pieces, unnamed_ids, "the vocabulary", "token {}".format
+        )
 
     def _set(
-        self, tokens: tuple[str, ...], config: TokenizerConfig, source: str, place: Callable[[int], str]
+        self,
+        tokens: tuple[str, ...],
+        config: TokenizerConfig,
+        pieces: int | None,
+        unnamed_ids: Collection[int],
+        source: str,
+        place: Callable[[int], str],
     ) -> None:
         ids = _check_tokens(tokens, source, place)
-        missing = [token for token in config.special_tokens if token not in ids]
-        if missing:
-            raise ConfigError(
-                f"A vocabulary must contain the special tokens; {source} ({len(tokens)} tokens) lacks "
-                f"{', '.join(missing)}. Add them, or give their spelling in tokenizer_config.json."
-            )
+        for kind, names in (
+            ("special", config.special_tokens),
+            ("added", [token.content for token in config.added_tokens]),
+        ):
+            if missing := [name for name in names if name not in ids]:
+                raise ConfigError(
+                    f"A vocabulary must contain the {kind} tokens; {source} ({len(tokens)} tokens) lacks "
+                    f"{', '.join(missing)}. Add them, or give their spelling in tokenizer_config.json."
+                )
         self.tokens = tokens
         self.config = config
+        self.pieces = len(tokens) if pieces is None else pieces
+        self.unnamed_ids = frozenset(unnamed_ids)
+        if ids[config.unk_token] >= self.pieces:
+            raise ConfigError(
+                f"The unknown token {config.unk_token} must be one of the {self.pieces} tokens that words "
+                f"are cut into; in {source} it was added later. Put it into the vocabulary itself."
+            )
         self._ids = ids
 
     @classmethod
-    def read(cls, path: str | Path, config: TokenizerConfig | None = None) -> Vocabulary:
-        r"""The vocabulary in a UTF-8 file with one token per line.
+    def of_ids(
+        cls,
+        ids: Mapping[str, int],
+        config: TokenizerConfig | None = None,
+        *,
+        size: int = 0,
+        pieces: int | None = None,
+        source: str = "the vocabulary",
+        place: Callable[[int], str] = "token {}".format,
+    ) -> Vocabulary:
+        """The vocabulary in which these tokens have these ids, with unused names for all ids between them.
 
-        Lines may end in `\n` or `\r\n`; the line end is never part of the token. A byte-order mark
-        at the start of the file is dropped.
+        Args:
+            ids: the id of each token.
+            config: as for the class.
+            size: the least number of tokens: rows of the embedding behind the last token get names too.
+            pieces: as for the class; the tokens with ids below it unless given.
+            source: what to call the vocabulary in messages.
+            place: what to call an id in messages.
+
+        Raises:
+            ConfigError: also for two tokens with one id.
+
+        Example:
+            >>> ids = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "cat": 6}
+            >>> vocabulary = Vocabulary.of_ids(ids, size=8)
+            >>> vocabulary.tokens[5:], sorted(vocabulary.unnamed_ids)
+            (('[unused5]', 'cat', '[unused7]'), [5, 7])
+        """
+        named = tokens_by_id(ids, source)
+        last = max(ids.values(), default=-1)
+        tokens = [named.get(index) or unused_name(index, ids) for index in range(max(last + 1, size))]
+        vocabulary = cls.__new__(cls)
+        vocabulary._set(
+            tuple(tokens),
+            config or TokenizerConfig(),
+            last + 1 if pieces is None else pieces,
+            [index for index in range(len(tokens)) if index not in named],
+            source,
+            place,
+        )
+        return vocabulary
+
+    @classmethod
+    def read(cls, path: str | Path, config: TokenizerConfig | None = None) -> Vocabulary:
+        r"""The vocabulary in a UTF-8 file with one token per line, as Hugging Face's tokenizers read it.
+
+        Blanks behind a token are no part of it, and neither is the line end, `\n` or `\r\n`; a byte-order
+        mark at the start of the file is dropped. Of equal lines the last one is the token; the id of an
+        earlier one, like that of an empty line, is an unused one.
 
         Raises:
             ConfigError: naming the file, and the line where there is one.
         """
-        path = Path(path)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise ConfigError(f"`{path}` does not exist. Give a file with one token per line.") from None
-        except OSError as error:
-            raise ConfigError(f"`{path}` cannot be read: {error.strerror}.") from error
-        content = content.removeprefix(codecs.BOM_UTF8)
-        try:
-            lines = content.decode("utf-8").split("\n")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise ConfigError(
-                f"A vocabulary must be UTF-8; `{path}`, line {line} holds the byte "
-                f"0x{content[error.start]:02x}, which is not. Save the file again as UTF-8."
-            ) from None
-        if lines[-1] == "":
-            lines.pop()  # what follows the last line end is not a line
-        vocabulary = cls.__new__(cls)
-        vocabulary._set(
-            tuple(line.removesuffix("\r") for line in lines),
-            config or TokenizerConfig(),
-            f"`{path}`",
-            lambda index: f"line {index + 1}",
-        )
-        return vocabulary
+        ids = {token: line for line, token in enumerate(read_lines(Path(path)))}
+        return cls.of_ids(ids, config, source=f"`{path}`", place=lambda index: f"line {index + 1}")
 
     def write(self, path: str | Path) -> None:
         r"""Write one token per line in UTF-8, each ended by `\n`."""
@@ -117,16 +170,18 @@ class Vocabulary:
 
     @property
     def special_ids(self) -> tuple[int, ...]:
-        """The ids of padding, unknown, classifier, separator and mask token, in this order."""
-        return tuple(self._ids[token] for token in self.config.special_tokens)
+        """The ids of padding, unknown, classifier, separator and mask token, and of added special ones."""
+        added = (token.content for token in self.config.added_tokens if token.special)
+        return tuple(self._ids[token] for token in dict.fromkeys((*self.config.special_tokens, *added)))
 
     @property
     def continuation_ids(self) -> tuple[int, ...]:
         """The ids of tokens that continue a word, in ascending order."""
+        prefix = self.config.continuing_subword_prefix
         return tuple(
             index
-            for index, token in enumerate(self.tokens)
-            if token.startswith(CONTINUATION_PREFIX) and len(token) > len(CONTINUATION_PREFIX)
+            for index, token in enumerate(self.tokens[: self.pieces])
+            if prefix and token.startswith(prefix) and len(token) > len(prefix)
         )
 
     def id_of(self, token: str) -> int | None:
@@ -145,13 +200,72 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        return self.tokens == other.tokens and self.config == other.config
+        return self._key == other._key
 
     def __hash__(self) -> int:
-        return hash((self.tokens, self.config))
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return (self.tokens, self.config, self.pieces, self.unnamed_ids)
 
     def __repr__(self) -> str:
         return f"Vocabulary(size={self.size}, config={self.config!r})"
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a vocabulary, without the blanks and line ends behind them, nor empty ones at the end.
+
+    Raises:
+        ConfigError: naming the file, and the line where there is one.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"`{path}` does not exist. Give a file with one token per line.") from None
+    except OSError as error:
+        raise ConfigError(f"`{path}` cannot be read: {error.strerror}.") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"A vocabulary must be UTF-8; `{path}`, line {line} holds the byte "
+            f"0x{content[error.start]:02x}, which is not. Save the file again as UTF-8."
+        ) from None
+    lines = [line.rstrip(WHITE_SPACE) for line in lines]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def tokens_by_id(ids: Mapping[str, int], source: str) -> dict[int, str]:
+    """The token of each id; an empty one is none.
+
+    Raises:
+        ConfigError: for two tokens with one id, or an id that no tf.text model can hold.
+    """
+    named: dict[int, str] = {}
+    for token, index in ids.items():
+        other = named.get(index)
+        if not 0 <= index < MAX_TOKENS or other:
+            raise ConfigError(
+                f"Every token must have an id of its own, from 0 to {MAX_TOKENS - 1}; {source} gives "
+                f"{index} to {token!r}{f' and to {other!r}' if other else ''}. Restore the vocabulary that "
+                "belongs to the weights."
+            )
+        if token:
+            named[index] = token
+    return named
+
+
+def unused_name(index: int, taken: Container[str]) -> str:
+    """A name for an id that no text is to have, other than those that are `taken`."""
+    name = f"[unused{index}]"
+    while name in taken:
+        name = f"[{name}]"
+    return name
 
 
 def _check_tokens(tokens: tuple[str, ...], source: str, place: Callable[[int], str]) -> dict[str, int]:
@@ -164,8 +278,8 @@ def _check_tokens(tokens: tuple[str, ...], source: str, place: Callable[[int], s
     for index, token in enumerate(tokens):
         if not token:
             raise ConfigError(
-                f"A token must not be empty; {source}, {place(index)} is. Remove it, but mind that "
-                "every later token then gets a smaller id."
+                f"A token must not be empty; {source}, {place(index)} is. Give it an unused name such as "
+                "[unused1], so that the ids behind it stay as they are."
             )
         if "\n" in token or "\r" in token:
             raise ConfigError(
@@ -205,7 +319,9 @@ def train_vocabulary(
     specials = len(config.special_tokens)
     if size <= specials:
         raise ConfigError(f"`size` must exceed the {specials} special tokens. Received: size={size}.")
-    tokens = learn_word_pieces(texts, size, config, prefix=CONTINUATION_PREFIX, min_frequency=min_frequency)
+    tokens = learn_word_pieces(
+        texts, size, config, prefix=config.continuing_subword_prefix, min_frequency=min_frequency
+    )
     if len(tokens) == specials:
         raise ConfigError("A vocabulary needs text to learn from; the texts hold not one word.")
     return Vocabulary(tokens, config)

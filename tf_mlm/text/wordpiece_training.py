@@ -73,14 +73,7 @@ def learn_word_pieces(
 
 def _normalized_chunks(texts: Iterable[str], config: TokenizerConfig) -> Iterator[str]:
     """The texts normalised, several to a chunk, without line ends."""
-    from tokenizers import normalizers
-
-    normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=config.tokenize_chinese_chars,
-        strip_accents=config.strips_accents,
-        lowercase=config.do_lower_case,
-    )
+    normalizer = cp.normalizer(config)
     waiting: list[str] = []
     length = 0
     for text in texts:
@@ -103,5 +96,5 @@ def _characters(chunk: str, config: TokenizerConfig) -> tuple[np.ndarray, np.nda
     kinds = entries & cp.KIND_MASK
     is_letter = kinds == cp.LETTER
     is_within = is_letter & np.concatenate([[False], is_letter[:-1]])
-    in_word = is_letter | (kinds == cp.ALONE)
+    in_word = is_letter | (kinds >= cp.ALONE)
     return points[in_word], is_within[in_word]

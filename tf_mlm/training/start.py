@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
+from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig, to_json
 from tf_mlm.durable import read_checked, write_checked
 from tf_mlm.model.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
@@ -63,7 +63,7 @@ def starting_vocabulary(
     settings = ("vocabulary_size", "held_out", "text_field", "line_by_line")
     key = {
         "files": file_states(text_files),
-        "tokenizer": dataclasses.asdict(dataclasses.replace(tokenizer, extra={})),
+        "tokenizer": to_json(dataclasses.replace(tokenizer, extra={})),
         **{name: getattr(config, name) for name in settings},
     }
     with contextlib.suppress(OSError, ValueError):

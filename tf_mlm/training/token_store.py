@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError
+from tf_mlm.config import ConfigError, to_json
 from tf_mlm.durable import discard, naming, read_checked, write_checked
 from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
@@ -85,7 +85,7 @@ def open_token_store(
     key = {
         "files": file_states(files),
         "vocabulary": vocabulary_digest(preprocessor.vocabulary),
-        "tokenizer": dataclasses.asdict(dataclasses.replace(preprocessor.vocabulary.config, extra={})),
+        "tokenizer": to_json(dataclasses.replace(preprocessor.vocabulary.config, extra={})),
         "length": length,
         "held_out": held_out,
         "text_field": text_field,
