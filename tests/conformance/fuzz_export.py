@@ -25,6 +25,7 @@ from tf_mlm.signatures import SIGNATURES
 
 SENDERS = 8
 CHECK_EVERY = 50  # requests of a sender between checks that ordinary answers are still right
+SAY_EVERY = 5000  # requests between lines that say how far it is
 MOST_DEATHS = 20  # of the server, after which there is nothing more to learn
 MOST_TRIES = 12  # restarts spent on making a request that ended the server smaller
 # What the contract has for these requests: too much of it, no such signature, and a bound by name.
@@ -226,6 +227,8 @@ class Campaign:
                     request = fuzz_shapes.request(self.seed, number, self.xla)
                     try:
                         self.sent += 1
+                        if self.sent % SAY_EVERY == 0:
+                            print(f"  {self.sent:,} sent, {self.deaths} crashes", file=sys.stderr, flush=True)
                         sender.send(request)
                         if turn % CHECK_EVERY == 0:
                             sender.check()

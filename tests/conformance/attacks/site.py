@@ -35,6 +35,7 @@ from conformance.server import model_spec
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 HANG = 30.0  # seconds after which a request of the attack that is not answered counts as a hang
+STARTING = 600.0  # seconds a server may take to start; the machine may be busy
 MEMORY_LIMIT = 3 * 2**30
 # What an ordinary process may open; more than a server may rely on would hide that it runs out.
 OPEN_FILES = 1024
@@ -332,7 +333,7 @@ def started(command: Sequence[str], flags: Sequence[str], directory: Path) -> Ta
         where = Path(tempfile.mkdtemp(prefix="server-", dir=directory))
         target = Target(command, flags, where)
         try:
-            target.wait_ready()
+            target.wait_ready(STARTING)
         except BaseException:
             target.stop()
             # Between being found free and being opened a port may go to somebody else.
