@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_text
+from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
+from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[import-untyped]
 
 import tf_mlm
 from tf_mlm import signatures
-from tf_mlm.config import Buckets, to_json
+from tf_mlm.config import Buckets, Limits, to_json
 from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.quantization import is_quantized
@@ -44,6 +46,8 @@ def export_saved_model(
     buckets: Buckets | None = None,
     top_k: int = 10,
     xla: bool = True,
+    long_texts: str = "refuse",
+    limits: Limits | None = None,
     evaluation: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
     model_name: str = "mlm",
@@ -58,6 +62,9 @@ def export_saved_model(
         top_k: how many fills per mask `serving_default` returns.
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
+        long_texts: what to do with texts longer than the largest length bucket: `"refuse"` or read them in
+            `"windows"`; see `tf_mlm.model.inference.Inference`.
+        limits: the most that one request may ask for (default: `Limits()`, which is generous).
         evaluation: figures to keep in `tf_mlm.json`.
         accuracy: the same of a quantised model (`tf_mlm.export.quantization.quantize`) beside its original.
         model_name: the model name written into the warm-up records.
@@ -80,7 +87,10 @@ def export_saved_model(
     path = version_path(Path(base_path), version)
     root = tf.Module(name="export")
     # As attributes of one module both share the model's variables and its vocabulary asset.
-    root.inference = Inference(model, buckets=buckets, top_k=top_k, xla=xla)
+    limits = limits or Limits()
+    root.inference = Inference(
+        model, buckets=buckets, top_k=top_k, xla=xla, long_texts=long_texts, limits=limits
+    )
     functions = signature_functions(root.inference)
     if xla:
         root.portable = root.inference.portable()
@@ -88,6 +98,7 @@ def export_saved_model(
         functions |= {name + signatures.PORTABLE: function for name, function in twins.items()}
     with appearing_at_once(path) as directory:
         tf.saved_model.save(root, str(directory), signatures=functions)
+        _state_shapes(directory, {"hidden": root.inference.hidden_size})
         counts = check_operations(directory)
         records = write_warmup(root.inference, directory, model_name)
         description = {
@@ -95,6 +106,9 @@ def export_saved_model(
             "xla": xla,
             "top_k": top_k,
             "buckets": to_json(root.inference.buckets),
+            "max_length": root.inference.buckets.length[-1],
+            "long_texts": long_texts,
+            "limits": to_json(limits),
             "programs": root.inference.programs if xla else 0,
             "warmup_records": records,
             "signatures": sorted(functions),
@@ -128,18 +142,36 @@ def read_description(version_directory: Path) -> dict[str, Any]:
 def signature_functions(inference: Inference) -> dict[str, Callable[..., Any]]:
     """One traced function per signature, under the signature's name."""
     answers = inference.answers
-    sizes = {"hidden": inference.hidden_size}
     functions = {}
     for signature in signatures.SIGNATURES:
+        # Of unknown rank, as a session feeds whatever it is sent: `tf_mlm.model.rules.with_axes` looks first.
         specs = {
-            alias: tf.TensorSpec([sizes.get(axis) for axis in tensor.shape], tensor.dtype, name=alias)
-            for alias, tensor in signature.inputs.items()
+            alias: tf.TensorSpec(None, tensor.dtype, name=alias) for alias, tensor in signature.inputs.items()
         }
         # The keyword call fixes the aliases; autograph would only slow the trace down.
         answer = answers[signature.name]
         function = tf.function(lambda answer=answer, **inputs: answer(**inputs), autograph=False)
         functions[signature.name] = function.get_concrete_function(**specs)
     return functions
+
+
+def _state_shapes(version_directory: Path, sizes: Mapping[str, int]) -> None:
+    """Puts the shapes of the contract into the signatures, where clients look for them.
+
+    The graph's inputs are of unknown rank; what a server says of a model's inputs comes from here.
+    """
+    path = version_directory / "saved_model.pb"
+    proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for signature in signatures.SIGNATURES:
+        for name in (signature.name, signature.portable_name):
+            found = proto.meta_graphs[0].signature_def
+            if name not in found:
+                continue
+            for alias, tensor in signature.inputs.items():
+                shape = tf.TensorShape([sizes.get(axis) for axis in tensor.shape])
+                found[name].inputs[alias].tensor_shape.CopyFrom(shape.as_proto())
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(str(version_directory))
 
 
 def check_reloaded(model: MaskedLM, directory: Path) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mlm.errors import InvalidInputError, plain_words
 
-Rule = tuple[tf.Tensor, str, tf.Tensor]
-"""A condition that must hold, the rule in words, and what was received."""
+Rule = tuple[tf.Tensor, str | tf.Tensor, tf.Tensor | None]
+"""A condition that must hold, the rule in words, and what was received (unless the words say it)."""
 
 
 def checked(tensors: Sequence[tf.Tensor], *rules: Rule) -> list[tf.Tensor]:
@@ -31,12 +31,57 @@ def checked(tensors: Sequence[tf.Tensor], *rules: Rule) -> list[tf.Tensor]:
     for condition, rule, received in rules:
         if tf.executing_eagerly():
             if not condition:
-                message = f"{rule} Received: {received.numpy().tolist()}."
-                raise tf.errors.InvalidArgumentError(None, None, message)
+                words = rule if isinstance(rule, str) else rule.numpy().decode("utf-8", "replace")
+                if received is not None:
+                    words = f"{words} Received: {received.numpy().tolist()}."
+                raise tf.errors.InvalidArgumentError(None, None, words)
         else:
-            assertions.append(tf.debugging.Assert(condition, [f"{rule} Received:", received], summarize=8))
+            words = rule if received is None else f"{rule} Received:"
+            data = [words] if received is None else [words, received]
+            assertions.append(tf.raw_ops.Assert(condition=condition, data=data, summarize=8))
     with tf.control_dependencies(assertions):
         return [tf.identity(tensor) for tensor in tensors]
+
+
+def with_axes(inputs: Mapping[str, tf.Tensor], axes: Mapping[str, Sequence[str]]) -> dict[str, tf.Tensor]:
+    """`inputs`, of the ranks that their axes say, available only once all of them have been found to be.
+
+    A session does not compare what it is fed with the shape of the placeholder, and operations that were
+    traced for one rank may answer wrongly, or end the process, when they get another one. So a graph that is
+    to be served is traced with inputs of unknown rank: then nothing in it, and no optimiser of graphs, can
+    take a shape for granted before it has been looked at here.
+
+    Args:
+        inputs: name to tensor.
+        axes: name to the names of the tensor's axes.
+
+    Raises:
+        tf.errors.InvalidArgumentError: at once for a wrong rank that is known, else when the graph runs.
+
+    Example:
+        >>> with_axes({"text": tf.constant(["a", "b"])}, {"text": ["batch"]})["text"].shape
+        TensorShape([2])
+    """
+    assertions = []
+    for name, tensor in inputs.items():
+        rank = len(axes[name])
+        rule = f"`{name}` must have shape [{', '.join(axes[name])}]."
+        if tensor.shape.rank is None:
+            sizes = tf.shape(tensor, tf.int64)
+            countable = tf.reduce_all(sizes < 2**31)
+            holds = tf.logical_and(tf.equal(tf.rank(tensor), rank), countable)
+            data = [f"{rule} Received shape:", sizes]
+            assertions.append(tf.raw_ops.Assert(condition=holds, data=data, summarize=8))
+        elif tensor.shape.rank != rank:
+            raise tf.errors.InvalidArgumentError(None, None, f"{rule} Received shape: {tensor.shape}.")
+    if not assertions:
+        return dict(inputs)
+    with tf.control_dependencies(assertions):
+        return {
+            # Not behind an identity: optimisers take those away, and the order with them.
+            name: tf.ensure_shape(tensor, [None] * len(axes[name]))
+            for name, tensor in inputs.items()
+        }
 
 
 def within(values: tf.Tensor, size: Any) -> tf.Tensor:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError
+from tf_mlm.config import ConfigError, Limits
 from tf_mlm.text.detokenizer import detokenize
 from tf_mlm.text.token_table import TokenTable
 from tf_mlm.text.tokenizer import WordPieceTokenizer
@@ -45,12 +45,14 @@ class TextPreprocessor(tf.Module):
 
     Args:
         vocabulary: the tokens; its configuration says how text is normalised.
-        max_length: the most tokens of a text (or pair), special ones included.
+        max_length: the most tokens of a text (or pair), special ones included; None: nothing is cut.
         pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
         tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
+        limits: refuse batches with more bytes or tokens than these, before work is spent on them.
 
     Raises:
-        ConfigError: at construction, if `max_length` has no room for a token of text.
+        ConfigError: at construction, if `max_length` has no room for a token of text, or there is none to
+            pad to.
         tf.errors.InvalidArgumentError: on a call, if a mask lies beyond the limit; the message names
             the text, its token count and the limit.
 
@@ -71,14 +73,19 @@ class TextPreprocessor(tf.Module):
     def __init__(
         self,
         vocabulary: Vocabulary,
-        max_length: int = 512,
+        max_length: int | None = 512,
         *,
         pad_to_max_length: bool = False,
         tokenizer: Tokenizer | None = None,
+        limits: Limits | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if max_length < 4:
+        if max_length is None and pad_to_max_length:
+            raise ConfigError(
+                "`pad_to_max_length` needs a length to pad to. Received: max_length=None. Give a number."
+            )
+        if max_length is not None and max_length < 4:
             raise ConfigError(
                 "`max_length` must be at least 4: three special tokens of a pair and one of text. "
                 f"Received: max_length={max_length}."
@@ -87,6 +94,7 @@ class TextPreprocessor(tf.Module):
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
         self.tokenizer = tokenizer or WordPieceTokenizer(vocabulary)
+        self.limits = limits
         self._table = TokenTable(vocabulary)
         texts = tf.TensorSpec([None], tf.string)
         # One trace each for every batch size; eager calls then cost one function call.
@@ -125,6 +133,8 @@ class TextPreprocessor(tf.Module):
             else (there is no token in it) -1.
         """
         targets = tf.convert_to_tensor(targets, tf.string)
+        with tf.control_dependencies(self._check_size("targets", tf.reshape(targets, [-1]))):
+            targets = tf.identity(targets)
         exact = self._table.ids_of(targets)
         found = self.tokenizer(tf.reshape(targets, [-1]))
         padded = tf.concat([found.token_ids, [-1]], 0)
@@ -147,11 +157,12 @@ class TextPreprocessor(tf.Module):
         return detokenize(self.vocabulary, ids.tolist(), skip_special_tokens=skip_special_tokens)
 
     def _encode_texts(self, text: tf.Tensor) -> Preprocessed:
-        found = self.tokenizer(text)
-        kept = tf.minimum(found.counts, self.max_length - 2)
+        with tf.control_dependencies(self._check_size("texts", text)):
+            found = self.tokenizer(tf.identity(text))
+        kept = found.counts if self.max_length is None else tf.minimum(found.counts, self.max_length - 2)
         no_token, zeros = found.token_ids[:0], tf.zeros_like(kept)
         none = Tokens(no_token, no_token, no_token, zeros, zeros)
-        with tf.control_dependencies([self._check_masks(found, kept, found.counts + 2)]):
+        with tf.control_dependencies(self._checks(found, kept, found.counts + 2, kept + 2)):
             return self._assemble(found, none, kept, zeros, kept + 2)
 
     def _encode_pairs(self, text: tf.Tensor, pair: tf.Tensor) -> Preprocessed:
@@ -159,13 +170,43 @@ class TextPreprocessor(tf.Module):
             tf.equal(tf.size(text), tf.size(pair)),
             ["`text` and `pair` must have the same batch size. Received:", tf.size(text), tf.size(pair)],
         )
-        with tf.control_dependencies([same]):
-            first, second = self.tokenizer(text), self.tokenizer(pair)
-        kept, kept_second = _longest_first(first.counts, second.counts, self.max_length - 3)
-        total = first.counts + second.counts + 3
-        checks = [self._check_masks(first, kept, total), self._check_masks(second, kept_second, total)]
+        with tf.control_dependencies([same, *self._check_size("texts", text, pair)]):
+            first, second = self.tokenizer(tf.identity(text)), self.tokenizer(tf.identity(pair))
+        kept, kept_second = first.counts, second.counts
+        if self.max_length is not None:
+            kept, kept_second = _longest_first(first.counts, second.counts, self.max_length - 3)
+        total, lengths = first.counts + second.counts + 3, kept + kept_second + 3
+        checks = [
+            *self._checks(first, kept, total, lengths),
+            *self._checks(second, kept_second, total, lengths),
+        ]
         with tf.control_dependencies(checks):
             return self._assemble(first, second, kept, kept_second, kept + kept_second + 3)
+
+    def _check_size(self, what: str, *texts: tf.Tensor) -> list[tf.Operation]:
+        """Fail before anything is tokenised if there is too much of it."""
+        if self.limits is None:
+            return []
+        size = tf.add_n([tf.reduce_sum(tf.cast(tf.strings.length(text), tf.int64)) for text in texts])
+        count = tf.add_n([tf.size(text, tf.int64) for text in texts])
+        most, few = self.limits.bytes, self.limits.tokens // 2
+        rules = (
+            (size <= most, f"All {what} of a request may hold at most {most} bytes together", size),
+            (count <= few, f"A request may have at most {few} {what}", count),
+        )
+        return [_assert_limit(*rule) for rule in rules]
+
+    def _checks(
+        self, found: Tokens, kept: tf.Tensor, total: tf.Tensor, lengths: tf.Tensor
+    ) -> list[tf.Operation]:
+        """Fail if a mask would be cut off, or if the texts do not fit the limits once they are padded."""
+        checks = [] if self.max_length is None else [self._check_masks(found, kept, total)]
+        if self.limits is not None:
+            longest = tf.cast(tf.reduce_max(tf.concat([lengths, [2]], 0)), tf.int64)
+            size, most = tf.size(lengths, tf.int64) * longest, self.limits.tokens
+            rule = f"A request may have at most {most} tokens, texts times the tokens of the longest one"
+            checks.append(_assert_limit(size <= most, rule, size))
+        return checks
 
     def _check_masks(self, found: Tokens, kept: tf.Tensor, total: tf.Tensor) -> tf.Operation:
         """Fail if a mask is not among the `kept` first tokens of a text."""
@@ -217,6 +258,11 @@ class TextPreprocessor(tf.Module):
             starts=placed(first.starts, second.starts, 0),
             ends=placed(first.ends, second.ends, 0),
         )
+
+
+def _assert_limit(holds: tf.Tensor, rule: str, received: tf.Tensor) -> tf.Operation:
+    message = f"{rule}; the export sets this limit. Send less at a time. Received:"
+    return tf.raw_ops.Assert(condition=holds, data=[message, received], summarize=8)
 
 
 def _longest_first(first: tf.Tensor, second: tf.Tensor, limit: int) -> tuple[tf.Tensor, tf.Tensor]:
