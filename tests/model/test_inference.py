@@ -153,9 +153,10 @@ def test_answers_ignore_what_stands_behind_the_length(inference: Inference) -> N
         ("predict_masked", [[[2, 5, 3]], [3], [[0, 0]], [[1]]], "`segment_ids` must have the shape"),
         ("predict_masked", [[[2, 5, 3]], [3, 3], [[0, 0, 0]], [[1]]], "one entry per row"),
         ("predict_masked", [[[2, 5, 3]], [3], [[0, 0, 0]], [[3]]], "`mask_positions` must lie in"),
-        ("predict_masked", [[[2, 5, 3]], [3], [[0, 0, 0]], [[-1]]], "`mask_positions` must lie in"),
+        ("predict_masked", [[[2, 5, 3]], [3], [[0, 0, 0]], [[-2]]], "`mask_positions` must lie in"),
         ("predict_masked", [[[2] * 33], [3], [[0] * 33], [[1]]], "at most 32 columns"),
         ("masked_lm_head", [[[[0.0] * 16] * 3], [[3]]], r"`mask_positions` must lie in \[0, length\)"),
+        ("masked_lm_head", [[[[0.0] * 16] * 3], [[-2]]], "or be -1 for an unused slot"),
     ],
 )
 def test_bad_input_names_the_rule(

@@ -41,6 +41,25 @@ if TYPE_CHECKING:
 )
 @click.option("--evaluate", multiple=True, help="With --quantize: held-out text, to say what it costs.")
 @text_field_option
+@click.option(
+    "--long-texts",
+    type=click.Choice(["refuse", "windows"]),
+    default="refuse",
+    show_default=True,
+    help="Texts over the longest bucket: refuse them, or fill and encode in windows.",
+)
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Bytes of text of a request.  [default: 4 MiB]")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="Tokens of a request, texts times the longest one.  [default: 1048576]",
+)
+@click.option(
+    "--max-copies",
+    type=click.IntRange(min=1),
+    help="Tokens that a request may have scored, each in a masked copy.  [default: 65536]",
+)
+@click.option("--max-values", type=click.IntRange(min=1), help="Numbers of an answer.  [default: 67108864]")
 @click.option("--name", default="mlm", show_default=True, help="Model name in the warm-up records.")
 @json_option
 def command(
@@ -57,6 +76,11 @@ def command(
     quantize: str | None,
     evaluate: tuple[str, ...],
     text_field: str,
+    long_texts: str,
+    max_bytes: int | None,
+    max_tokens: int | None,
+    max_copies: int | None,
+    max_values: int | None,
     name: str,
     as_json: bool,
 ) -> None:
@@ -70,15 +94,17 @@ def command(
         raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
+    most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
     with console().status("Loading, tracing, writing and reading back ..."):
         import dataclasses
 
         import tf_mlm
+        from tf_mlm.config import Limits
         from tf_mlm.export.saved_model import export_saved_model, read_description
-        from tf_mlm.model.inference import compilations, default_buckets
+        from tf_mlm.model.inference import compilations, default_buckets, length_limit
 
         model = tf_mlm.load(model_dir)
-        chosen = default_buckets(model.config.max_length)
+        chosen = default_buckets(length_limit(model))
         if calibrate is not None:
             chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
         buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
@@ -92,6 +118,8 @@ def command(
             buckets=buckets,
             top_k=top_k,
             xla=not no_xla,
+            long_texts=long_texts,
+            limits=Limits(**{name: value for name, value in most.items() if value is not None}),
             evaluation=_last_evaluation(model_dir),
             accuracy=accuracy,
             model_name=name,
@@ -117,12 +145,16 @@ def command(
             f"instead of {accuracy['float_loss']:.4f}, top-1 {accuracy['top_1']:.2%} instead of "
             f"{accuracy['float_top_1']:.2%}."
         )
+    longer = "refused" if long_texts == "refuse" else "read in windows"
+    out.print(f"Texts of up to {description['max_length']} tokens; longer ones are {longer}.")
     out.print(f"Next: tf-mlm serve {base_path}")
 
 
 def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:
     """Buckets for the texts in a file, one a line."""
     from tf_mlm.export.calibration import calibrate
+    from tf_mlm.model.inference import length_limit
+    from tf_mlm.text.preprocessor import TextPreprocessor
     from tf_mlm.training.corpus import read_texts
     from tf_mlm.training.data.files import find_files
 
@@ -134,13 +166,15 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
             f"Calibration needs a vocabulary and at least one line of text. Received: {len(lines)} lines in "
             f"`{path}`. Give a file with one typical request per line."
         )
+    whole = TextPreprocessor(model.preprocessor.vocabulary, None, tokenizer=model.preprocessor.tokenizer)
     lengths: list[int] = []
     masks: list[int] = []
     for start in range(0, len(lines), 1000):
-        inputs = model.preprocessor(lines[start : start + 1000])
+        inputs = whole(lines[start : start + 1000])
         lengths += inputs.lengths.numpy().tolist()
         masks += (inputs.mask_positions.numpy() >= 0).sum(-1).tolist()
-    return calibrate(lengths, masks, model.config, programs=programs).buckets
+    limit = length_limit(model)
+    return calibrate(lengths, masks, model.config, programs=programs, limit=limit).buckets
 
 
 def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tuple[MaskedLM, dict[str, Any]]:

@@ -70,6 +70,7 @@ def _size(path: Path) -> str:
 
 def _model_facts(path: Path) -> dict[str, Any]:
     import tf_mlm
+    from tf_mlm.model.inference import length_limit
 
     model = tf_mlm.load(path)
     parameters = sum(variable.shape.num_elements() for variable in model.trainable_variables)
@@ -77,6 +78,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "kind": f"model directory ({model.config.model_type})",
         "parameters": f"{parameters:,}",
         "size": _size(path),
+        "max_length": length_limit(model),
         "config": json.loads((path / "config.json").read_text(encoding="utf-8")),
     }
 
@@ -114,6 +116,9 @@ def _version_facts(path: Path) -> dict[str, Any]:
         )
     shown = (
         "top_k",
+        "max_length",
+        "long_texts",
+        "limits",
         "programs",
         "warmup_records",
         "buckets",

@@ -54,7 +54,7 @@ def calibrate(
         config: sizes of the model, for what attention and the head cost beside the rest.
         programs: at most so many compilations, `len(batch) * len(length) + 4 * len(masks)`.
         limit: the longest text to serve (default: the model's). It is always a bucket, since texts
-            beyond the largest one are cut.
+            beyond the largest one are refused, or read in windows of its size.
         largest_batch: texts of one program.
 
     Raises:

@@ -24,6 +24,8 @@ class FillMask:
         buckets: the shapes that XLA compiles, each at its first use.
         xla: compile the numeric programs: faster answers, after a first one that takes seconds per
             shape. For a handful of questions leave it off.
+        long_texts: `"refuse"` texts over the model's limit, or look at each mask in `"windows"`: with as
+            much of the text around it as fits.
 
     Example:
         >>> fill = FillMask(model)
@@ -31,14 +33,21 @@ class FillMask:
         [['score', 'sequence', 'token', 'token_str']]
     """
 
-    def __init__(self, model: MaskedLM, *, buckets: Buckets | None = None, xla: bool = False) -> None:
+    def __init__(
+        self,
+        model: MaskedLM,
+        *,
+        buckets: Buckets | None = None,
+        xla: bool = False,
+        long_texts: str = "refuse",
+    ) -> None:
         self.model = model
-        self._buckets, self._xla = buckets, xla
+        self._options: dict[str, Any] = {"buckets": buckets, "xla": xla, "long_texts": long_texts}
         self._prepared: dict[int, dict[str, Any]] = {}
         self.inference = self._prepare(min(10, model.head.vocabulary_size))
 
     def _prepare(self, top_k: int) -> Inference:
-        inference = Inference(self.model, buckets=self._buckets, top_k=top_k, xla=self._xla)
+        inference = Inference(self.model, top_k=top_k, **self._options)
         text, targets = tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.string)
         self._prepared[top_k] = {
             "serving_default": tf.function(inference.fill, [text], autograph=False),
@@ -62,7 +71,7 @@ class FillMask:
 
         Raises:
             InvalidInputError: for what is no text, no text at all, `top_k` outside [1, vocabulary size]; also
-                for a text without a mask or with one beyond the limit (then it is a
+                for a text without a mask or over the limit (then it is a
                 `tf.errors.InvalidArgumentError` too).
         """
         request = FillRequest(text, top_k, targets)

@@ -37,6 +37,7 @@ TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
+SENTENCE_TRANSFORMERS = "sentence_bert_config.json"
 
 # Without the "Fast" that older versions put behind them.
 _BERT_CLASSES = (
@@ -489,8 +490,14 @@ def _vocabulary(
 
 
 def _max_length(files: _Files, config: ModelConfig) -> int:
-    """The model's limit, or the shorter one that its tokenizer came with."""
-    limit = files.values.get("model_max_length", files.values.get("max_len"))
+    """The most tokens of a text: the model's positions, or fewer if its files say that it was made for fewer.
+
+    Sentence Transformers' `max_seq_length` goes before the tokenizer's `model_max_length`, as there.
+    """
+    sentences = files.directory / SENTENCE_TRANSFORMERS
+    limit = read_json(sentences).get("max_seq_length") if sentences.is_file() else None
+    if limit is None:
+        limit = files.values.get("model_max_length", files.values.get("max_len"))
     if isinstance(limit, int | float) and not isinstance(limit, bool) and 4 <= limit < config.max_length:
         return int(limit)
     return config.max_length
@@ -616,8 +623,9 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
         **settings.extra,
         **{name: getattr(settings, name) for name in (*_BERT_SETTINGS, *_OUR_NAMES)},
     }
-    if preprocessor.max_length < config.max_length or "model_max_length" not in values:
-        values["model_max_length"] = preprocessor.max_length
+    limit = preprocessor.max_length or config.max_length
+    if limit < config.max_length or "model_max_length" not in values:
+        values["model_max_length"] = limit
     if settings.added_tokens:
         values["added_tokens_decoder"] = {
             str(all_ids[token.content]): dataclasses.asdict(token)
