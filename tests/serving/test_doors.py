@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-import queue
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx
@@ -22,7 +21,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
 
-from tf_mlm.serving import grpc_api
 from tf_mlm.serving.metrics import MAX_SERIES, Counter, Histogram
 from tf_mlm.serving.options import ServerOptions, SslOptions
 
@@ -203,26 +201,24 @@ def test_an_access_log_that_cannot_be_written_fails_no_request(serve, base: str,
     ]
 
 
-def test_a_call_cancelled_while_it_waits_is_not_run(
-    serve, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
+def eventually(holds: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
-    class Pool(ThreadPoolExecutor):
-        def submit(self, *args: Any, **keywords: Any) -> Any:
-            arrived.put(None)
-            return super().submit(*args, **keywords)
 
-    monkeypatch.setattr(grpc_api.futures, "ThreadPoolExecutor", Pool)
+def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "shapes", tmp_path / "shapes" / "1")
     doors = serve(model_name="shapes", model_base_path=str(tmp_path / "shapes"), grpc_max_threads=1)
-    monkeypatch.undo()
+    gate = doors.server._grpc._calls._gate
     request = doors.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
     running = doors.prediction.Predict.future(request, timeout=5)
-    arrived.get(timeout=30)  # it takes the one thread
+    eventually(lambda: gate._free == 0)
     waiting = doors.prediction.Predict.future(doors.request("shapes", {"x": np.float32([1.0])}))
-    arrived.get(timeout=30)
+    eventually(lambda: len(gate._line) == 1)
     waiting.cancel()
+    eventually(lambda: not gate._line)
     assert running.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert doors.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
     assert doors.server.metrics.graph_runs.first_value() == 1

@@ -250,6 +250,34 @@ def test_reload_by_file(serve, pair: Path) -> None:
     doors.server.stop()
 
 
+NUL = 'model_config_list {{ config {{ name: "n" base_path: "{}/a\\000b" model_platform: "tensorflow" }} }}'
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        NUL,
+        "\0\xff",
+        'model_config_list {{ config {{ base_path: "{}/two" model_platform: "tensorflow" }} }}',
+        'model_config_list {{ config {{ name: "n" base_path: "/'
+        + "x" * 300
+        + '" model_platform: "tensorflow" }} }}',
+        'model_config_list {{ config {{ name: "n" base_path: "{}/none" model_platform: "tensorflow" }} }}',
+        "a {{" * 5000,
+    ],
+    ids=["nul", "bytes", "no name", "too long", "no directory", "deep"],
+)
+def test_after_a_bad_file_the_next_good_one_is_taken(serve, pair: Path, bad: str) -> None:
+    file = pair / "models.config"
+    file.write_text(config_text(("m", pair / "two", "")))
+    doors = serve(model_config_file=str(file), model_config_file_poll_wait=0.05)
+    file.write_text(bad.format(pair), encoding="latin-1")
+    time.sleep(0.3)  # several polls
+    file.write_text(config_text(("n", pair / "three", "")))
+    eventually(lambda: doors.post("n:predict", {"instances": [2.0]}).status_code == 200)
+    doors.server.stop()
+
+
 def test_specific_and_all_policies(serve, models: Path, tmp_path: Path) -> None:
     for version in ("1", "2", "3"):
         place(models, "half_plus_two", tmp_path / "m", version)

@@ -266,8 +266,8 @@ def test_metrics_page(doors) -> None:
         assert doors.http.get(f"/v1/models/{name}").status_code == 404
     page = doors.http.get("/monitoring/prometheus/metrics")
     assert page.status_code == 200
-    assert 'request_count{model_name="no\ufffd",status="NOT_FOUND"} 2\n' in page.content.decode()
-    assert 'request_count{model_name="a\\nb\\"",status="NOT_FOUND"} 1\n' in page.content.decode()
+    assert 'request_count{model_name="(unknown)",status="NOT_FOUND"} ' in page.text
+    assert not any(name in page.content.decode() for name in ("no\ufffd", "a\\nb"))
     query = doors.http.get("/monitoring/prometheus/metrics?x=1")
     assert (query.status_code, query.text) == (
         400,

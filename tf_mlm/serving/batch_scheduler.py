@@ -8,15 +8,21 @@ share the threads, each getting its turn.
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.options import MAX_STUCK_RUNS
 
 _log = logging.getLogger(__name__)
+_WATCH_PERIOD = 0.1
+# What nobody waits for is given this long to notice.
+_NOTICE_SECONDS = 1.0
 Task = TypeVar("Task")
 
 
@@ -102,18 +108,51 @@ class BatchQueue(Generic[Task]):
 
 
 class BatchScheduler:
-    """Threads that serve any number of queues, round robin."""
+    """Threads that serve any number of queues, round robin.
+
+    A thread whose batch goes on when nobody waits for it any more is replaced, and ends after it.
+    """
 
     def __init__(self, num_threads: int) -> None:
         self.changed = threading.Condition()
         self.closed = False
         self._queues: collections.deque[BatchQueue] = collections.deque()  # those with batches
-        self._threads = [
-            threading.Thread(target=self._work, name=f"batch-{index}", daemon=True)
-            for index in range(num_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._running: dict[threading.Thread, Call] = {}
+        self._replaced: set[threading.Thread] = set()
+        for _ in range(num_threads):
+            self._start_thread()
+        threading.Thread(target=self._watch, name="batch-watch", daemon=True).start()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"batch-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    @contextlib.contextmanager
+    def watched(self, call: Call) -> Iterator[None]:
+        """Marks the block as the run of a batch that is waited for as long as the call is not over."""
+        thread = threading.current_thread()
+        with self.changed:
+            self._running[thread] = call
+        try:
+            yield
+        finally:
+            with self.changed:
+                del self._running[thread]
+
+    def _watch(self) -> None:
+        over_since: dict[Call, float] = {}
+        while not self.closed:
+            time.sleep(_WATCH_PERIOD)
+            now = time.monotonic()
+            with self.changed:
+                over = {t: call for t, call in self._running.items() if call.over and t not in self._replaced}
+                over_since = {call: over_since.get(call, now) for call in over.values()}
+                for thread, call in over.items():
+                    if now - over_since[call] >= _NOTICE_SECONDS and len(self._replaced) < MAX_STUCK_RUNS:
+                        self._replaced.add(thread)
+                        self._start_thread()
 
     def wake(self, queue: BatchQueue) -> None:
         """Called with the lock held after a queue has grown."""
@@ -133,6 +172,12 @@ class BatchScheduler:
                 queue.process(batch)
             except Exception:
                 _log.exception("A batch could not be processed")
+            with self.changed:
+                thread = threading.current_thread()
+                if thread in self._replaced:
+                    self._replaced.remove(thread)
+                    self._threads.remove(thread)
+                    return
 
     def _take(self) -> tuple[BatchQueue, Batch] | None:
         now = float("inf") if self.closed else time.monotonic()
@@ -157,5 +202,5 @@ class BatchScheduler:
             self.closed = True
             self.changed.notify_all()
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))

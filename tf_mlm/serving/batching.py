@@ -136,9 +136,14 @@ class _Merger:
     """Runs the batches of one queue: one set of fed and one tuple of fetched tensors."""
 
     def __init__(
-        self, runner: Runner, fetches: tuple[str, ...], options: BatchingOptions, metrics: Metrics
+        self,
+        runner: Runner,
+        fetches: tuple[str, ...],
+        options: BatchingOptions,
+        scheduler: BatchScheduler,
+        metrics: Metrics,
     ) -> None:
-        self._runner, self._fetches = runner, fetches
+        self._runner, self._fetches, self._scheduler = runner, fetches, scheduler
         self._options, self._metrics = options, metrics
 
     def process(self, batch: Batch[_Task]) -> None:
@@ -188,7 +193,7 @@ class _Merger:
         self._metrics.input_batch_size.observe(size)
         self._metrics.processed_batch_size.observe(padded)
         self._metrics.wrapped_run_count.add()
-        with _call_of_all(tasks) as call:
+        with _call_of_all(tasks) as call, self._scheduler.watched(call):
             outputs = self._runner.run(feeds, self._fetches, call)
         for output in outputs:
             if output.ndim == 0:
@@ -228,7 +233,7 @@ class BatchingRunner:
             queue = self._queues.get(key)
             if queue is None:
                 options = self._options
-                merger = _Merger(self._runner, fetches, options, self._metrics)
+                merger = _Merger(self._runner, fetches, options, self._scheduler, self._metrics)
                 queue = self._queues[key] = BatchQueue(
                     self._scheduler,
                     merger.process,

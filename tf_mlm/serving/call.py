@@ -93,7 +93,8 @@ class Call:
 
     def error(self) -> ServingError:
         """What a request whose call is over is answered with."""
-        if self._cancelled:
+        late = self.expires is not None and time.monotonic() >= self.expires
+        if self._cancelled and not late:
             return ServingError(Code.CANCELLED, "The client has gone")
         if self._limit is not None:
             return ServingError(

@@ -132,6 +132,6 @@ def read_text_proto(path: str | Path, message: AnyMessage) -> AnyMessage:
         raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror or error}") from error
     try:
         return text_format.Parse(text, message)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         _log.error("Error parsing text-format %s: %s", message.DESCRIPTOR.full_name, error)
         raise invalid_argument(f"Invalid protobuf file: '{path}'") from error

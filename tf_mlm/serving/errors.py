@@ -49,6 +49,7 @@ HTTP_STATUS = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 
+_MAX_MESSAGE = 16 * 1024
 DEADLINE_MESSAGE = "Timed out waiting for notification"
 
 
@@ -62,6 +63,8 @@ class ServingError(Exception):
     """
 
     def __init__(self, code: Code, message: str) -> None:
+        if len(message) > _MAX_MESSAGE:  # it quotes a request, of a size that a stranger has chosen
+            message = message[:_MAX_MESSAGE] + "...TRUNCATED"
         super().__init__(message)
         self.code = code
         self.message = message

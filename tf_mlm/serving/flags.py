@@ -143,13 +143,18 @@ FLAGS = (
         2**20,
         "refuse tensors whose shape asks for more elements than this and than their bytes carry",
     ),
-    Flag("max_request_seconds", "float", 300.0, "stop work on a request after this time; 0: never"),
+    Flag("max_request_seconds", "float", 60.0, "stop work on a request after this time; 0: never"),
     Flag(
         "max_concurrent_requests",
         "int32",
         1024,
         "refuse requests beyond so many in hand, per port; 0: no limit",
     ),
+    Flag("grpc_receive_timeout_seconds", "float", 60.0, "the whole message of a gRPC call must come in"),
+    Flag(
+        "grpc_answer_timeout_seconds", "float", 60.0, "end a gRPC call whose client has not taken its answer"
+    ),
+    Flag("grpc_idle_timeout_seconds", "float", 600.0, "close gRPC connections without calls after"),
     Flag("shutdown_grace_seconds", "int32", 30, "after SIGTERM, let requests in flight finish this long"),
     Flag("rest_max_header_bytes", "int64", 32 * 1024, "refuse longer heads of HTTP requests (414, 431)"),
     Flag("rest_max_body_bytes", "int64", 32 * 2**20, "refuse longer HTTP bodies, inflated ones too (413)"),

@@ -36,6 +36,7 @@ class Loader:
             session_parallelism=options.session_parallelism,
             intra_op_parallelism=options.intra_op_parallelism,
             inter_op_parallelism=options.inter_op_parallelism,
+            most_runs=options.most_runs,
         )
         self._scheduler: BatchScheduler | None = None
         if options.batching is not None:
@@ -85,6 +86,6 @@ class Loader:
         except ValueError as error:
             raise invalid_argument(str(error)) from error
 
-    def close(self) -> None:
+    def close(self, timeout: float = 30.0) -> None:
         if self._scheduler is not None:
-            self._scheduler.close()
+            self._scheduler.close(timeout)

@@ -59,8 +59,8 @@ def read_models(config: Any) -> dict[str, ModelSettings]:
     """The models of a `ModelServerConfig` by name.
 
     Raises:
-        ServingError: INVALID_ARGUMENT for a name listed twice, a relative path, or a platform that
-            is missing, doubled or not `tensorflow`.
+        ServingError: INVALID_ARGUMENT for a name that is missing or listed twice, a relative path, a NUL
+            character in either, or a platform that is missing, doubled or not `tensorflow`.
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise ServingError(
@@ -69,6 +69,12 @@ def read_models(config: Any) -> dict[str, ModelSettings]:
         )
     models: dict[str, ModelSettings] = {}
     for model in config.model_config_list.config:
+        if not model.name:
+            raise invalid_argument(
+                f"Expected a model to have a name; got none for base_path()={model.base_path}"
+            )
+        if "\0" in model.base_path or "\0" in model.name:
+            raise invalid_argument(f"The name or base path of model {model.name!r} holds a NUL character")
         if model.name in models:
             raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
         if not model.base_path.startswith("/") and not _URI.match(model.base_path):

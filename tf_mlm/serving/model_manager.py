@@ -162,6 +162,10 @@ class ModelManager:
             if self._poll_wait == 0 or self._closed.wait(self._poll_wait):
                 return
 
+    def knows(self, name: str) -> bool:
+        """Whether the configuration in force lists a model of this name."""
+        return name in self._models
+
     def statuses(self, name: str) -> list[VersionStatus]:
         return self.store.statuses(name)
 

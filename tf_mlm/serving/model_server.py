@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ from tf_mlm.serving import flags
 
 _PROGRAM = "tensorflow_model_server"
 _FAILED = 255
+_LATEST_END = 5.0  # seconds after the grace
 
 
 def _say(text: str) -> None:
@@ -53,15 +55,15 @@ def _serve(parsed: flags.Parsed) -> int:
     from tf_mlm.serving.flag_options import server_options
     from tf_mlm.serving.server import ModelServer
 
-    server: ModelServer | None = None
-    stopping = False
+    serving = stopping = False
 
     def on_signal(number: int, _frame: object) -> None:
+        # It interrupts this very thread, wherever that is: whatever takes a lock here can wait for itself.
         nonlocal stopping
         if stopping:
             os._exit(128 + number)  # a second signal does not wait
         stopping = True
-        if server is None or not server.wait_until_ready(0):
+        if not serving:
             os._exit(0)  # nothing has been served yet
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,6 +74,7 @@ def _serve(parsed: flags.Parsed) -> int:
         # and of which an unload needs one, need not look at it again.
         gc.freeze()
         server.start()
+        serving = True
     except ServingError as error:
         _say(f"Failed to start server. Error: {error.code.name}: {error.message}")
         return _FAILED
@@ -81,6 +84,10 @@ def _serve(parsed: flags.Parsed) -> int:
     logging.getLogger("tf_mlm.serving.model_server").info("Entering the event loop ...")
     while not stopping:
         server.wait(0.2)
+    # Should something not end that nobody has thought of, the process does.
+    last = threading.Timer(server.options.shutdown_grace + _LATEST_END, os._exit, [0])
+    last.daemon = True
+    last.start()
     server.stop()
     return 0
 

@@ -18,7 +18,10 @@ _REST_SIZES = (
     "rest_max_connections",
     "rest_max_connections_per_address",
 )
+_GRPC_TIMES = ("grpc_receive_timeout", "grpc_answer_timeout", "grpc_idle_timeout")
 _REST_TIMES = ("rest_header_timeout", "rest_body_timeout", "rest_idle_timeout", "rest_write_timeout")
+# Runs that go on although nobody waits for them; beyond so many, no more are begun.
+MAX_STUCK_RUNS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,9 @@ class ServerOptions:
         model_config_file: text `ModelServerConfig`; wins over `model_name` and `model_base_path`.
         grpc_max_threads, rest_api_num_threads: requests answered at once. TF-Serving's default is
             4 per CPU; ours is at least 64, since a request waiting in a batch holds a thread.
+        grpc_receive_timeout: the whole message of a call must have come in.
+        grpc_answer_timeout: its answer must have been taken; then the call is ended.
+        grpc_idle_timeout: a connection without calls is closed.
         max_request_bytes: larger requests are refused (RESOURCE_EXHAUSTED, HTTP 413).
         max_strings_per_request: texts or serialized examples in one request, all its inputs together.
         max_expanded_elements: elements that a tensor's shape may ask for beyond those its bytes carry.
@@ -126,6 +132,9 @@ class ServerOptions:
     grpc_port: int | None = 0
     grpc_socket_path: str = ""
     grpc_max_threads: int = max(64, 4 * _CPUS)
+    grpc_receive_timeout: float = 60.0
+    grpc_answer_timeout: float = 60.0
+    grpc_idle_timeout: float = 600.0
     grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
     ssl: SslOptions | None = None
     enable_grpc_healthcheck_service: bool = False
@@ -169,10 +178,15 @@ class ServerOptions:
     max_request_bytes: int = 64 * 2**20
     max_strings_per_request: int = 10_000
     max_expanded_elements: int = 2**20
-    max_request_seconds: float = 300.0
+    max_request_seconds: float = 60.0
     max_concurrent_requests: int = 1024
     shutdown_grace: float = 30.0
     access_log: str = ""
+
+    @property
+    def most_runs(self) -> int:
+        """Graph runs that can be under way at once, those that nobody waits for any more included."""
+        return self.grpc_max_threads + self.rest_api_num_threads + MAX_STUCK_RUNS
 
     def __post_init__(self) -> None:
         for name in ("grpc_port", "rest_port"):
@@ -182,6 +196,6 @@ class ServerOptions:
         for name in ("grpc_max_threads", "rest_api_num_threads", *_REST_SIZES):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}.")
-        for name in _REST_TIMES:
+        for name in (*_REST_TIMES, *_GRPC_TIMES):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be more than 0 seconds. Received: {getattr(self, name)}.")

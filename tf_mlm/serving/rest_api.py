@@ -256,9 +256,7 @@ class RestApi:
         # A path may name a model in any bytes; metrics and logs are text.
         name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         code = error.code if error else Code.OK
-        self._service.metrics.request_count.add(name, code.name)
-        if error is None:
-            self._service.metrics.request_latency.observe(seconds * 1e6, name, verb, "REST")
+        self._service.count(name, code, seconds, verb, "REST")
         path, name = path[:_MAX_LOGGED_PATH], name[:_MAX_LOGGED_PATH]
         self._access_log.write("rest", method, name, code.name, seconds, peer=lambda: peer, path=path)
 

@@ -8,9 +8,11 @@ point: `Session.run` would first check shapes in Python.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,20 +25,29 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from tf_mlm.serving.call import Call
+from tf_mlm.serving.cancellation import Canceller
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 
 _log = logging.getLogger(__name__)
+_MAX_STOPPABLE_RUNS = 128
+_MAX_FILTERED_SETS = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class SessionOptions:
-    """How a SavedModel is opened: its tags, and the session's threads and configuration."""
+    """How a SavedModel is opened: its tags, and the session's threads and configuration.
+
+    Attributes:
+        most_runs: runs that may be under way at once; each finds a thread, unless the number of inter-op
+            threads is given.
+    """
 
     tags: tuple[str, ...] = ("serve",)
     session_config: bytes = b""
     session_parallelism: int = 0
     intra_op_parallelism: int = 0
     inter_op_parallelism: int = 0
+    most_runs: int = 0
 
     def config_proto(self) -> Any:
         config = config_pb2.ConfigProto(allow_soft_placement=True)
@@ -48,6 +59,11 @@ class SessionOptions:
             config.intra_op_parallelism_threads = intra
         if inter > 0:
             config.inter_op_parallelism_threads = inter
+        elif self.most_runs and not config.inter_op_parallelism_threads:
+            # A loop in a graph can hold a thread of this pool for as long as it runs. TensorFlow's own has a
+            # thread per core: so many endless runs, and no other begins or even notices its deadline.
+            threads = self.most_runs + (os.cpu_count() or 1)
+            config.session_inter_op_thread_pool.add(num_threads=threads, global_name=f"serving-{threads}")
         return config
 
 
@@ -100,6 +116,37 @@ class SessionRunner:
             raise
         self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
         self._outputs: dict[str, Any] = {}
+        self._signature_sets = {
+            tuple(sorted({info.name for info in signature.outputs.values()}))
+            for signature in self.signatures.values()
+        }
+        self._sets = set(self._signature_sets)
+        self._canceller = self._make_canceller(options.most_runs)
+
+    def _make_canceller(self, runs: int) -> Canceller | None:
+        """Without one, runs end by themselves and by their time-outs only."""
+        if not runs:
+            return None
+        outputs: dict[tuple[str, ...], list[Any]] = {}
+        for names in filter(None, self._signature_sets):
+            with contextlib.suppress(ServingError):
+                outputs[names] = [self._tensor(name) for name in names]
+        try:
+            return Canceller(self._session, self._graph, min(runs, _MAX_STOPPABLE_RUNS), outputs)
+        except Exception:
+            _log.exception("Requests to this model go on when their client goes; only time ends them")
+            return None
+
+    def _tensor(self, tensor_name: str) -> Any:
+        name = tensor_name if ":" in tensor_name else f"{tensor_name}:0"
+        try:
+            with self._lock:
+                return self._graph.get_tensor_by_name(name)
+        except (KeyError, ValueError) as error:
+            raise invalid_argument(
+                f"Tensor {tensor_name}, specified in either feed_devices or fetch_devices "
+                "was not found in the Graph"
+            ) from error
 
     def _load(self, directory: Path, tags: Sequence[str]) -> meta_graph_pb2.MetaGraphDef:
         with self._graph.as_default(), self._session.as_default():
@@ -121,15 +168,7 @@ class SessionRunner:
             return self._outputs[tensor_name]
         except KeyError:
             pass
-        name = tensor_name if ":" in tensor_name else f"{tensor_name}:0"
-        try:
-            with self._lock:
-                output = self._graph.get_tensor_by_name(name)._as_tf_output()
-        except (KeyError, ValueError) as error:
-            raise invalid_argument(
-                f"Tensor {tensor_name}, specified in either feed_devices or fetch_devices "
-                "was not found in the Graph"
-            ) from error
+        output = self._tensor(tensor_name)._as_tf_output()
         self._outputs[tensor_name] = output
         return output
 
@@ -150,7 +189,7 @@ class SessionRunner:
             call.check()
         timeout = None if call is None else call.remaining()
         feed_outputs = {self._output(name): value for name, value in feeds.items()}
-        fetch_outputs = [self._output(name) for name in fetches]
+        names = self._fetched(tuple(sorted(set(fetches))))
         options = None
         try:
             if timeout is not None:
@@ -158,9 +197,7 @@ class SessionRunner:
                 options = pywrap_tf_session.TF_NewBufferFromString(
                     config_pb2.RunOptions(timeout_in_ms=milliseconds).SerializeToString()
                 )
-            values = pywrap_tf_session.TF_SessionRun_wrapper(
-                self._session._session, options, feed_outputs, fetch_outputs, [], None
-            )
+            values = self._run(options, feed_outputs, names, call)
         except tf.errors.OpError as error:
             if call is not None and call.over:
                 raise call.error() from error
@@ -171,15 +208,65 @@ class SessionRunner:
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        return [
-            np.array(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
-            for value in values
-        ]
+        arrays = {
+            name: np.array(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
+            for name, value in zip(names, values, strict=True)
+        }
+        return [arrays[name] for name in fetches]
+
+    def _fetched(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """What is fetched for these outputs: themselves, or all outputs of their signature.
+
+        TensorFlow prepares, and keeps, a plan per set of outputs. Output filters can name any subset, so
+        after a number of them the rest is computed as a whole and left aside.
+        """
+        if names in self._sets:
+            return names
+        if len(self._sets) < len(self._signature_sets) + _MAX_FILTERED_SETS:
+            self._sets.add(names)
+            return names
+        return next((whole for whole in self._signature_sets if set(names) <= set(whole)), names)
+
+    def _run(
+        self, options: Any, feeds: dict[Any, np.ndarray], names: tuple[str, ...], call: Call | None
+    ) -> Any:
+        outputs = [self._output(name) for name in names]
+        stoppable = None
+        if call is not None and self._canceller is not None and names:
+            stoppable = self._canceller.begin(names, lambda: [self._tensor(name) for name in names])
+        if stoppable is None or call is None:
+            return pywrap_tf_session.TF_SessionRun_wrapper(
+                self._session._session, options, feeds, outputs, [], None
+            )
+        succeeded = False
+        try:
+            with call.when_cancelled(stoppable.stop):
+                values = pywrap_tf_session.TF_SessionRun_wrapper(
+                    self._session._session,
+                    options,
+                    {**feeds, **stoppable.feeds},
+                    outputs,
+                    stoppable.targets,
+                    None,
+                )
+            succeeded = True
+            return values
+        except tf.errors.CancelledError:
+            if call.over:
+                raise
+        finally:
+            stoppable.end(succeeded)
+        # A kernel inside a function failed, and TensorFlow reports the waiting node that fell with it.
+        # Without that node, the run tells what was wrong.
+        return pywrap_tf_session.TF_SessionRun_wrapper(
+            self._session._session, options, feeds, outputs, [], None
+        )
 
     def close(self) -> None:
         """Gives the memory of variables and compiled functions back."""
         self._outputs.clear()
         self._session.close()
+        self._canceller = None
         del self._session, self._graph
         gc.collect()
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.config_protos import read_text_proto
-from tf_mlm.serving.errors import Code, ServingError, invalid_argument
+from tf_mlm.serving.errors import Code, as_serving_error, invalid_argument
 from tf_mlm.serving.grpc_api import GrpcServer
 from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.loader import Loader
@@ -147,13 +149,35 @@ class ModelServer:
         _log.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
 
     def _watch_config(self) -> None:
-        """Re-reads the config file and applies it; errors are logged and the old state kept."""
-        while not self._stopping.wait(self.options.model_config_file_poll_wait):
-            try:
-                self.manager.apply(self._read_config())
-            except ServingError as error:
-                if error.code is not Code.CANCELLED:
-                    _log.error("Applying %s failed: %s", self.options.model_config_file, error)
+        """Re-reads the config file and applies it; errors are logged and the old state kept.
+
+        A file whose models never come up is waited for only as long as it stays as it is.
+        """
+        pause = self.options.model_config_file_poll_wait
+        while not self._stopping.wait(pause):
+            outdated, content = threading.Event(), self._config_content()
+            work = threading.Thread(
+                target=self._apply_file, args=(outdated,), name="config-apply", daemon=True
+            )
+            work.start()
+            while work.is_alive():
+                work.join(pause)
+                if self._stopping.is_set() or self._config_content() != content:
+                    outdated.set()
+
+    def _config_content(self) -> bytes | None:
+        try:
+            return Path(self.options.model_config_file).read_bytes()
+        except OSError:
+            return None
+
+    def _apply_file(self, outdated: threading.Event) -> None:
+        try:
+            self.manager.apply(self._read_config(), outdated)
+        except Exception as caught:
+            error = as_serving_error(caught)
+            if error.code is not Code.CANCELLED:
+                _log.error("Applying %s failed: %s", self.options.model_config_file, error)
 
     def wait_until_ready(self, timeout: float | None = None) -> bool:
         """Whether the doors are open, waiting for it at most `timeout` seconds."""
@@ -166,19 +190,24 @@ class ModelServer:
     def stop(self, grace: float | None = None) -> None:
         """Stops accepting, lets requests in flight finish (bounded), unloads the models."""
         grace = self.options.shutdown_grace if grace is None else grace
+        deadline = time.monotonic() + grace
+
+        def rest_of_grace() -> float:
+            return max(0.5, deadline - time.monotonic())
+
         with self._stop_lock:
             if self._stopped.is_set():
                 return
             self._stopping.set()
             self._ready.clear()
             doors = [door for door in (self._grpc, self._rest) if door is not None]
-            closers = [threading.Thread(target=door.stop, args=(grace,)) for door in doors]
+            closers = [threading.Thread(target=door.stop, args=(grace,), daemon=True) for door in doors]
             for closer in closers:
                 closer.start()
             for closer in closers:
-                closer.join()
-            self.manager.close(timeout=max(1.0, grace))
-            self._loader.close()
+                closer.join(rest_of_grace() + 5)
+            self.manager.close(rest_of_grace())
+            self._loader.close(rest_of_grace())
             self._access_log.close()
             self._stopped.set()
 

@@ -25,6 +25,8 @@ from tf_mlm.serving.model_manager import ModelManager
 from tf_mlm.serving.servable import Servable
 
 DEFAULT_SIGNATURE = "serving_default"
+_MAX_METRIC_NAMES = 1000
+UNKNOWN_MODEL = "(unknown)"
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
@@ -86,6 +88,13 @@ class Service:
     def call(self, timeout: float | None) -> Call:
         """The call of a request that its client waits for so many seconds (`None`: as long as it takes)."""
         return Call(timeout, limit=self._max_request_seconds)
+
+    def count(self, model: str, code: Code, seconds: float, api: str, entrypoint: str) -> None:
+        """Counts a request. Strangers choose its name: only configured models have series of their own."""
+        model = model if not model or self.manager.knows(model) else UNKNOWN_MODEL
+        self.metrics.request_count.add(model, code.name)
+        if code is Code.OK:
+            self.metrics.request_latency.observe(seconds * 1e6, model, api, entrypoint)
 
     @contextlib.contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
@@ -192,6 +201,8 @@ class Service:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
+        if len(request.metric_names) > _MAX_METRIC_NAMES:
+            raise invalid_argument(f"At most {_MAX_METRIC_NAMES} metric_names are taken")
         known = self.metrics.all()
         before = {name: known[name].first_value() if name in known else 0 for name in request.metric_names}
         self.manager.apply(request.config, abandoned)

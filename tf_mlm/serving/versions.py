@@ -70,9 +70,10 @@ def find_versions(name: str, base_path: Path) -> dict[int, Path]:
     """
     try:
         children = sorted(child.name for child in base_path.iterdir())
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise BasePathError(
-            f"Could not find base path {base_path} for servable {name} ({error.strerror}); "
+            f"Could not find base path {base_path} for servable {name} ({reason}); "
             "create it and put a version directory such as 1 into it"
         ) from error
     found: dict[int, Path] = {}

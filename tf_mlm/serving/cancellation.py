@@ -1,0 +1,149 @@
+"""Stops a run of a TensorFlow session when its client has gone.
+
+A session's interface has no such thing: a run ends by itself, by an error of one of its nodes, or by the
+time-out it began with. So each run is given a node that waits, without holding a thread, for an element of a
+queue of the run's own. When the outputs are there, another node puts that element in. When the client goes,
+the queue is closed, the waiting node fails, and TensorFlow stops the rest of the run as for any error.
+
+The queue of a run is chosen by a number that is fed, so that all runs of the same outputs share what
+TensorFlow prepares for them. It costs some 70 µs a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.client import pywrap_tf_session
+
+_log = logging.getLogger(__name__)
+
+
+class Stoppable:
+    """One run that can be stopped: what it feeds and runs beside its own."""
+
+    def __init__(self, canceller: Canceller, number: int, feeds: dict[Any, Any], targets: list[Any]) -> None:
+        self._canceller, self._number = canceller, number
+        self._lock = threading.Lock()
+        self._stopped = self._ended = False
+        self.feeds, self.targets = feeds, targets
+
+    def stop(self) -> None:
+        """Stops the run, if it has not ended. Takes well under a millisecond."""
+        with self._lock:
+            if not self._ended and not self._stopped:
+                self._stopped = True
+                self._canceller.close_queue(self._number)
+
+    def end(self, succeeded: bool) -> None:
+        """The run is over, and its queue can serve another; after an error it is made anew."""
+        with self._lock:
+            self._ended = True
+        self._canceller.give_back(self._number, whole=succeeded and not self._stopped)
+
+
+class Canceller:
+    """Makes the runs of a session stoppable.
+
+    Args:
+        session: a session with the model in it; nodes are added to its graph.
+        graph: that graph.
+        runs: how many runs can be stoppable at the same time.
+        outputs: the sets of outputs that will be fetched, as tensors, by their key.
+    """
+
+    def __init__(
+        self, session: Any, graph: tf.Graph, runs: int, outputs: dict[tuple[str, ...], list[Any]]
+    ) -> None:
+        self._session, self._graph = session, graph
+        self._caller = pywrap_tf_session.TF_NewBufferFromString(
+            config_pb2.RunOptions(inter_op_thread_pool=-1).SerializeToString()
+        )
+        self._lock = threading.Lock()
+        self._targets: dict[tuple[str, ...], list[Any]] = {}
+        with graph.as_default(), tf.device("/cpu:0"), tf.name_scope("stoppable_runs"):
+            ops = tf.raw_ops
+            self._key = tf.compat.v1.placeholder(tf.int64, [], name="queue")
+            shared = "stoppable_runs"
+            self._handle = ops.MapPeek(key=self._key, indices=[0], dtypes=[tf.resource], shared_name=shared)[
+                0
+            ]
+            self._wait = ops.QueueDequeueV2(handle=self._handle, component_types=[tf.bool])[0].op
+            self._close = ops.QueueCloseV2(handle=self._handle, cancel_pending_enqueues=True)
+            self._destroy = ops.DestroyResourceOp(resource=self._handle, ignore_lookup_error=True)
+            queues = [
+                ops.FIFOQueueV2(
+                    component_types=[tf.bool], shapes=[[]], capacity=1, shared_name=f"{shared}_{number}"
+                )
+                for number in range(runs)
+            ]
+            staged = [
+                ops.MapStage(
+                    key=tf.constant(number, tf.int64),
+                    indices=[0],
+                    values=[queue],
+                    dtypes=[tf.resource],
+                    shared_name=shared,
+                )
+                for number, queue in enumerate(queues)
+            ]
+        self._queues = [queue.op for queue in queues]
+        for key, tensors in outputs.items():
+            self._add(key, tensors)
+        session._extend_graph()
+        self._run(staged)
+        self._free = list(range(runs))
+        self.close_queue(0)  # prepares these operations
+        self._free.remove(0)
+        self.give_back(0, whole=False)
+
+    def _add(self, key: tuple[str, ...], tensors: Sequence[Any]) -> None:
+        """The node that puts the element in when these tensors are there.
+
+        A control dependency alone would not do: TensorFlow drops it where the tensors come from a function
+        without side effects. An assertion has some, and looks at its data only when it fails.
+        """
+        with self._graph.as_default(), tf.device("/cpu:0"), tf.name_scope("stoppable_runs"):
+            fed = tf.greater_equal(self._key, 0)
+            there = tf.raw_ops.Assert(condition=fed, data=list(tensors), summarize=1)
+            with tf.control_dependencies([there]):
+                done = tf.raw_ops.QueueEnqueueV2(handle=self._handle, components=[True])
+        self._targets[key] = [done._c_op, self._wait._c_op]
+
+    def begin(self, key: tuple[str, ...], tensors: Callable[[], Sequence[Any]]) -> Stoppable | None:
+        """A run of these outputs that can be stopped; `None` when too many are under way."""
+        with self._lock:
+            if key not in self._targets:
+                self._add(key, tensors())
+                self._session._extend_graph()
+            if not self._free:
+                return None
+            number = self._free.pop()
+        feeds = {self._key._as_tf_output(): np.int64(number)}
+        return Stoppable(self, number, feeds, self._targets[key])
+
+    def _run(self, operations: Sequence[Any], number: int | None = None) -> None:
+        """Runs operations on this thread, whatever TensorFlow's own are busy with."""
+        feeds = {} if number is None else {self._key._as_tf_output(): np.int64(number)}
+        pywrap_tf_session.TF_SessionRun_wrapper(
+            self._session._session, self._caller, feeds, [], [op._c_op for op in operations], None
+        )
+
+    def close_queue(self, number: int) -> None:
+        self._run([self._close], number)
+
+    def give_back(self, number: int, whole: bool) -> None:
+        if not whole:
+            try:
+                self._run([self._destroy], number)
+                self._run([self._queues[number]])
+            except tf.errors.OpError:
+                _log.exception("A queue of the stoppable runs is lost")
+                return
+        with self._lock:
+            self._free.append(number)
