@@ -22,6 +22,8 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 _log = logging.getLogger(__name__)
+# Errors number a run's inputs in the order of their names: what is fed beside them must come last.
+_SCOPE = "zzzz_stoppable_runs"
 
 
 class Stoppable:
@@ -66,7 +68,7 @@ class Canceller:
         )
         self._lock = threading.Lock()
         self._targets: dict[tuple[str, ...], list[Any]] = {}
-        with graph.as_default(), tf.device("/cpu:0"), tf.name_scope("stoppable_runs"):
+        with graph.as_default(), tf.device("/cpu:0"), tf.name_scope(_SCOPE):
             ops = tf.raw_ops
             self._key = tf.compat.v1.placeholder(tf.int64, [], name="queue")
             shared = "stoppable_runs"
@@ -108,7 +110,7 @@ class Canceller:
         A control dependency alone would not do: TensorFlow drops it where the tensors come from a function
         without side effects. An assertion has some, and looks at its data only when it fails.
         """
-        with self._graph.as_default(), tf.device("/cpu:0"), tf.name_scope("stoppable_runs"):
+        with self._graph.as_default(), tf.device("/cpu:0"), tf.name_scope(_SCOPE):
             fed = tf.greater_equal(self._key, 0)
             there = tf.raw_ops.Assert(condition=fed, data=list(tensors), summarize=1)
             with tf.control_dependencies([there]):
