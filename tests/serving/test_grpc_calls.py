@@ -142,12 +142,15 @@ def test_messages_that_do_not_come(start, monkeypatch: pytest.MonkeyPatch, metho
 def test_answers_that_nobody_reads_are_dropped(start) -> None:
     doors = start(grpc_answer_timeout=0.5)
     big = doors.request("shapes", {"x": np.zeros(1_000_000, np.float32)}).SerializeToString()
-    unread = [doors.channel.unary_stream(PREDICT)(big) for _ in range(8)]
-    eventually(lambda: doors.server.metrics.request_count.first_value() == 8)
-    assert doors.predict("shapes", ONE)["x"].tolist() == [1.0]
-    eventually(lambda: not calls_of(doors)._begun)
-    with pytest.raises(grpc.RpcError):
-        next(iter(unread[0]))
+    # A client that takes in no more than it is asked to, and is not asked.
+    options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
+    with grpc.insecure_channel(f"127.0.0.1:{doors.server.grpc_port}", options) as channel:
+        unread = [channel.unary_stream(PREDICT)(big) for _ in range(8)]
+        eventually(lambda: doors.server.metrics.request_count.first_value() == 8)
+        assert doors.predict("shapes", ONE)["x"].tolist() == [1.0]
+        eventually(lambda: not calls_of(doors)._begun)
+        with pytest.raises(grpc.RpcError):
+            next(iter(unread[0]))
 
 
 def test_a_flood_is_counted_and_logged(start, tmp_path: Path) -> None:
