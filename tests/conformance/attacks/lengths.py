@@ -33,10 +33,11 @@ def texts(values: list[bytes]) -> tf.Tensor:
 def long_text(name: str, make: Callable[[int], bytes]) -> None:
     @KIND.attack(f"32 MB of {name} as one text, gRPC")
     def _(site: Site) -> int:
-        text = texts([make(LONG)])
+        size = site.many(LONG)
+        text = texts([make(size)])
         for signature in ("tokenize", "", "encode", "pseudo_log_likelihood"):
             site.predict("mlm", {"text": text}, signature)
-        return LONG
+        return size
 
 
 for _name, _make in TEXTS.items():
@@ -45,19 +46,21 @@ for _name, _make in TEXTS.items():
 
 @KIND.attack("32 MB as one candidate")
 def _(site: Site) -> int:
-    for value in (TEXTS["words"](LONG), TEXTS["one word"](LONG)):
+    size = site.many(LONG)
+    for value in (TEXTS["words"](size), TEXTS["one word"](size)):
         inputs = {"text": texts([b"a [MASK]"]), "targets": tf.make_tensor_proto(np.array([[value]], object))}
         site.predict("mlm", inputs, "score_targets")
-    return LONG
+    return size
 
 
 @KIND.attack("16 MB as one text, REST")
 def _(site: Site) -> int:
-    text = TEXTS["words"](LONG // 2).decode()
+    size = site.many(LONG // 2)
+    text = TEXTS["words"](size).decode()
     for signature in ("tokenize", "", "pseudo_log_likelihood"):
         for key in ("instances", "inputs"):
             site.post("mlm", {"signature_name": signature, key: [text]})
-    return LONG // 2
+    return size
 
 
 @KIND.attack("a hundred thousand texts in gzip, REST")
