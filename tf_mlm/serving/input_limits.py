@@ -51,10 +51,13 @@ class InputLimits:
             ServingError: INVALID_ARGUMENT.
 
         Example:
+            >>> from tf_mlm.serving.errors import ServingError
             >>> from tf_mlm.serving.input_limits import InputLimits
-            >>> InputLimits().check_shape([2**28], carried=1)
-            Traceback (most recent call last):
-            tf_mlm.serving.errors.ServingError: INVALID_ARGUMENT: the shape [268435456] ...
+            >>> try:
+            ...     InputLimits().check_shape([2**28], carried=1)
+            ... except ServingError as error:
+            ...     print(error.code.name, error.message[:49])
+            INVALID_ARGUMENT the shape [268435456] stands for 268435456 elemen
         """
         if len(shape) > MAX_RANK:
             raise invalid_argument(
