@@ -108,7 +108,7 @@ def test_rows_that_pad_the_embedding_have_unused_names(directory: Path, tiny_mod
 def test_blank_and_repeated_lines_have_unused_names(directory: Path) -> None:
     edit_vocabulary(directory, lambda lines: [*lines[:7], "", *lines[8:12], lines[5], *lines[13:]])
     vocabulary = vocabulary_of(directory)
-    assert vocabulary.unnamed_ids == {5, 7}
+    assert (vocabulary.unnamed_ids, vocabulary.blank_id) == ({5}, 7)
     assert (vocabulary.tokens[7], vocabulary.id_of("the")) == ("[unused7]", 12)
 
 

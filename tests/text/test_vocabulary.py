@@ -50,7 +50,7 @@ def test_blanks_behind_a_token_and_empty_lines_at_the_end_do_not_count(tmp_path:
 def test_empty_and_repeated_lines_have_unused_names(tmp_path: Path) -> None:
     vocabulary = Vocabulary.read(written(tmp_path, lines(*SPECIALS, "a", "", "[unused6]", "a ", "b")))
     assert vocabulary.tokens[5:] == ("[unused5]", "[[unused6]]", "[unused6]", "a", "b")
-    assert vocabulary.unnamed_ids == {5, 6}
+    assert (vocabulary.unnamed_ids, vocabulary.blank_id) == ({5}, 6)
     assert vocabulary.id_of("a") == 8
 
 

@@ -600,7 +600,9 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     vocabulary = preprocessor.vocabulary
     settings = vocabulary.config
     all_ids = {
-        token: index for index, token in enumerate(vocabulary.tokens) if index not in vocabulary.unnamed_ids
+        "" if index == vocabulary.blank_id else token: index
+        for index, token in enumerate(vocabulary.tokens)
+        if index not in vocabulary.unnamed_ids
     }
     ids = {token: index for token, index in all_ids.items() if index < vocabulary.pieces}
     tokens = list(vocabulary.tokens[: len(ids)])

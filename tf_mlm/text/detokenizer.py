@@ -29,13 +29,16 @@ def decoder_of(vocabulary: Vocabulary) -> Decoder:
         for token in config.found_tokens
         if token.normalized
     }
+    spellings = {token: spelling for token, spelling in normalised.items() if spelling != token}
+    if vocabulary.blank_id is not None:
+        spellings[vocabulary.tokens[vocabulary.blank_id]] = ""
     return Decoder(
         {"type": "Spaces"} if config.decoder_cleanup is None else word_piece,
         mask_token=config.mask_token,
         pad_token=config.pad_token,
         special_tokens=tuple(vocabulary.tokens[index] for index in vocabulary.special_ids),
         clean_up_tokenization_spaces=bool(config.extra.get("clean_up_tokenization_spaces")),
-        spellings={token: spelling for token, spelling in normalised.items() if spelling != token},
+        spellings=spellings,
     )
 
 

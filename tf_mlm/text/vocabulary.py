@@ -23,6 +23,8 @@ class Vocabulary:
         config: the spelling of the special tokens and how text is normalised for this vocabulary.
         pieces: how many of the first tokens words are cut into; all of them unless given. The others are
             found in a text as they are, or never.
+        blank_id: the id of the empty token, that of an empty line in a `vocab.txt`. No text has it; as text
+            it is a blank between its neighbours.
         unnamed_ids: ids that no token of the tokenizer stands for, such as rows that only pad the embedding
             to a round number. A model can propose them; as text they are nothing.
 
@@ -46,10 +48,16 @@ class Vocabulary:
         *,
         pieces: int | None = None,
         unnamed_ids: Collection[int] = (),
+        blank_id: int | None = None,
     ) -> None:
-        tokens = tuple(tokens)
         self._set(
-            tokens, config or TokenizerConfig(), pieces, unnamed_ids, "the vocabulary", "token {}".format
+            tuple(tokens),
+            config or TokenizerConfig(),
+            pieces,
+            unnamed_ids,
+            blank_id,
+            "the vocabulary",
+            "token {}".format,
         )
 
     def _set(
@@ -58,6 +66,7 @@ class Vocabulary:
         config: TokenizerConfig,
         pieces: int | None,
         unnamed_ids: Collection[int],
+        blank_id: int | None,
         source: str,
         place: Callable[[int], str],
     ) -> None:
@@ -75,6 +84,7 @@ class Vocabulary:
         self.config = config
         self.pieces = len(tokens) if pieces is None else pieces
         self.unnamed_ids = frozenset(unnamed_ids)
+        self.blank_id = blank_id
         if ids[config.unk_token] >= self.pieces:
             raise ConfigError(
                 f"The unknown token {config.unk_token} must be one of the {self.pieces} tokens that words "
@@ -120,7 +130,8 @@ class Vocabulary:
             tuple(tokens),
             config or TokenizerConfig(),
             last + 1 if pieces is None else pieces,
-            [index for index in range(len(tokens)) if index not in named],
+            [index for index in range(len(tokens)) if index not in named and index != ids.get("")],
+            ids.get(""),
             source,
             place,
         )
@@ -207,7 +218,7 @@ class Vocabulary:
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        return (self.tokens, self.config, self.pieces, self.unnamed_ids)
+        return (self.tokens, self.config, self.pieces, self.unnamed_ids, self.blank_id)
 
     def __repr__(self) -> str:
         return f"Vocabulary(size={self.size}, config={self.config!r})"
