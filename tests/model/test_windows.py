@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.config import Buckets, Limits
+from tf_mlm.model.checkpoint import load
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.windows import centred, overlapping
@@ -217,3 +220,23 @@ def test_an_unused_slot_is_zeros_and_changes_nothing_else(inference: Inference) 
     hidden = inference.model.encoder(*inputs[:3])
     answer = inference.masked_lm_head(hidden, inputs.mask_positions)["logits"].numpy()
     np.testing.assert_allclose(answer, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "limit"),
+    [
+        ("sentence_bert_config.json", "max_seq_length", 12, 12),
+        ("sentence_bert_config.json", "max_seq_length", None, 64),
+        ("tokenizer_config.json", "model_max_length", 20, 20),
+        ("tokenizer_config.json", "model_max_length", 1e30, 64),
+    ],
+)
+def test_a_limit_that_a_model_came_with_is_kept(
+    directory: Path, file: str, key: str, value: Any, limit: int
+) -> None:
+    path = directory / file
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**settings, key: value}))
+    model = load(directory)
+    assert model.preprocessor.max_length == limit
+    assert Inference(model, top_k=1, xla=False).buckets.length[-1] == limit
