@@ -372,8 +372,12 @@ def test_a_run_without_a_token_to_predict_is_refused(
     corpus: Path, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_masks(*arguments: Any, **options: Any) -> tf.data.Dataset:
-        batches = training_batches(*arguments, **options)
-        return batches.map(lambda *batch: Batch(*batch[:-1], tf.zeros_like(batch[-1])))
+        @tf.autograph.experimental.do_not_convert
+        def hide(*parts: tf.Tensor) -> Batch:
+            batch = Batch(*parts)
+            return batch._replace(mask_weights=tf.zeros_like(batch.mask_weights))
+
+        return training_batches(*arguments, **options).map(hide)
 
     monkeypatch.setattr(trainer, "training_batches", without_masks)
     with pytest.raises(ConfigError, match=r"Training needs tokens to predict.*in the steps up to 5"):
