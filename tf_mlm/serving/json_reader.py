@@ -14,6 +14,7 @@ length. Strings come back with `surrogateescape`, so that any bytes survive.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import re
@@ -90,7 +91,7 @@ def parse(body: bytes | bytearray, max_values: int = UNLIMITED) -> Any:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     start = len(_BOM) if body.startswith(_BOM) else 0
-    text = body[start:].decode("utf-8", "surrogateescape")
+    text = _decode(body[start:] if start else body)
     if len(body) <= min(_STEP, max_values // _CONTAINER) and _is_plain(body):
         try:
             value = _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
@@ -103,6 +104,15 @@ def parse(body: bytes | bytearray, max_values: int = UNLIMITED) -> Any:
     except _Failure as failure:
         offset = start + len(text[: failure.position].encode("utf-8", "surrogateescape"))
         raise invalid_argument(f"JSON Parse error: {failure.text} at offset: {offset}") from None
+
+
+def _decode(data: bytes | bytearray) -> str:
+    """A step at a time: bytes that are no UTF-8 take long, and the codec keeps Python's lock."""
+    if len(data) <= _STEP:
+        return data.decode("utf-8", "surrogateescape")
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    parts = [decoder.decode(data[begin : begin + _STEP]) for begin in range(0, len(data), _STEP)]
+    return "".join([*parts, decoder.decode(b"", final=True)])
 
 
 def _is_plain(data: bytes | bytearray) -> bool:
@@ -311,12 +321,22 @@ def _parse_non_finite(text: str, position: int) -> tuple[float, int]:
     raise _Failure("Invalid value.", position)
 
 
+def _is_text(value: str) -> bool:
+    """Whether it is free of surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _parse_string(text: str, start: int) -> tuple[str, int]:
     """A string whose opening quote stands before `start`."""
     with contextlib.suppress(ValueError):
         value, end = scanstring(text, start, True)
-        escaped = text.find("\\u", start, end) >= 0
-        if not escaped or _is_plain(text[start:end].encode("utf-8", "surrogateescape")):
+        if text.find("\\u", start, end) < 0 or _is_text(value):
+            return value, end
+        if _is_plain(text[start:end].encode("utf-8", "surrogateescape")):
             return value, end
     position = start
     parts: list[str] = []

@@ -98,8 +98,15 @@ def _fold(texts: list[str], shape: tuple[int, ...], join: Callable[[list[str], i
     return texts
 
 
+def _joined(separator: str, items: list[str]) -> str:
+    if len(items) <= _STEP:
+        return separator.join(items)
+    steps = range(0, len(items), _STEP)
+    return separator.join([separator.join(items[start : start + _STEP]) for start in steps])
+
+
 def _one_line(items: list[str], _axis: int) -> str:
-    return "[" + ", ".join(items) + "]"
+    return "[" + _joined(", ", items) + "]"
 
 
 def rows(outputs: Mapping[str, np.ndarray]) -> str:
@@ -122,7 +129,7 @@ def rows(outputs: Mapping[str, np.ndarray]) -> str:
     if size == 0:
         return opening + "]\n}"
     if not several:
-        return f"{opening}{', '.join(columns[0])}\n{_INDENT}]\n}}"
+        return f"{opening}{_joined(', ', columns[0])}\n{_INDENT}]\n}}"
     pad, inner = "\n" + _INDENT * 2, "\n" + _INDENT * 3
     names = [_string(alias) for alias in outputs]
     items = [
@@ -131,7 +138,7 @@ def rows(outputs: Mapping[str, np.ndarray]) -> str:
         + f"{pad}}}"
         for values in zip(*columns, strict=True)
     ]
-    return f"{opening}{','.join(items)}\n{_INDENT}]\n}}"
+    return f"{opening}{_joined(',', items)}\n{_INDENT}]\n}}"
 
 
 def _one_per_line(base: int) -> Callable[[list[str], int], str]:
@@ -141,7 +148,7 @@ def _one_per_line(base: int) -> Callable[[list[str], int], str]:
         if not items:
             return "[]"
         inside, after = "\n" + _INDENT * (base + axis + 1), "\n" + _INDENT * (base + axis)
-        return "[" + inside + ("," + inside).join(items) + after + "]"
+        return "[" + inside + _joined("," + inside, items) + after + "]"
 
     return join
 

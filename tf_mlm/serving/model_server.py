@@ -68,6 +68,8 @@ def _serve(parsed: flags.Parsed) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    # So long a thread waits for Python's lock while others compute; a request waits for it many times.
+    sys.setswitchinterval(0.001)
     try:
         server = ModelServer(server_options(parsed.values))
         # What has been imported lives as long as the process. Collections, which hold up every request

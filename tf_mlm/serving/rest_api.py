@@ -302,7 +302,7 @@ class RestApi:
 
     def _fill(self, request: Any, spec: ModelSpec, body: bytes | bytearray, call: Call) -> None:
         _fill_spec(request.model_spec, spec)
-        with self._turn(body, call):
+        with self._turn(len(body), call):
             document = json_request.parse_object(body, self._max_values)
             name = json_request.signature_name(document)
             json_request.fill_examples(document, request)
@@ -315,7 +315,7 @@ class RestApi:
     def _predict(self, spec: ModelSpec, body: bytes | bytearray, call: Call) -> str:
         with contextlib.ExitStack() as stack:
             turn = stack.enter_context(contextlib.ExitStack())
-            turn.enter_context(self._turn(body, call))
+            turn.enter_context(self._turn(len(body), call))
             document = json_request.parse_object(body, self._max_values)
             asked = json_request.signature_name(document)
             servable = stack.enter_context(self._service.lease(spec))
@@ -330,12 +330,14 @@ class RestApi:
             del document  # many times its arrays
             turn.close()
             outputs = self._service.predict(servable, name, inputs, np.asarray, (), call)
-        return json_writer.predictions(outputs, row_form)
+        # An element takes some ten bytes of JSON.
+        with self._turn(10 * sum(array.size for array in outputs.values()), call):
+            return json_writer.predictions(outputs, row_form)
 
     @contextlib.contextmanager
-    def _turn(self, body: bytes | bytearray, call: Call) -> Iterator[None]:
-        """Long bodies are read one at a time, as the objects they become take many times their bytes."""
-        if len(body) <= LONG_BODY:
+    def _turn(self, size: int, call: Call) -> Iterator[None]:
+        """Long bodies are read and written one at a time: their objects take many times their bytes."""
+        if size <= LONG_BODY:
             yield
             return
         remaining = call.remaining()
