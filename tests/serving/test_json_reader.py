@@ -222,3 +222,21 @@ def test_others_run_while_a_long_body_is_read(item: bytes) -> None:
         sys.setswitchinterval(interval)
     ticker.join()
     assert after - before > 20  # one C call for all would let it run a few times
+
+
+@pytest.mark.parametrize(
+    "tail", ["\\ud83d\\ude00", "\\\\ud83d", "\\\\\\ud83d\\ude00", "\\u0041", "\\n", "\\\\"]
+)
+def test_escapes_where_a_long_string_is_cut(tail: str) -> None:
+    for more in range(14):
+        text = '{"x": "' + "x" * (65_530 + more) + tail * 3 + '"}'
+        assert json_reader.parse(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize("item", [b"\\udc80", b"\\udc80\xff", b"\\n\\udcff"])
+def test_lone_low_surrogates_become_their_bytes_however_many(item: bytes) -> None:
+    value = json_reader.parse(b'{"x": "' + item * 30_000 + b'"}')["x"]
+    expected = (
+        item.replace(b"\\udc80", b"\xed\xb2\x80").replace(b"\\udcff", b"\xed\xb3\xbf").replace(b"\\n", b"\n")
+    )
+    assert value.encode("utf-8", "surrogateescape") == expected * 30_000

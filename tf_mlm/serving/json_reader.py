@@ -15,7 +15,6 @@ length. Strings come back with `surrogateescape`, so that any bytes survive.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]
@@ -50,6 +49,11 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?", re.ASCII)
 _ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _STRING_STOP = re.compile(r'["\\\x00-\x1f]')
+# What a string is made of; the two halves of a surrogate pair stay together.
+_PIECE = re.compile(
+    r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u(?![dD][89abAB])[0-9a-fA-F]{4}'
+    r"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+"
+)
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORDS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _INT64, _UINT64 = -(2**63), 2**64
@@ -321,23 +325,38 @@ def _parse_non_finite(text: str, position: int) -> tuple[float, int]:
     raise _Failure("Invalid value.", position)
 
 
-def _is_text(value: str) -> bool:
-    """Whether it is free of surrogates."""
+def _unescape_piece(piece: str) -> str | None:
+    """What a piece of a string stands for, `None` where the C scanner would take it differently."""
+    value: str = scanstring(piece + '"', 0, True)[0]
+    if "\\u" not in piece:
+        return value
     try:
         value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return value
+    except UnicodeEncodeError:  # surrogates, from escapes or from bytes that are no UTF-8
+        if not piece.isascii():
+            return None
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
 
 
 def _parse_string(text: str, start: int) -> tuple[str, int]:
-    """A string whose opening quote stands before `start`."""
-    with contextlib.suppress(ValueError):
-        value, end = scanstring(text, start, True)
-        if text.find("\\u", start, end) < 0 or _is_text(value):
-            return value, end
-        if _is_plain(text[start:end].encode("utf-8", "surrogateescape")):
-            return value, end
+    """A string whose opening quote stands before `start`, by the C scanner a step at a time."""
+    pieces: list[str] = []
+    position = start
+    while True:
+        end = _PIECE.match(text, position, position + _STEP).end()  # type: ignore[union-attr]
+        whole = text[end : end + 1] == '"'
+        piece = _unescape_piece(text[position:end]) if end > position or whole else None
+        if piece is None:
+            return _parse_string_exactly(text, start)
+        pieces.append(piece)
+        if whole:
+            return "".join(pieces), end + 1
+        position = end
+
+
+def _parse_string_exactly(text: str, start: int) -> tuple[str, int]:
+    """Escape by escape: for lone surrogates among bytes that are no UTF-8, and for errors."""
     position = start
     parts: list[str] = []
     chunk = start
