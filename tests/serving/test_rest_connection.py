@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import http.client
 import itertools
@@ -460,6 +461,18 @@ def test_an_address_has_its_own_limit(make) -> None:
         for connection in (other, second):
             connection.send(WHOLE)
             assert connection.answer()[0] == 200
+
+
+def test_silent_connections_make_room_where_no_more_files_can_be_opened(make, caplog) -> None:
+    served = make()
+    loop = rest(served).loop
+    with Peer(served) as silent:
+        until(lambda: len(rest(served)._connections) == 1)
+        error = {"exception": OSError(errno.EMFILE, "Too many open files")}  # as asyncio reports accept's
+        loop.call_soon_threadsafe(loop.call_exception_handler, error)
+        assert silent.rest() == b""
+    assert "Raise ulimit -n" in caplog.text
+    assert served.post("half_plus_two:predict", TWO).status_code == 200
 
 
 def test_no_room_beside_requests_in_progress(make) -> None:
