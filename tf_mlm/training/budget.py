@@ -74,13 +74,16 @@ class TimeBound:
         self._end = clock() + seconds - used
         self._marks: collections.deque[tuple[float, int]] = collections.deque()
 
-    def steps(self, planned: int, *, done: int) -> int:
-        """`planned`, or as many steps as there is time for; at least those that are `done`."""
+    def steps(self, planned: int, *, done: int, reserve: float = 0.0) -> int:
+        """`planned`, or as many steps as there is time for; at least those that are `done`.
+
+        `reserve` seconds are left for what follows the last step.
+        """
         now = self._clock()
         self._marks.append((now, done))
         while len(self._marks) > 2 and now - self._marks[1][0] > RECENT_SECONDS:
             self._marks.popleft()
-        (since, earlier), left = self._marks[0], self._end - now
+        (since, earlier), left = self._marks[0], self._end - reserve - now
         if left <= 0:
             return done
         if done == earlier:  # the speed is not known yet

@@ -237,7 +237,7 @@ class _Run:
         assert self._model.preprocessor is not None
         samples = SampleFills(self._model, self._model.preprocessor, self._store.held_out)
         masks, count = 0.0, 1 if self._worker is None else config.steps_per_call
-        stop = False
+        stop, evaluating = False, 0.0
         with Preemption(self._strategy) as preemption:
             data = self._batches(done, steps)
             while done < planned and not stop and not self._reached(evaluation):
@@ -252,14 +252,16 @@ class _Run:
                 if self._worker is None:  # several workers must all take the same number
                     count = max(1, min(config.steps_per_call, int(CALL_SECONDS * len(metrics) / seconds)))
                 stop = preemption.requested()
-                planned = self._plan(bound, steps, done)
+                planned = self._plan(bound, steps, done, reserve=evaluating)
                 evaluate = done == planned or done % config.evaluate_every == 0
                 if evaluate or stop or done % config.checkpoint_every == 0:
                     # The metrics of a step say nothing of the weights it leaves behind.
                     self._check_weights(done, masks, checkpoints)
                     if evaluate:
+                        begun = time.monotonic()
                         evaluation = self._evaluate(done, checkpoints)
                         report.evaluation(done, evaluation, samples() if self._chief else [])
+                        evaluating = time.monotonic() - begun  # the last one takes as long
                     if self._chief:
                         saved = checkpoints.save(
                             self._variables,
@@ -277,11 +279,11 @@ class _Run:
         ended = "steps" if done == steps else "time" if done >= planned else "stop"
         return ended, done, evaluation
 
-    def _plan(self, bound: TimeBound | None, steps: int, done: int) -> int:
+    def _plan(self, bound: TimeBound | None, steps: int, done: int, reserve: float = 0.0) -> int:
         """The number of steps, as many as there is time for; the learning rate follows it."""
         if bound is None:
             return steps
-        planned = int(from_chief(self._strategy, bound.steps(steps, done=done)))
+        planned = int(from_chief(self._strategy, bound.steps(steps, done=done, reserve=reserve)))
         self._total_steps.assign(max(planned, 1))
         return planned
 
