@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from tf_mlm.serving import model_manager, warmup
+from tf_mlm.serving.cancellation import Canceller
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.options import BatchingOptions
 from tf_mlm.serving.server import ModelServer, ServerOptions
@@ -410,6 +411,28 @@ def test_warm_up_runs_every_kind(serve, models: Path, tmp_path: Path) -> None:
     )
     page = doors.http.get("/metrics").text
     assert f':tensorflow:serving:model_warmup_records_read{{model_path="{path}",status="OK"}} 10\n' in page
+    doors.server.stop()
+
+
+def test_what_warm_up_prepares_is_what_requests_run(
+    serve, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow prepares a run once for each set of outputs and of what is run beside them."""
+    prepared: set[tuple[str, ...]] = set()
+    begin = Canceller.begin
+
+    def watched(canceller: Canceller, key: tuple[str, ...], tensors: Callable) -> object:
+        prepared.add(key)
+        return begin(canceller, key, tensors)
+
+    monkeypatch.setattr(Canceller, "begin", watched)
+    with_warmup(models, tmp_path / "m", [predict_log("", X)])
+    doors = serve(model_name="m", model_base_path=str(tmp_path / "m"))
+    warmed = set(prepared)
+    assert warmed
+    reply = doors.http.post("/v1/models/m:predict", json={"instances": [1.0]})
+    assert reply.status_code == 200
+    assert prepared == warmed
     doors.server.stop()
 
 

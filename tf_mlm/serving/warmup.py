@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tf_mlm.serving import tensor_codec
+from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
 from tf_mlm.serving.input_limits import InputLimits
@@ -76,17 +77,19 @@ def replay(service: Service, log: Any) -> None:
     if kind is None:
         return
     request = getattr(log, kind).request
+    # TensorFlow prepares runs that can be stopped, as strangers' requests are, apart from others.
+    call = Call()
     if kind == "predict_log":
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         decode = functools.partial(tensor_codec.decode, limits=service.limits)
         with service.lease(ModelSpec(request.model_spec.name or "warmup")) as servable:
-            service.predict(servable, name, request.inputs, decode, list(request.output_filter))
+            service.predict(servable, name, request.inputs, decode, list(request.output_filter), call)
     elif kind in ("classify_log", "regress_log"):
         run = examples.classify if kind == "classify_log" else examples.regress
         request.model_spec.name = request.model_spec.name or "warmup"
-        run(request)
+        run(request, call)
     elif kind == "multi_inference_log":
-        examples.multi_inference(request)
+        examples.multi_inference(request, call)
     else:
         number = log.DESCRIPTOR.fields_by_name[kind].number
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
