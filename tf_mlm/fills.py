@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_mlm.decoder import Decoder
 from tf_mlm.errors import InvalidInputError
-from tf_mlm.signatures import FILL, SCORE_TARGETS, Signature
+from tf_mlm.signatures import FILL, SCORE_TARGETS, AnswerError, Signature
 from tf_mlm.texts import as_texts
 
 Fill = dict[str, Any]
@@ -78,8 +78,11 @@ class FillRequest:
 
         Raises:
             InvalidInputError: for a `top_k` beyond what the model was exported with.
+            AnswerError: for outputs that are no answer to this question.
             DecoderError: for tokens of a kind that this version cannot read.
         """
+        self.signature.check_outputs(outputs, len(self.texts))
+        _check_places(outputs)
         tokens, token_ids, scores = self._ranked(outputs, stacklevel + 1)
         decoders = {text: Decoder.from_json(text) for text in set(outputs["decoder"].tolist())}
         results = []
@@ -127,6 +130,21 @@ class FillRequest:
                 ReplacedTargetWarning,
                 stacklevel=stacklevel,
             )
+
+
+def _check_places(outputs: Outputs) -> None:
+    """Each text has a mask, masks stand in their text, and -1 only behind them."""
+    positions, lengths = outputs["mask_positions"], outputs["lengths"]
+    is_mask = positions >= 0
+    sound = (
+        is_mask.shape[1] > 0
+        and is_mask[:, 0].all()
+        and (is_mask[:, :-1] >= is_mask[:, 1:]).all()
+        and (positions < lengths[:, np.newaxis]).all()
+        and (lengths <= outputs["text_tokens"].shape[1]).all()
+    )
+    if not sound:
+        raise AnswerError("`mask_positions` and `lengths` must be those of the texts' masks and tokens.")
 
 
 def _text_fills(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 PORTABLE = "_portable"
 
@@ -18,6 +19,17 @@ class Tensor:
 
     dtype: str
     shape: tuple[str, ...]
+
+
+class AnswerError(ValueError):
+    """An answer that is none of the signature that was asked."""
+
+
+class MissingOutputsError(AnswerError):
+    """An answer without some of the signature's outputs."""
+
+
+_KINDS = {"string": "O", "float32": "f", "int32": "iu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +44,38 @@ class Signature:
     def portable_name(self) -> str:
         """The name of the twin without XLA."""
         return self.name + PORTABLE
+
+    def check_outputs(self, outputs: Mapping[str, Any], batch: int) -> None:
+        """Whether an answer is one of this signature, whoever gave it.
+
+        Args:
+            outputs: alias to NumPy array, strings as `bytes` in arrays of objects.
+            batch: how many rows were asked about.
+
+        Raises:
+            MissingOutputsError: when it lacks some, as the answers of an older export do.
+            AnswerError: for another type or shape than the signature's, or axes that do not fit together.
+
+        Example:
+            >>> ENCODE.check_outputs({}, 1)
+            Traceback (most recent call last):
+            tf_mlm.signatures.MissingOutputsError: The answer of `encode` lacks embeddings.
+        """
+        if missing := sorted(self.outputs.keys() - outputs.keys()):
+            raise MissingOutputsError(f"The answer of `{self.name}` lacks {', '.join(missing)}.")
+        sizes = {"batch": batch}
+        for alias, tensor in self.outputs.items():
+            array = outputs[alias]
+            fits = array.dtype.kind in _KINDS[tensor.dtype] and array.ndim == len(tensor.shape)
+            # Of an empty array JSON keeps the outer sizes only.
+            axes = list(zip(tensor.shape, array.shape, strict=False))[: None if array.size else 1]
+            fits = fits and all(sizes.setdefault(axis, size) == size for axis, size in axes)
+            if not fits or (tensor.dtype == "string" and not all(type(s) is bytes for s in array.flat)):
+                known = [sizes.get(axis, axis) for axis in tensor.shape]
+                raise AnswerError(
+                    f"`{alias}` of `{self.name}` must be {tensor.dtype} of the shape {known}, not "
+                    f"{array.dtype} of {list(array.shape)}."
+                )
 
 
 _TEXT = {"text": Tensor("string", ("batch",))}

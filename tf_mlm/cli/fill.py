@@ -26,7 +26,9 @@ def command(target: str, texts: tuple[str, ...], top_k: int, targets: str | None
     Example: tf-mlm fill my-model "Returns the [MASK] of the list."
     """
     with open_target(target, top_k) as model:
-        results = model.fill(list(texts), top_k=top_k, targets=targets.split(",") if targets else None)
+        results = model.fill(
+            list(texts), top_k=top_k, targets=None if targets is None else targets.split(",")
+        )
     if as_json:
         print_json(results)
         return

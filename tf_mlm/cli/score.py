@@ -70,11 +70,7 @@ def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: 
 
 def _scored(model: Client, lines: list[str]) -> list[dict[str, Any]]:
     found = model.score(lines)
-    pad, _unknown, cls, sep, mask = (token.encode() for token in model.special_tokens)
-    unscored = (pad, cls, sep, mask)
     return [
-        {"text": line, "score": float(score), "tokens": sum(token not in unscored for token in row[:length])}
-        for line, score, row, length in zip(
-            lines, found["score"], found["tokens"], found["lengths"], strict=True
-        )
+        {"text": line, "score": float(score), "tokens": int(tokens)}
+        for line, score, tokens in zip(lines, found["score"], found["scored_tokens"], strict=True)
     ]

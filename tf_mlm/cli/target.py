@@ -32,16 +32,16 @@ def open_target(target: str, top_k: int = 1) -> Client:
         return Client(target)
     path = Path(target)
     if (path / "config.json").is_file():
-        transport, special_tokens = _of_model(path, top_k)
+        transport = _of_model(path, top_k)
     elif version := path if (path / "saved_model.pb").is_file() else newest(path):
-        transport, special_tokens = _of_export(version)
+        transport = _of_export(version)
     else:
         raise click.ClickException(
             "A target must be a model directory (config.json), a version directory (saved_model.pb), a base "
             f"path with versions, or an address such as grpc://127.0.0.1:8500/mlm. Received: `{target}`."
         )
     # The address is only a label here: every question goes to the transport.
-    return Client("grpc://in-process:1/mlm", special_tokens=special_tokens, transport=transport)
+    return Client("grpc://in-process:1/mlm", transport=transport)
 
 
 class InProcess:
@@ -55,11 +55,17 @@ class InProcess:
     def __init__(self, answers: Mapping[str, Callable[..., Any]], owner: Any = None) -> None:
         self._answers, self._owner = answers, owner
 
-    def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
+    def predict(
+        self, inputs: Mapping[str, np.ndarray], signature: str, outputs: Mapping[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        outputs = self._answers[signature](**{alias: tf.constant(value) for alias, value in inputs.items()})
-        return {alias: value.numpy() for alias, value in outputs.items()}
+        from tf_mlm.model.rules import in_plain_words
+
+        tensors = {alias: tf.constant(value, _dtype(value)) for alias, value in inputs.items()}
+        with in_plain_words():
+            found = self._answers[signature](**tensors)
+        return {alias: value.numpy() for alias, value in found.items() if outputs is None or alias in outputs}
 
     def status(self) -> list[dict[str, Any]]:
         return []
@@ -71,7 +77,12 @@ class InProcess:
         """Nothing to close."""
 
 
-def _of_model(path: Path, top_k: int) -> tuple[InProcess, tuple[str, ...]]:
+def _dtype(array: np.ndarray) -> str | None:
+    """What is empty has no type of its own."""
+    return "string" if array.dtype.kind == "O" else None
+
+
+def _of_model(path: Path, top_k: int) -> InProcess:
     import tensorflow as tf
 
     import tf_mlm
@@ -83,15 +94,13 @@ def _of_model(path: Path, top_k: int) -> tuple[InProcess, tuple[str, ...]]:
         name: tf.function(answer, autograph=False, reduce_retracing=True)
         for name, answer in inference.answers.items()
     }
-    return InProcess(functions), inference.preprocessor.vocabulary.config.special_tokens
+    return InProcess(functions)
 
 
-def _of_export(version: Path) -> tuple[InProcess, tuple[str, ...]]:
+def _of_export(version: Path) -> InProcess:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers its operations)
 
-    from tf_mlm.config import TokenizerConfig, from_json
-    from tf_mlm.export.saved_model import read_description
     from tf_mlm.signatures import PORTABLE, SIGNATURES
 
     loaded = tf.saved_model.load(str(version))
@@ -101,6 +110,15 @@ def _of_export(version: Path) -> tuple[InProcess, tuple[str, ...]]:
             f"A SavedModel must come from `tf-mlm export` to be asked. Received: `{version}`, without the "
             f"signatures {', '.join(missing)}. Serve it instead, and ask with tf_mlm.Client(...).predict."
         )
+    if old := [
+        signature.name
+        for signature in SIGNATURES
+        if signature.outputs.keys() - found[signature.name].structured_outputs.keys()
+    ]:
+        raise click.ClickException(
+            "An export must have the outputs that this version of tf_mlm reads. Received: "
+            f"`{version}`, where {', '.join(old)} lack some: an older version wrote it. "
+            "Export the model again with `tf-mlm export`."
+        )
     answers = {name: found.get(name + PORTABLE, found[name]) for name in found if not name.endswith(PORTABLE)}
-    config = from_json(TokenizerConfig, read_description(version).get("tokenizer", {}))
-    return InProcess(answers, owner=loaded), config.special_tokens
+    return InProcess(answers, owner=loaded)

@@ -1,10 +1,11 @@
-"""What a client needs of a protocol, and the retry rule both protocols share."""
+"""What a client needs of a protocol, and what both share: the retry rule, the reading of answers."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from tf_mlm.serving.client_error import ClientError
 from tf_mlm.serving.errors import Code
 
+MAX_ANSWER_BYTES = 1 << 28
+"""What an answer may have: three times the logits of 32 texts with 16 masks over 30,522 words."""
 _TRIES = 3
 _FIRST_WAIT = 0.1
 Answer = TypeVar("Answer")
@@ -34,9 +37,18 @@ class SignatureSpec:
 
 
 class Transport(Protocol):
-    """One way of asking one model."""
+    """One way of asking one model.
 
-    def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]: ...
+    `predict` may be told the outputs that the caller counts on. It then need not ask the server for their
+    types, and gives those of them that the answer has.
+    """
+
+    def predict(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        signature: str,
+        outputs: Mapping[str, TensorSpec] | None = None,
+    ) -> dict[str, np.ndarray]: ...
 
     def status(self) -> list[dict[str, Any]]: ...
 
@@ -63,3 +75,24 @@ def retry_unavailable(ask: Callable[[float], Answer], timeout: float) -> Answer:
         time.sleep(wait)
         wait *= 3
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def reading(target: object) -> Iterator[None]:
+    """Whatever a broken answer makes of the code that reads it is a `ClientError`."""
+    try:
+        yield
+    except ClientError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        raise broken_answer(f"{type(error).__name__}: {error}", target) from error
+
+
+def broken_answer(what: str, target: object) -> ClientError:
+    """An answer that is none of TF-Serving's, or not the one that was asked for."""
+    return ClientError(
+        Code.DATA_LOSS,
+        f"The server's answer cannot be read ({what})",
+        str(target),
+        hint="Check that a TF-Serving of this model listens there, on the port of this protocol.",
+    )
