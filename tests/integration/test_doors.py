@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.model.fill_mask import FillMask
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.serving.client import Client, ClientError
@@ -95,19 +94,6 @@ def test_the_saved_model_answers_as_python_does(
     function = tf.saved_model.load(str(tiny_export)).signatures[name + PORTABLE]
     answer = {alias: value.numpy() for alias, value in function(**as_arrays(QUESTIONS[name])).items()}
     assert_same(in_python[name], answer)
-
-
-@pytest.mark.parametrize("targets", [None, ["cat", "dogs", "dog"]])
-@pytest.mark.parametrize("text", [TEXTS, TEXTS[0], TEXTS[1]], ids=["batch", "one mask", "two masks"])
-def test_clients_fill_as_fill_mask_does(
-    client: Client, tiny_model: MaskedLM, text: Any, targets: list[str] | None
-) -> None:
-    def flat(value: Any) -> list[dict[str, Any]]:
-        return [value] if isinstance(value, dict) else [fill for item in value for fill in flat(item)]
-
-    expected = flat(FillMask(tiny_model)(text, top_k=2, targets=targets))
-    found = flat(client.fill(text, top_k=2, targets=targets))
-    assert found == [{**fill, "score": pytest.approx(fill["score"], abs=1e-5)} for fill in expected]
 
 
 @pytest.mark.parametrize(

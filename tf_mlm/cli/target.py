@@ -87,12 +87,21 @@ def _of_model(path: Path, top_k: int) -> InProcess:
 
     import tf_mlm
     from tf_mlm.model.inference import Inference
+    from tf_mlm.signatures import SIGNATURES
 
     # Without XLA: a handful of questions is answered sooner than the programs are compiled.
     inference = Inference(tf_mlm.load(path), top_k=top_k, xla=False)
+    sizes = {"hidden": inference.hidden_size}
     functions = {
-        name: tf.function(answer, autograph=False, reduce_retracing=True)
-        for name, answer in inference.answers.items()
+        signature.name: tf.function(
+            inference.answers[signature.name],
+            [
+                tf.TensorSpec([sizes.get(axis) for axis in tensor.shape], tensor.dtype)
+                for tensor in signature.inputs.values()
+            ],
+            autograph=False,
+        )
+        for signature in SIGNATURES
     }
     return InProcess(functions)
 

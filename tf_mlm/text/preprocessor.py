@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from tf_mlm.text.token_table import TokenTable
 from tf_mlm.text.tokenizer import WordPieceTokenizer
 from tf_mlm.text.tokens import Tokenizer, Tokens
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.texts import as_texts
 
 
 class Preprocessed(NamedTuple):
@@ -292,20 +292,14 @@ def as_strings(text: Any, argument: str) -> tf.Tensor:
     """One text or several as string [batch]; lone surrogates become invalid UTF-8, which is ignored.
 
     Raises:
-        ValueError: for a shape that is no batch; the message names the `argument`.
+        ValueError: for what is no batch of texts; the message names the `argument`.
     """
-    if isinstance(text, str):
-        text = [text]
-    if isinstance(text, Sequence) and not isinstance(text, bytes):
-        text = [item.encode("utf-8", "surrogatepass") if isinstance(item, str) else item for item in text]
-        if not text:
-            return tf.zeros([0], tf.string)
-    strings = tf.convert_to_tensor(text, tf.string)
-    if strings.shape.rank == 0:
-        strings = strings[tf.newaxis]
-    if strings.shape.rank != 1:
+    if not tf.is_tensor(text):
+        return tf.constant(as_texts(text, argument)[0], tf.string)
+    strings = text[tf.newaxis] if text.shape.rank == 0 else text
+    if strings.dtype != tf.string or strings.shape.rank not in (1, None):
         raise ValueError(
             f"`{argument}` must be one text or a batch of texts, string [batch]. "
-            f"Received: shape {strings.shape}."
+            f"Received: {text.dtype.name} of shape {text.shape}."
         )
     return strings
