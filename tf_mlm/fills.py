@@ -112,11 +112,15 @@ class FillRequest:
                 outputs[alias][..., : self.top_k] for alias in ("tokens", "token_ids", "scores")
             )
             return tokens, ids, scores
-        self._warn_of_replaced(outputs["tokens"][0], stacklevel + 1)
-        ids, columns = np.unique(outputs["target_ids"][0], return_index=True)
+        # A server that merges requests may have padded the candidates to those of another one.
+        scored, scored_ids = (outputs[alias][0, : len(self.targets)] for alias in ("tokens", "target_ids"))
+        if len(scored) < len(self.targets):
+            raise AnswerError(f"`tokens` must have {len(self.targets)} columns, one per target.")
+        self._warn_of_replaced(scored, stacklevel + 1)
+        ids, columns = np.unique(scored_ids, return_index=True)
         scores = outputs["scores"][..., columns]
         order = np.argsort(-scores, axis=-1, kind="stable")[..., : self.top_k]
-        return outputs["tokens"][0][columns][order], ids[order], np.take_along_axis(scores, order, -1)
+        return scored[columns][order], ids[order], np.take_along_axis(scores, order, -1)
 
     def _warn_of_replaced(self, scored: np.ndarray, stacklevel: int) -> None:
         assert self.targets is not None

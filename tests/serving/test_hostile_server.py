@@ -239,6 +239,22 @@ def test_a_fill_is_one_request(server: Server, client: Client) -> None:
         assert server.requests == before + 1
 
 
+TARGETS = {
+    "scores": [[[0.25, 0.5, 0.125]]],
+    "target_ids": [[2, 1, 2]],
+    "tokens": [["b", "a", "b"]],
+    **{alias: FILL[alias] for alias in ("mask_positions", "text_tokens", "lengths", "decoder")},
+}
+
+
+def test_candidates_that_a_server_padded_are_cut(server: Server, client: Client) -> None:
+    server.behave = lambda connection: connection.sendall(of(TARGETS))
+    found = client.fill("the [M].", targets=["b", "a"])
+    assert [(fill["token_str"], fill["score"]) for fill in found] == [("a", 0.5), ("b", 0.25)]
+    with pytest.raises(ClientError, match="`tokens` must have 4 columns, one per target"):
+        client.fill("the [M].", targets=["b", "a", "b", "c"])
+
+
 def test_an_older_export_is_refused_by_name(server: Server, client: Client) -> None:
     old = {alias: FILL[alias] for alias in ("tokens", "token_ids", "scores", "mask_positions")}
     server.behave = lambda connection: connection.sendall(of(old))
