@@ -90,10 +90,4 @@ def _array(value: Any, alias: str, spec: TensorSpec) -> np.ndarray:
     if spec.shape is not None and array.size == 0 and array.ndim < len(spec.shape):
         # JSON cannot tell [2, 0, 10] from [2, 0].
         array = array.reshape(array.shape + (0,) * (len(spec.shape) - array.ndim))
-    sizes = spec.shape
-    if sizes is not None and (
-        len(sizes) != array.ndim
-        or any(size not in (-1, found) for size, found in zip(sizes, array.shape, strict=True) if array.size)
-    ):
-        raise ValueError(f"`{alias}` has the shape {list(array.shape)}, the signature says {list(sizes)}")
     return array
