@@ -14,6 +14,7 @@ _KINDS = {
     "integers": lambda dtype: dtype.is_integer,
     "floating point": lambda dtype: dtype.is_floating,
     "strings": lambda dtype: dtype == tf.string,
+    "numbers": lambda dtype: dtype.is_integer or dtype.is_floating,
 }
 
 
@@ -25,7 +26,7 @@ def tensor_argument(
     Args:
         value: a tensor, an array, numbers in lists, or anything else that TensorFlow reads as a tensor.
         name: the argument's name, for the message.
-        kind: `integers`, `floating point` or `strings`.
+        kind: `integers`, `floating point`, `numbers` (both) or `strings`.
         shape: its axes in words, such as `[batch, length]`; None allows any.
         keras_layer: what takes Keras's symbolic tensors in the caller's place, for the message.
 
@@ -40,11 +41,15 @@ def tensor_argument(
     tensor = any_tensor(value, name, rule, keras_layer)
     if kind == "integers" and isinstance(value, (list, tuple)) and tensor.shape.num_elements() == 0:
         tensor = tf.cast(tensor, tf.int32)  # TensorFlow takes lists without any number for floats
-    if not _KINDS[kind](tensor.dtype) or (shape and tensor.shape.rank not in (None, shape.count(",") + 1)):
+    if not _KINDS[kind](tensor.dtype) or (shape and tensor.shape.rank not in (None, _rank(shape))):
         raise ValueError(
             f"`{name}` must be {rule}. Received: dtype={tensor.dtype.name}, shape={tensor.shape}."
         )
     return tensor
+
+
+def _rank(shape: str) -> int:
+    return 0 if shape == "[]" else shape.count(",") + 1
 
 
 def any_tensor(value: Any, name: str, rule: str, keras_layer: str | None = None) -> tf.Tensor:

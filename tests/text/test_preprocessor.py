@@ -71,7 +71,7 @@ def test_an_empty_batch_has_length_two(preprocess: TextPreprocessor) -> None:
 
 
 def test_a_matrix_of_texts_is_refused(preprocess: TextPreprocessor) -> None:
-    with pytest.raises(ValueError, match=r"`pair` must be one text or a batch.*Received: shape \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"`pair` must be one text or a batch.*Received: "):
         preprocess(["a"], [["a", "b"]])
 
 
@@ -118,8 +118,12 @@ def test_a_shorter_text_below_half_the_limit_is_left_whole(vocabulary: Vocabular
 
 
 def test_pairs_must_be_as_many_as_texts(preprocess: TextPreprocessor) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="same batch size"):
+    with pytest.raises(ValueError, match="`pair` must have as many texts as `text`. Received: 1 beside 2"):
         preprocess(["a", "a"], ["b"])
+    texts = tf.TensorSpec([None], tf.string)
+    graph = tf.function(preprocess, input_signature=[texts, texts], autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="same batch size"):
+        graph(tf.constant(["a", "a"]), tf.constant(["b"]))
 
 
 @pytest.mark.peers

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mlm.arguments import any_tensor
+from tf_mlm.arguments import tensor_argument
 from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.int8_weight import reads_int8
 from tf_mlm.layers.precision import Precision
@@ -115,7 +115,7 @@ class ReversibleEmbedding(tf.Module):
 
     def embed(self, ids: Any) -> tf.Tensor:
         """Integer [...] → [..., output_dim] in the compute dtype."""
-        ids = any_tensor(ids, "ids", "integers of any shape", "tf_mlm.keras.ReversibleEmbedding")
+        ids = tensor_argument(ids, "ids", "numbers", keras_layer="tf_mlm.keras.ReversibleEmbedding")
         if ids.dtype not in (tf.int32, tf.int64):
             ids = tf.cast(ids, tf.int32)  # as Keras: ids may come as floats or as narrow integers
         # Cast after the lookup: casting the table first would touch every row of it.
@@ -127,12 +127,12 @@ class ReversibleEmbedding(tf.Module):
         With a `bias` [input_dim] added, behind the soft cap, they have the bias's dtype.
         """
         dtype = tf.as_dtype(dtype or self.reverse_dtype or self.precision.compute)
-        rule = f"floating point of shape [..., {self.output_dim}]"
-        inputs = any_tensor(inputs, "inputs", rule, "tf_mlm.keras.ReversibleEmbedding")
+        layer = "tf_mlm.keras.ReversibleEmbedding"
+        inputs = tensor_argument(inputs, "inputs", "numbers", keras_layer=layer)
         inputs = tf.cast(inputs, dtype)
-        if not inputs.shape[-1:].is_compatible_with([self.output_dim]):
+        if inputs.shape.rank == 0 or not inputs.shape[-1:].is_compatible_with([self.output_dim]):
             raise ValueError(
-                f"The last axis of the input to the reverse projection must be {self.output_dim}, the "
+                f"The last axis of `inputs` to the reverse projection must be {self.output_dim}, the "
                 f"`output_dim`. Received: shape={inputs.shape}."
             )
         rows = tf.reshape(inputs, [-1, self.output_dim])

@@ -100,7 +100,12 @@ class BertEncoder(tf.Module):
         context, x = self.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
         if positions is None:
             return self.transform(context, x, dropout_seed=dropout_seed)
-        positions = positions_argument(positions, "positions")
+        positions = positions_argument(positions, "positions", keras_layer="tf_mlm.keras.Encoder")
+        if not positions.shape[:1].is_compatible_with(x.shape[:1]):
+            raise ValueError(
+                "`positions` must have one row per row of `token_ids`. "
+                f"Received: positions.shape={positions.shape}, {x.shape[0]} rows of ids."
+            )
         check_positions(positions, tf.shape(x)[1], "positions")
         rows = [gather_positions(state, positions) for state in (context, x)]
         return zero_unused(self.transform(*rows, dropout_seed=dropout_seed), positions)

@@ -471,9 +471,9 @@ class Inference(tf.Module):
     def _target_ids(self, targets: tf.Tensor) -> tf.Tensor:
         """String [batch, candidates] → int32, by whole token or else by first word piece."""
         target_ids = self.preprocessor.target_ids(targets)
-        rule = "A target must contain at least one token. These candidates (counted over all rows) do not."
+        rule = "A target must contain at least one token. These, each given as [row, candidate], do not."
         [target_ids] = checked(
-            [target_ids], (tf.reduce_all(target_ids >= 0), rule, tf.where(target_ids < 0)[:, 0])
+            [target_ids], (tf.reduce_all(target_ids >= 0), rule, tf.where(target_ids < 0)[:8])
         )
         return target_ids
 

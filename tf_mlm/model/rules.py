@@ -90,18 +90,19 @@ def within(values: tf.Tensor, size: Any) -> tf.Tensor:
 
 
 def in_range(values: tf.Tensor, size: Any, rule: str) -> Rule:
-    """The rule that all of `values` lie in [0, size); eagerly its message shows only some that do not.
+    """The rule that all of `values` lie in [0, size); its message shows the first that does not.
 
     Example:
         >>> condition, rule, received = in_range(tf.constant([1, 9]), 5, "Ids must lie in [0, 5).")
         >>> bool(condition), received.numpy().tolist()
-        (False, [9])
+        (False, 9)
     """
     size = tf.cast(size, values.dtype)
-    if tf.executing_eagerly():
-        outside = tf.boolean_mask(values, (values < 0) | (values >= size))
-        return tf.equal(tf.size(outside), 0), rule, outside[:8]
-    return within(values, size), rule, values
+    # One value more, of none, so that there is always one to show. The shapes stay known, as XLA wants them.
+    flat = tf.concat([tf.reshape(values, [-1]), [tf.zeros([], values.dtype)]], 0)
+    outside = tf.concat([tf.reshape((values < 0) | (values >= size), [-1]), [False]], 0)
+    first = tf.gather(flat, tf.argmax(tf.cast(outside, tf.int32)))
+    return ~tf.reduce_any(outside), rule, first
 
 
 class BrokenRuleError(tf.errors.InvalidArgumentError, InvalidInputError):

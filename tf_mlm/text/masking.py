@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.arguments import any_tensor, described
+from tf_mlm.arguments import any_tensor, described, tensor_argument
 
 _RESOLUTION = 1 << 24
 """Random numbers are whole numbers below this, all of which float32 holds, and rates are rounded to
@@ -145,7 +145,7 @@ class MaskedLMMaskGenerator(tf.Module):
         if isinstance(inputs, Mapping):
             if "token_ids" not in inputs:
                 raise ValueError(
-                    "A mapping of inputs must hold `token_ids`, as that of the preprocessor does. "
+                    "`inputs` that are a mapping must hold `token_ids`, as the preprocessor's do. "
                     f"Received: the keys {sorted(map(str, inputs))}."
                 )
             beside = {name: inputs[name] for name in ("lengths", "segment_ids") if name in inputs}
@@ -194,7 +194,9 @@ class MaskedLMMaskGenerator(tf.Module):
                     f"Construct the generator with a seed. Received: step={step}."
                 )
             return tf.random.uniform([2], tf.int32.min, tf.int32.max, tf.int32)
-        if step is None:
+        if step is not None:
+            step = tensor_argument(step, "step", "integers", "[]")
+        else:
             step = self._calls.assign_add(1) - 1
         return tf.stack([tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)])
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_mlm.arguments import any_tensor, indices_argument, is_symbolic, tensor_argument
 from tf_mlm.config import ConfigError, Limits
 from tf_mlm.text.detokenizer import detokenize
 from tf_mlm.text.token_table import TokenTable
@@ -116,11 +117,17 @@ class TextPreprocessor(tf.Module):
                 "The model's tokenizer puts two texts together in a way of its own (`post_processor` in its "
                 "tokenizer.json), and only BERT's is known here. Received: a `pair`. Give single texts."
             )
-        return Preprocessed(*self._encode_pair(texts, as_strings(pair, "pair")))
+        pairs = as_strings(pair, "pair")
+        if not pairs.shape.is_compatible_with(texts.shape):
+            raise ValueError(
+                "`pair` must have as many texts as `text`. "
+                f"Received: {pairs.shape[0]} beside {texts.shape[0]}."
+            )
+        return Preprocessed(*self._encode_pair(texts, pairs))
 
     def tokens_of(self, token_ids: Any) -> tf.Tensor:
         """The token strings of ids of any shape."""
-        return self._table.tokens_of(tf.convert_to_tensor(token_ids))
+        return self._table.tokens_of(indices_argument(token_ids, "token_ids"))
 
     def target_ids(self, targets: Any) -> tf.Tensor:
         """The ids that words to be scored stand for, as in Hugging Face's `fill-mask`.
@@ -132,7 +139,7 @@ class TextPreprocessor(tf.Module):
             int32, same shape: the id of the token spelt so, else of the first token the text is made of,
             else (there is no token in it) -1.
         """
-        targets = tf.convert_to_tensor(targets, tf.string)
+        targets = tensor_argument(targets, "targets", "strings")
         with tf.control_dependencies(self._check_size("targets", tf.reshape(targets, [-1]))):
             targets = tf.identity(targets)
         exact = self._table.ids_of(targets)
@@ -151,10 +158,19 @@ class TextPreprocessor(tf.Module):
         Returns:
             A `str`, or a list of `batch` of them.
         """
-        ids = np.asarray(token_ids)
-        if ids.ndim == 2:
+        if isinstance(token_ids, tf.RaggedTensor):
+            token_ids = token_ids.to_list()
+        if isinstance(token_ids, (list, tuple)) and token_ids and np.ndim(token_ids[0]) == 1:
+            return [self.detokenize(row, skip_special_tokens=skip_special_tokens) for row in token_ids]
+        ids = indices_argument(token_ids, "token_ids")
+        if ids.shape.rank == 2:
             return [self.detokenize(row, skip_special_tokens=skip_special_tokens) for row in ids]
-        return detokenize(self.vocabulary, ids.tolist(), skip_special_tokens=skip_special_tokens)
+        if ids.shape.rank != 1:
+            raise ValueError(
+                "`token_ids` must be integers of shape [length] or [batch, length]. "
+                f"Received: dtype={ids.dtype.name}, shape={ids.shape}."
+            )
+        return detokenize(self.vocabulary, ids.numpy().tolist(), skip_special_tokens=skip_special_tokens)
 
     def _encode_texts(self, text: tf.Tensor) -> Preprocessed:
         with tf.control_dependencies(self._check_size("texts", text)):
@@ -294,12 +310,14 @@ def as_strings(text: Any, argument: str) -> tf.Tensor:
     Raises:
         ValueError: for what is no batch of texts; the message names the `argument`.
     """
-    if not tf.is_tensor(text):
+    if not tf.is_tensor(text) and not is_symbolic(text):
         return tf.constant(as_texts(text, argument)[0], tf.string)
-    strings = text[tf.newaxis] if text.shape.rank == 0 else text
-    if strings.dtype != tf.string or strings.shape.rank not in (1, None):
+    rule = "one text or a batch of texts, string [batch]"
+    strings = any_tensor(text, argument, rule)
+    if strings.shape.rank == 0:
+        strings = strings[tf.newaxis]
+    if strings.dtype != tf.string or strings.shape.rank not in (None, 1):
         raise ValueError(
-            f"`{argument}` must be one text or a batch of texts, string [batch]. "
-            f"Received: {text.dtype.name} of shape {text.shape}."
+            f"`{argument}` must be {rule}. Received: dtype={strings.dtype.name}, shape={strings.shape}."
         )
-    return strings
+    return tf.ensure_shape(strings, [None])

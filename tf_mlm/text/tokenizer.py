@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tf_mlm.arguments import tensor_argument
 from tf_mlm.config import ConfigError
 from tf_mlm.text import code_points as cp
 from tf_mlm.text.added_tokens import AddedTokenFinder, Found
@@ -93,7 +94,7 @@ class WordPieceTokenizer(tf.Module):
         Args:
             text: string [batch].
         """
-        text = tf.convert_to_tensor(text, tf.string)
+        text = tensor_argument(text, "text", "strings", "[batch]")
         is_plain = self._is_plain(text)
         plain_rows = tf.where(is_plain)[:, 0]
         other_rows = tf.where(~is_plain)[:, 0]

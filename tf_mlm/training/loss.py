@@ -11,9 +11,11 @@ recomputes each slice in the backward pass, in static shapes that XLA compiles o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from tf_mlm.arguments import indices_argument, tensor_argument
 
 FUSED_BYTES = 256 * 2**20  # logits above this many bytes are worth the second product of the fused form
 SLICE_BYTES = (
@@ -53,6 +55,7 @@ def plain_sums(
         >>> round(float(sums.loss), 4)  # ln 4
         1.3863
     """
+    states, table, bias, targets, weights = _arguments(states, table, bias, targets, weights)
     losses, hits = _cross_entropy(*(tf.cast(x, tf.float32) for x in (states, table, bias)), targets)
     return _weighted(losses, hits, weights)
 
@@ -77,6 +80,7 @@ def fused_sums(
         >>> bool(tf.abs(fused_sums(*arguments, slice_bytes=24).loss - plain_sums(*arguments).loss) < 1e-6)
         True
     """
+    states, table, bias, targets, weights = _arguments(states, table, bias, targets, weights)
     rows, vocab = states.shape[0], table.shape[0]
     if rows is None or vocab is None:
         raise ValueError(
@@ -89,6 +93,24 @@ def fused_sums(
         tf.cast(states, tf.float32), tf.cast(table, tf.float32), tf.cast(bias, tf.float32), targets
     )
     return _weighted(losses, tf.equal(best, tf.cast(targets, tf.int32)), weights)
+
+
+def _arguments(states: Any, table: Any, bias: Any, targets: Any, weights: Any) -> tuple[tf.Tensor, ...]:
+    """The arguments of a loss as tensors that fit together, or a `ValueError` that names one."""
+    states = tensor_argument(states, "states", "floating point", "[rows, embedding]")
+    table = tensor_argument(table, "table", "floating point", "[vocab, embedding]")
+    bias = tensor_argument(bias, "bias", "floating point", "[vocab]")
+    targets = indices_argument(targets, "targets", "[rows]")
+    weights = tf.cast(tensor_argument(weights, "weights", "numbers", "[rows]"), tf.float32)
+    for name, size, other, wanted in (
+        ("table", table.shape[1:], "states", states.shape[1:]),
+        ("bias", bias.shape, "table", table.shape[:1]),
+        ("targets", targets.shape, "states", states.shape[:1]),
+        ("weights", weights.shape, "states", states.shape[:1]),
+    ):
+        if not size.is_compatible_with(wanted):
+            raise ValueError(f"`{name}` must fit `{other}`: {wanted}. Received: {size}.")
+    return states, table, bias, targets, weights
 
 
 def choose_sums(kind: str, rows: int, vocab: int) -> Callable[..., LossSums]:
