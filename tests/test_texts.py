@@ -34,7 +34,7 @@ def test_one_text(value: Any) -> None:
         [np.str_("é"), np.bytes_(TWO)],
         [np.array("é"), bytearray(TWO)],
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_several_texts(value: Any) -> None:
     texts, single = as_texts(value)

@@ -344,7 +344,7 @@ def test_a_name_without_end_is_cut_in_the_answer(doors) -> None:
 
 
 def gzipped(*members: bytes) -> bytes:
-    return b"".join(gzip.compress(member, 1) for member in members)
+    return b"".join(gzip.compress(member, 1, mtime=0) for member in members)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_shorter_text_below_half_the_limit_is_left_whole(vocabulary: Vocabular
 
 
 def test_pairs_must_be_as_many_as_texts(preprocess: TextPreprocessor) -> None:
-    with pytest.raises(ValueError, match="`pair` must have as many texts as `text`. Received: 1 beside 2"):
+    with pytest.raises(ValueError, match=r"`pair` must have as many texts as `text`\. Received: 1 beside 2"):
         preprocess(["a", "a"], ["b"])
     texts = tf.TensorSpec([None], tf.string)
     graph = tf.function(preprocess, input_signature=[texts, texts], autograph=False)
