@@ -129,6 +129,6 @@ def test_shapes_that_do_not_fit_are_refused(inputs: tuple, message: str) -> None
 
 def test_ids_outside_the_vocabulary_are_an_error() -> None:
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"`token_ids` must lie in \[0, 30\). Received: \[30\]"
+        tf.errors.InvalidArgumentError, match=r"`token_ids` must lie in \[0, 30\). Received: 30\."
     ):
         BertEncoder(CONFIG, seed=0)([[30]], [1])

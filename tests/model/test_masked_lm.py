@@ -189,10 +189,10 @@ def test_the_parts_compose(tiny_model: MaskedLM) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"token_ids": IDS + 30}, r"`token_ids` must lie in \[0, 30\). Received: \["),
-        ({"segment_ids": SEGMENTS + 1}, r"`segment_ids` must lie in \[0, 2\). Received: \[2"),
-        ({"lengths": LENGTHS + 1}, r"`lengths` must lie in \[0, number of columns.*Received: \[10\]"),
-        ({"lengths": LENGTHS - 3}, r"`lengths` must lie in \[0, number of columns.*Received: \[-1\]"),
+        ({"token_ids": IDS + 30}, r"`token_ids` must lie in \[0, 30\). Received: [3-5]\d\."),
+        ({"segment_ids": SEGMENTS + 1}, r"`segment_ids` must lie in \[0, 2\). Received: 2\."),
+        ({"lengths": LENGTHS + 1}, r"`lengths` must lie in \[0, number of columns.*Received: 10\."),
+        ({"lengths": LENGTHS - 3}, r"`lengths` must lie in \[0, number of columns.*Received: -1\."),
         ({"mask_positions": POSITIONS + 9}, r"`mask_positions` must lie in \[0, length\) with length=9"),
         ({"mask_positions": POSITIONS * 0 - 2}, r"`mask_positions` must lie in.*Received: -2"),
     ],
