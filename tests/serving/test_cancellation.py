@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tf_mlm.serving import servable
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.servable import SessionOptions, SessionRunner
@@ -55,6 +58,38 @@ def test_a_kernel_s_own_error_is_the_one_that_is_told(runner) -> None:
             run(runner, "refuse_negative", call, x=np.float32([-1.0]))
         assert error.value.code is Code.INVALID_ARGUMENT
     assert len(runner._canceller._free) == 4
+
+
+def test_an_error_is_told_by_the_plan_that_is_there(runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another set of nodes to run would be another plan, which takes seconds to prepare for a large graph."""
+    plans = set()
+
+    def watched(session: object, options: object, feeds: dict, *rest: object) -> object:
+        outputs, targets, _ = rest
+        plans.add((len(feeds), len(outputs), len(targets)))
+        return run_session(session, options, feeds, *rest)
+
+    with pytest.raises(ServingError, match="x must not be negative"):
+        run(runner, "refuse_negative", Call(), x=np.float32([-1.0]))
+    run_session = servable.pywrap_tf_session.TF_SessionRun_wrapper
+    monkeypatch.setattr(servable, "pywrap_tf_session", types.SimpleNamespace(TF_SessionRun_wrapper=watched))
+    for x in ([-1.0], [1.0]):
+        with contextlib.suppress(ServingError):
+            run(runner, "refuse_negative", Call(), x=np.float32(x))
+    assert plans == {(2, 1, 2)}
+
+
+def test_while_one_run_prepares_a_plan_others_use_that_of_the_signature(models: Path) -> None:
+    runner = SessionRunner(models / "shapes", SessionOptions(most_runs=1))
+    about = runner.signatures["echo"]
+    whole = tuple(sorted(info.name for info in about.outputs.values()))
+    names = (about.outputs["length"].name,)
+    assert runner._fetched(names) == (names, True)
+    assert runner._fetched(names) == (whole, False)
+    assert runner._fetched((about.outputs["text"].name,)) == (whole, False)
+    runner._prepared(names)
+    assert runner._fetched(names) == (names, False)
+    runner.close()
 
 
 def test_runs_beyond_the_queues_are_run_all_the_same(runner) -> None:

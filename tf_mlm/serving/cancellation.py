@@ -32,7 +32,7 @@ class Stoppable:
     def __init__(self, canceller: Canceller, number: int, feeds: dict[Any, Any], targets: list[Any]) -> None:
         self._canceller, self._number = canceller, number
         self._lock = threading.Lock()
-        self._stopped = self._ended = False
+        self._stopped = self._ended = self._released = False
         self.feeds, self.targets = feeds, targets
 
     def stop(self) -> None:
@@ -42,11 +42,16 @@ class Stoppable:
                 self._stopped = True
                 self._canceller.close_queue(self._number)
 
+    def release(self) -> None:
+        """Lets the waiting node end at once: the run cannot be stopped, and all its errors are its own."""
+        self._released = True
+        self._canceller.release(self._number)
+
     def end(self, succeeded: bool) -> None:
         """The run is over, and its queue can serve another; after an error it is made anew."""
         with self._lock:
             self._ended = True
-        self._canceller.give_back(self._number, whole=succeeded and not self._stopped)
+        self._canceller.give_back(self._number, whole=succeeded and not self._stopped and not self._released)
 
 
 class Canceller:
@@ -77,6 +82,7 @@ class Canceller:
             ]
             self._wait = ops.QueueDequeueV2(handle=self._handle, component_types=[tf.bool])[0].op
             self._close = ops.QueueCloseV2(handle=self._handle, cancel_pending_enqueues=True)
+            self._release = ops.QueueEnqueueV2(handle=self._handle, components=[tf.constant(True)])
             self._destroy = ops.DestroyResourceOp(resource=self._handle, ignore_lookup_error=True)
             queues = [
                 ops.FIFOQueueV2(
@@ -138,6 +144,9 @@ class Canceller:
 
     def close_queue(self, number: int) -> None:
         self._run([self._close], number)
+
+    def release(self, number: int) -> None:
+        self._run([self._release], number)
 
     def give_back(self, number: int, whole: bool) -> None:
         if not whole:

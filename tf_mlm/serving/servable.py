@@ -25,12 +25,12 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from tf_mlm.serving.call import Call
-from tf_mlm.serving.cancellation import Canceller
+from tf_mlm.serving.cancellation import Canceller, Stoppable
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 
 _log = logging.getLogger(__name__)
 _MAX_STOPPABLE_RUNS = 128
-_MAX_FILTERED_SETS = 32
+_MAX_FILTERED_SETS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +121,7 @@ class SessionRunner:
             for signature in self.signatures.values()
         }
         self._sets = set(self._signature_sets)
+        self._preparing = False
         self._canceller = self._make_canceller(options.most_runs)
 
     def _make_canceller(self, runs: int) -> Canceller | None:
@@ -189,7 +190,7 @@ class SessionRunner:
             call.check()
         timeout = None if call is None else call.remaining()
         feed_outputs = {self._output(name): value for name, value in feeds.items()}
-        names = self._fetched(tuple(sorted(set(fetches))))
+        names, prepares = self._fetched(tuple(sorted(set(fetches))))
         options = None
         try:
             if timeout is not None:
@@ -206,6 +207,8 @@ class SessionRunner:
             # A kernel quoted a request's bytes, and its message is no text; the code is lost with it.
             raise invalid_argument(error.object.decode("utf-8", "replace")) from error
         finally:
+            if prepares:
+                self._prepared(names)
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
         arrays = {
@@ -214,30 +217,65 @@ class SessionRunner:
         }
         return [arrays[name] for name in fetches]
 
-    def _fetched(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """What is fetched for these outputs: themselves, or all outputs of their signature.
+    def _fetched(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+        """What is fetched for these outputs, and whether this run is the one that prepares it.
 
-        TensorFlow prepares, and keeps, a plan per set of outputs. Output filters can name any subset, so
-        after a number of them the rest is computed as a whole and left aside.
+        TensorFlow prepares, and keeps, a plan per set of outputs, which can take seconds of all cores. Output
+        filters can name any subset: so only some get a plan of their own, one at a time, and by one run.
+        Meanwhile, and from then on for the others, all outputs of the signature are computed and the rest
+        is left aside.
         """
-        if names in self._sets:
-            return names
-        if len(self._sets) < len(self._signature_sets) + _MAX_FILTERED_SETS:
+        whole = next((each for each in self._signature_sets if set(names) <= set(each)), names)
+        with self._lock:
+            if names in self._sets:
+                return names, False
+            kept = len(self._sets) - len(self._signature_sets)
+            if self._preparing or kept >= _MAX_FILTERED_SETS:
+                return whole, False
+            self._preparing = True
+            return names, True
+
+    def _prepared(self, names: tuple[str, ...]) -> None:
+        with self._lock:
             self._sets.add(names)
-            return names
-        return next((whole for whole in self._signature_sets if set(names) <= set(whole)), names)
+            self._preparing = False
 
     def _run(
         self, options: Any, feeds: dict[Any, np.ndarray], names: tuple[str, ...], call: Call | None
     ) -> Any:
         outputs = [self._output(name) for name in names]
-        stoppable = None
-        if call is not None and self._canceller is not None and names:
-            stoppable = self._canceller.begin(names, lambda: [self._tensor(name) for name in names])
-        if stoppable is None or call is None:
-            return pywrap_tf_session.TF_SessionRun_wrapper(
-                self._session._session, options, feeds, outputs, [], None
-            )
+        if call is not None:
+            try:
+                stoppable = self._stoppable(names)
+                if stoppable is not None:
+                    return self._run_stoppable(options, feeds, outputs, stoppable, call)
+            except tf.errors.CancelledError:
+                if call.over:
+                    raise
+                # A kernel inside a function failed, and TensorFlow reports the waiting node that fell with
+                # it. With that node out of the way the run tells what was wrong. (Left out, it would make
+                # another run, which TensorFlow would have to prepare first.)
+                stoppable = self._stoppable(names)
+                if stoppable is not None:
+                    stoppable.release()
+                    return self._run_stoppable(options, feeds, outputs, stoppable, call)
+        return pywrap_tf_session.TF_SessionRun_wrapper(
+            self._session._session, options, feeds, outputs, [], None
+        )
+
+    def _stoppable(self, names: tuple[str, ...]) -> Stoppable | None:
+        if self._canceller is None or not names:
+            return None
+        return self._canceller.begin(names, lambda: [self._tensor(name) for name in names])
+
+    def _run_stoppable(
+        self,
+        options: Any,
+        feeds: dict[Any, np.ndarray],
+        outputs: list[Any],
+        stoppable: Stoppable,
+        call: Call,
+    ) -> Any:
         succeeded = False
         try:
             with call.when_cancelled(stoppable.stop):
@@ -251,16 +289,8 @@ class SessionRunner:
                 )
             succeeded = True
             return values
-        except tf.errors.CancelledError:
-            if call.over:
-                raise
         finally:
             stoppable.end(succeeded)
-        # A kernel inside a function failed, and TensorFlow reports the waiting node that fell with it.
-        # Without that node, the run tells what was wrong.
-        return pywrap_tf_session.TF_SessionRun_wrapper(
-            self._session._session, options, feeds, outputs, [], None
-        )
 
     def close(self) -> None:
         """Gives the memory of variables and compiled functions back."""
