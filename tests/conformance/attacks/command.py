@@ -70,9 +70,9 @@ def main(
         return
     from conformance.attacks import measure
 
-    plan = measure.Plan(seconds=2.0, scale=0.1, undisturbed=2.0) if quick else measure.Plan()
+    plan = measure.Plan(seconds=2.0, scale=0.1) if quick else measure.Plan()
     if seconds is not None:
-        plan = measure.Plan(seconds, plan.scale, plan.undisturbed)
+        plan = measure.Plan(seconds, plan.scale)
     with tempfile.TemporaryDirectory(prefix="attack-") as directory:
         start = prepare(Path(directory), models, shlex.split(command), flags)
         results = []

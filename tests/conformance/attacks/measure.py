@@ -26,7 +26,7 @@ class Plan:
     Attributes:
         seconds: how long an attack lasts that could go on for ever.
         scale: the share of the requests and connections that the attacks speak of.
-        undisturbed: how long the ordinary client is watched before.
+        undisturbed: how long the ordinary client is watched before each attack.
         rate: its requests a second of each protocol.
         sigterm: how long the server may take to end.
         patience: after which the ordinary client gives up.
@@ -34,7 +34,7 @@ class Plan:
 
     seconds: float = 4.0
     scale: float = 1.0
-    undisturbed: float = 3.0
+    undisturbed: float = 1.5
     rate: float = 20.0
     sigterm: float = 10.0
     patience: float = 10.0
@@ -110,11 +110,17 @@ class Field:
             raise
         warm_up(self.target, kind.models)
         self.target.watch.reset()
-        begin = time.monotonic()
-        time.sleep(plan.undisturbed)
+        self.undisturbed()
         self.target.watch.look()
         self.calm_memory = self.target.watch.peak
-        self.calm = percentiles([s for s in self.client.samples if s.at >= begin])
+
+    def undisturbed(self) -> dict[str, float]:
+        """The ordinary client's percentiles while nobody attacks; the rest of the machine shows in them."""
+        begin = time.monotonic()
+        time.sleep(self.plan.undisturbed)
+        end = time.monotonic()
+        self.wait_for_answers(begin, end)
+        return percentiles([s for s in list(self.client.samples) if begin <= s.at <= end])
 
     def run(self, attack: Attack) -> Result:
         """One attack, and what it did."""
@@ -123,7 +129,7 @@ class Field:
     def run_all(self, attacks: Sequence[Attack]) -> Result:
         """Attacks without a pause between them; the result is that of all of them, named after the first."""
         target, plan = self.target, self.plan
-        result = Result(attacks[0], self.calm, calm_memory=self.calm_memory)
+        result = Result(attacks[0], self.undisturbed(), calm_memory=self.calm_memory)
         target.watch.reset()
         result.first_memory = target.watch.peak
         begin = time.monotonic()
@@ -132,10 +138,7 @@ class Field:
                 strike(Site(target, plan.seconds, plan.scale, self.start), attack, result)
         time.sleep(SETTLE)
         end = time.monotonic()
-        # Answers to what was asked until now may still be on their way.
-        wait = end + 2 * plan.patience
-        while target.is_alive and time.monotonic() < wait and self.waiting(begin, end):
-            time.sleep(0.05)
+        self.wait_for_answers(begin, end)
         samples = [s for s in list(self.client.samples) if begin <= s.at <= end]
         if target.is_alive:
             target.watch.look()
@@ -152,10 +155,14 @@ class Field:
             result.violations.append(f"the server died: {how}")
         return result
 
-    def waiting(self, begin: float, end: float) -> bool:
-        """Whether requests due in a span have no answer yet."""
+    def wait_for_answers(self, begin: float, end: float) -> None:
+        """Until requests due in a span are answered, as far as they will be."""
         due = int((end - begin) * self.plan.rate) * len(PROTOCOLS) - 2 * len(PROTOCOLS)
-        return sum(begin <= s.at <= end for s in list(self.client.samples)) < due
+        last = end + 2 * self.plan.patience
+        while self.target.is_alive and time.monotonic() < last:
+            if sum(begin <= s.at <= end for s in list(self.client.samples)) >= due:
+                return
+            time.sleep(0.05)
 
     def close(self) -> str | None:
         """Ends the server with SIGTERM. Says what was wrong with that."""
