@@ -187,9 +187,9 @@ LIMITS = Limits(bytes=1000, tokens=100, copies=20, values=150)
         ("tokenize", [[""] * 51], "at most 50 texts"),
         ("encode", [["a"] * 30 + ["a a a"]], "at most 100 tokens, texts times the tokens of the longest one"),
         ("pseudo_log_likelihood", [["a a a a a a a"] * 3], "at most 20 tokens to be masked one by one"),
-        ("fill", [["[MASK]"] * 20 + ["[MASK] [MASK] [MASK]"]], "at most 150 values"),
+        ("fill", [["[MASK]"] * 18 + ["[MASK] [MASK] [MASK]"]], "at most 150 values"),
         ("score_targets", [["[MASK]"], [["a"] * 200]], "at most 50 targets"),
-        ("score_targets", [["[MASK]"] * 4, [["a"] * 12] * 4], "at most 50 targets|at most 150 values"),
+        ("score_targets", [["[MASK]"] * 4, [["a"] * 13] * 4], "at most 50 targets|at most 150 values"),
         ("score_targets", [["[MASK]"], [["a" * 1001]]], "targets of a request may hold at most 1000 bytes"),
         (
             "predict_masked",
