@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -220,3 +221,10 @@ def test_a_signal_lets_requests_in_flight_finish(models: Path, tmp_path: Path, n
     finally:
         process.kill()
         process.wait()
+
+
+def test_every_flag_in_the_page_of_limits_exists() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    named = set(re.findall(r"--(\w+)", text))
+    assert "rest_max_connections" in named
+    assert named <= {flag.name for flag in flags.FLAGS}
