@@ -244,21 +244,20 @@ class SessionRunner:
         self, options: Any, feeds: dict[Any, np.ndarray], names: tuple[str, ...], call: Call | None
     ) -> Any:
         outputs = [self._output(name) for name in names]
-        if call is not None:
+        # A kernel inside a function that fails can be reported as the waiting node that fell with it. With
+        # that node out of the way the run tells what was wrong, or at the latest without it: that makes
+        # another plan, which TensorFlow has to prepare first.
+        for released in (False, True):
+            stoppable = None if call is None else self._stoppable(names)
+            if call is None or stoppable is None:
+                break
+            if released:
+                stoppable.release()
             try:
-                stoppable = self._stoppable(names)
-                if stoppable is not None:
-                    return self._run_stoppable(options, feeds, outputs, stoppable, call)
+                return self._run_stoppable(options, feeds, outputs, stoppable, call)
             except tf.errors.CancelledError:
                 if call.over:
                     raise
-                # A kernel inside a function failed, and TensorFlow reports the waiting node that fell with
-                # it. With that node out of the way the run tells what was wrong. (Left out, it would make
-                # another run, which TensorFlow would have to prepare first.)
-                stoppable = self._stoppable(names)
-                if stoppable is not None:
-                    stoppable.release()
-                    return self._run_stoppable(options, feeds, outputs, stoppable, call)
         return pywrap_tf_session.TF_SessionRun_wrapper(
             self._session._session, options, feeds, outputs, [], None
         )
