@@ -62,6 +62,11 @@ class HuggingFaceCase:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.normal_(1.0 if "norm.weight" in name.lower() else 0.0, 0.25, generator=generator)
+            # Two parameters where the weights are not tied, and copies in every model that was trained.
+            parameters = dict(model.named_parameters())
+            for name, parameter in parameters.items():
+                if name.endswith("decoder.bias") and (own := name.replace("decoder.", "")) in parameters:
+                    parameters[own].copy_(parameter)
         # Rounded here, so that a file in half precision holds the very weights that are compared.
         return model.to(getattr(torch, self.dtype)).to(torch.float32)
 
