@@ -43,7 +43,6 @@ _ABOUT = re.compile(
 LONG_BODY = 256 * 1024
 _INFLATE_STEP = 16 * 1024
 _MAX_GZIP_MEMBERS = 1024
-_MAX_MESSAGE = 1024
 _MAX_LOGGED_PATH = 1024
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -230,13 +229,8 @@ class RestApi:
         return Reply(200, body.encode("utf-8", "surrogateescape"), headers=cors)
 
     def error_reply(self, error: ServingError, status: int | None = None, closes: bool = False) -> Reply:
-        """What a client is told; messages that quote a request are cut."""
-        body = ""
-        if not isinstance(error, _BadVersion):
-            message = error.message
-            if len(message) > _MAX_MESSAGE:
-                message = message[:_MAX_MESSAGE] + "...TRUNCATED"
-            body = json_writer.error(message)
+        """What a client is told. Messages are whole, as in TF-Serving; a `ServingError` bounds its own."""
+        body = "" if isinstance(error, _BadVersion) else json_writer.error(error.message)
         cors = _CORS if self._options.rest_api_enable_cors_support else ()
         status = error.http_status if status is None else status
         return Reply(status, body.encode("utf-8", "surrogateescape"), headers=cors, closes=closes)
