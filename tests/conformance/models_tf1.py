@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,7 +25,7 @@ DTYPES = (
 
 def signature(
     inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor], method: str = PREDICT
-) -> v1.SignatureDef:
+) -> Any:
     info = v1.saved_model.build_tensor_info
     return v1.saved_model.build_signature_def(
         {name: info(tensor) for name, tensor in inputs.items()},
@@ -180,14 +181,10 @@ def examples() -> Signatures:
     names = tf.stack([name, tf.strings.as_string(count)], axis=1, name="names")
     source = {"inputs": serialized}
 
-    def classify(
-        outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source
-    ) -> v1.SignatureDef:
+    def classify(outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source) -> Any:
         return signature(inputs, outputs, CLASSIFY)
 
-    def regress(
-        outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source
-    ) -> v1.SignatureDef:
+    def regress(outputs: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor] = source) -> Any:
         return signature(inputs, outputs, REGRESS)
 
     wrong_name = {"examples": serialized}

@@ -31,7 +31,6 @@ from tensorflow_serving.config import model_server_config_pb2
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 TIMEOUT = 30.0  # seconds for one request; a server under test may share its machine
 
-ReloadResponse = model_management_pb2.ReloadConfigResponse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,9 +199,7 @@ class Server:
         names = get_model_status_pb2.ModelVersionStatus.State
         return {entry.version: names.Name(entry.state) for entry in entries}
 
-    def reload(
-        self, config: model_server_config_pb2.ModelServerConfig, timeout: float = TIMEOUT
-    ) -> ReloadResponse:
+    def reload(self, config: model_server_config_pb2.ModelServerConfig, timeout: float = TIMEOUT) -> Any:
         request = model_management_pb2.ReloadConfigRequest(config=config)
         return self.models.HandleReloadConfigRequest(request, timeout=timeout)
 
