@@ -32,7 +32,6 @@ UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_le
 TIMEOUT = 30.0  # seconds for one request; a server under test may share its machine
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Reply:
     """One HTTP response."""
