@@ -52,6 +52,10 @@ class SessionOptions:
     def config_proto(self) -> Any:
         config = config_pb2.ConfigProto(allow_soft_placement=True)
         config.MergeFromString(self.session_config)
+        if not config.graph_options.HasField("rewrite_options"):
+            # TensorFlow's rewriting of graphs takes seconds a signature, gains nothing on these models, and
+            # makes some that do not run: a compiled function in a loop in a loop, beside what stops a run.
+            config.graph_options.rewrite_options.disable_meta_optimizer = True
         intra, inter = self.intra_op_parallelism, self.inter_op_parallelism
         if intra <= 0 and inter <= 0:
             intra = inter = self.session_parallelism
