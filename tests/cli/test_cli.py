@@ -282,7 +282,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(model_dir: Path) -> None:
 
 
 def test_a_text_is_no_markup(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "[b]cat [MASK] :cat: [/red]"
+    text = "[b]cat[/] [MASK] :cat: [/red]"
     for verb in ("fill", "tokenize", "score"):
         assert run(verb, model_dir, text) == 0
         assert text in capsys.readouterr().out

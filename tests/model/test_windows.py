@@ -132,6 +132,17 @@ def test_a_mask_is_filled_in_the_window_around_it(inference: Inference) -> None:
         )
 
 
+def test_a_mask_within_the_limit_of_a_longer_text_is_filled_unasked(
+    refusing: Inference, tiny_model: MaskedLM
+) -> None:
+    windows = Inference(tiny_model, buckets=BUCKETS, top_k=3, xla=False, long_texts="windows")
+    texts, targets = tf.constant([text_of(60, masks=(2, 9))]), tf.constant([["cat", "dog"]])
+    for answer in ("fill", "score_targets"):
+        given = [texts] if answer == "fill" else [texts, targets]
+        found, expected = getattr(refusing, answer)(*given), getattr(windows, answer)(*given)
+        assert all((found[name].numpy() == expected[name].numpy()).all() for name in expected)
+
+
 def test_every_token_is_tokenised(refusing: Inference) -> None:
     text = text_of(500)
     answer = refusing.tokenize(tf.constant([text, "a"]))
@@ -147,7 +158,11 @@ def test_every_token_is_tokenised(refusing: Inference) -> None:
     ("question", "texts", "message"),
     [
         ("encode", ["a", text_of(20)], "No text may be longer than the limit; text 1 has 2[0-9] tokens"),
-        ("fill", ["[MASK]", text_of(40, masks=(3,))], "No text may be longer than the limit; text 1 has 4"),
+        (
+            "fill",
+            ["[MASK]", text_of(40, masks=(30,))],
+            "No mask may lie beyond the length limit; text 1 has 4",
+        ),
         ("fill", [text_of(40, masks=(3, 30))], "No mask may lie beyond the length limit; text 0 has 4"),
     ],
 )

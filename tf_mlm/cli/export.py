@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     type=click.Choice(["refuse", "windows"]),
     default="refuse",
     show_default=True,
-    help="Texts over the longest bucket: refuse them, or fill and encode in windows.",
+    help="Masks and embeddings beyond the longest bucket: refuse them, or read windows.",
 )
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Bytes of text of a request.  [default: 4 MiB]")
 @click.option(
@@ -145,8 +145,9 @@ def command(
             f"instead of {accuracy['float_loss']:.4f}, top-1 {accuracy['top_1']:.2%} instead of "
             f"{accuracy['float_top_1']:.2%}."
         )
-    longer = "refused" if long_texts == "refuse" else "read in windows"
-    out.print(f"Texts of up to {description['max_length']} tokens; longer ones are {longer}.")
+    limit = description["max_length"]
+    longer = "refused" if long_texts == "refuse" else "read in windows around them"
+    out.print(f"Masks within the first {limit} tokens of a text; later ones are {longer}.")
     out.print(f"Next: tf-mlm serve {base_path}")
 
 

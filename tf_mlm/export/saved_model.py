@@ -62,8 +62,8 @@ def export_saved_model(
         top_k: how many fills per mask `serving_default` returns.
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
-        long_texts: what to do with texts longer than the largest length bucket: `"refuse"` or read them in
-            `"windows"`; see `tf_mlm.model.inference.Inference`.
+        long_texts: what to do with masks and embeddings beyond the largest length bucket: `"refuse"` them or
+            read `"windows"`; see `tf_mlm.model.inference.Inference`.
         limits: the most that one request may ask for (default: `Limits()`, which is generous).
         evaluation: figures to keep in `tf_mlm.json`.
         accuracy: the same of a quantised model (`tf_mlm.export.quantization.quantize`) beside its original.

@@ -24,8 +24,8 @@ class FillMask:
         buckets: the shapes that XLA compiles, each at its first use.
         xla: compile the numeric programs: faster answers, after a first one that takes seconds per
             shape. For a handful of questions leave it off.
-        long_texts: `"refuse"` texts over the model's limit, or look at each mask in `"windows"`: with as
-            much of the text around it as fits.
+        long_texts: `"refuse"` a mask beyond the model's limit, or fill masks anywhere in `"windows"`: each is
+            filled with as much of the text around it as fits.
 
     Example:
         >>> fill = FillMask(model)
@@ -71,7 +71,7 @@ class FillMask:
 
         Raises:
             InvalidInputError: for what is no text, no text at all, `top_k` outside [1, vocabulary size]; also
-                for a text without a mask or over the limit (then it is a
+                for a text without a mask or with one beyond the limit (then it is a
                 `tf.errors.InvalidArgumentError` too).
         """
         request = FillRequest(text, top_k, targets)

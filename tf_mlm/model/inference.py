@@ -11,7 +11,7 @@ gathered into blocks of no more positions than the largest program has; what a b
 when its turn comes and freed behind it, so that memory does not grow with the number of texts.
 
 A text longer than the largest length bucket is read in windows (`tf_mlm.model.windows`) or refused;
-nothing is cut off.
+nothing is cut off unasked.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ class Inference(tf.Module):
         top_k: how many fills `fill` returns per mask (at most the vocabulary).
         xla: compile the numeric programs (`jit_compile=True`); without, they run as plain
             TensorFlow under the same shapes.
-        long_texts: what `fill`, `score_targets` and `encode` do with a text over the limit: `"refuse"` it,
-            or read it in `"windows"`: a mask in a window around it, an embedding as the mean over all tokens,
-            each from the window in whose middle it stands best. `pseudo_log_likelihood` always reads each
-            token in a window around it, and `tokenize` needs none.
+        long_texts: how texts over the limit are read. A mask is always read in the window of the largest
+            length around it, and so is each token by `pseudo_log_likelihood`; `tokenize` needs none.
+            `"refuse"`: `fill` and `score_targets` refuse a mask beyond the limit, `encode` a text beyond it.
+            `"windows"`: masks may lie anywhere, and an embedding is the mean over all tokens, each from the
+            window in whose middle it stands best.
         limits: refuse requests that ask for more; none unless given.
 
     Raises:
@@ -282,7 +283,13 @@ class Inference(tf.Module):
 
     def encode(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of the hidden states of each text's tokens: `signatures.ENCODE`."""
-        inputs = self._read(self._given(signatures.ENCODE, text=text)["text"])
+        inputs = self.preprocessor(self._given(signatures.ENCODE, text=text)["text"])
+        inputs = self._within_limit(
+            inputs,
+            inputs.lengths > self._limit,
+            "No text may be longer than the limit",
+            ". Shorten the text",
+        )
         real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
         places = tf.cast(tf.where(real), _INT)
         texts, positions = places[:, 0], places[:, 1]
@@ -409,34 +416,26 @@ class Inference(tf.Module):
         axes = {alias: tensor.shape for alias, tensor in signature.inputs.items()}
         return with_axes({alias: tf.convert_to_tensor(value) for alias, value in inputs.items()}, axes)
 
-    def _read(self, text: tf.Tensor) -> Preprocessed:
-        """Whole texts as ids; none over the limit, unless windows are allowed."""
-        inputs = self.preprocessor(text)
+    def _within_limit(self, inputs: Preprocessed, is_over: tf.Tensor, rule: str, advice: str) -> Preprocessed:
+        """Refuses the first of the texts that `is_over` [batch] marks, unless windows are allowed."""
         if self.long_texts == "windows":
             return inputs
-        is_long = inputs.lengths > self._limit
-        first = tf.where(is_long)[:1, 0]  # the first such text, or none
-        is_lost = tf.reduce_any(tf.gather(inputs.mask_positions, first) > self._limit - 2)
+        first = tf.where(is_over)[:1, 0]  # or none
         counts = [tf.strings.as_string(part) for part in (first, tf.gather(inputs.lengths, first))]
-        found = tf.strings.join(["text ", counts[0], " has ", counts[1]])
-        found = tf.strings.reduce_join(found)
-        tokens = f" tokens (special ones included), the limit is {self._limit}"
-        lost = tf.strings.join(
-            [
-                "No mask may lie beyond the length limit; ",
-                found,
-                f"{tokens}, and a mask would be cut off. Shorten the text, or move the mask nearer to its "
-                f"start; {_WINDOWS}",
-            ]
-        )
-        long = tf.strings.join(
-            ["No text may be longer than the limit; ", found, f"{tokens}. Shorten the text; {_WINDOWS}"]
-        )
-        rule = tf.where(is_lost, lost, long)
+        found = tf.strings.reduce_join(tf.strings.join(["text ", counts[0], " has ", counts[1]]))
+        limit = f" tokens (special ones included), the limit is {self._limit}"
+        rule = tf.strings.join([rule, "; ", found, limit, advice, "; ", _WINDOWS])
         return Preprocessed(*checked(inputs, (tf.equal(tf.size(first), 0), rule, None)))
 
     def _masked(self, text: tf.Tensor) -> tuple[Preprocessed, _Slots]:
-        inputs = self._read(text)
+        """Whole texts as ids, and their masks; those must lie where a text of the limit would have them."""
+        inputs = self.preprocessor(text)
+        inputs = self._within_limit(
+            inputs,
+            tf.reduce_any(inputs.mask_positions > self._limit - 2, -1),
+            "No mask may lie beyond the length limit",
+            ". Shorten the text, or move the mask nearer to its start",
+        )
         masks = tf.reduce_sum(tf.cast(inputs.mask_positions >= 0, _INT), -1)
         rule = f"Every text must contain the mask token {self.preprocessor.vocabulary.config.mask_token}."
         rule += " The texts at these indices of the batch have none."

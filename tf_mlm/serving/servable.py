@@ -12,9 +12,8 @@ import contextlib
 import dataclasses
 import gc
 import logging
-import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.cancellation import Canceller, Stoppable
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
+from tf_mlm.serving.thread_pools import ThreadPools
 
 _log = logging.getLogger(__name__)
 _MAX_STOPPABLE_RUNS = 128
@@ -38,8 +38,7 @@ class SessionOptions:
     """How a SavedModel is opened: its tags, and the session's threads and configuration.
 
     Attributes:
-        most_runs: runs that may be under way at once; each finds a thread, unless the number of inter-op
-            threads is given.
+        most_runs: runs that may be under way at once; 0 for runs that cannot be stopped.
     """
 
     tags: tuple[str, ...] = ("serve",)
@@ -63,11 +62,6 @@ class SessionOptions:
             config.intra_op_parallelism_threads = intra
         if inter > 0:
             config.inter_op_parallelism_threads = inter
-        elif self.most_runs and not config.inter_op_parallelism_threads:
-            # A loop in a graph can hold a thread of this pool for as long as it runs. TensorFlow's own has a
-            # thread per core: so many endless runs, and no other begins or even notices its deadline.
-            threads = self.most_runs + (os.cpu_count() or 1)
-            config.session_inter_op_thread_pool.add(num_threads=threads, global_name=f"serving-{threads}")
         return config
 
 
@@ -104,6 +98,17 @@ def _import_custom_ops() -> None:
         )
 
 
+@contextlib.contextmanager
+def _run_options(milliseconds: int, pool: int) -> Iterator[Any]:
+    """The time-out (0 for none) and the pool of a run, as the session's C interface takes them."""
+    options = config_pb2.RunOptions(timeout_in_ms=milliseconds, inter_op_thread_pool=pool)
+    buffer = pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
+    try:
+        yield buffer
+    finally:
+        pywrap_tf_session.TF_DeleteBuffer(buffer)
+
+
 class SessionRunner:
     """A SavedModel in a session. Thread-safe; runs release Python's lock."""
 
@@ -112,7 +117,9 @@ class SessionRunner:
         _import_custom_ops()
         self._lock = threading.Lock()
         self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph, config=options.config_proto())
+        config = options.config_proto()
+        self._pools = ThreadPools(config, options.most_runs)
+        self._session = tf.compat.v1.Session(graph=self._graph, config=config)
         try:
             meta_graph = self._load(directory, options.tags)
         except BaseException:
@@ -195,14 +202,11 @@ class SessionRunner:
         timeout = None if call is None else call.remaining()
         feed_outputs = {self._output(name): value for name, value in feeds.items()}
         names, prepares = self._fetched(tuple(sorted(set(fetches))))
-        options = None
+        # Rounded up: a run that ended before its call were told as TensorFlow's own time-out.
+        milliseconds = 0 if timeout is None else min(max(0, int(timeout * 1000)) + 1, 2**31 - 1)
         try:
-            if timeout is not None:
-                milliseconds = min(max(1, int(timeout * 1000)), 2**31 - 1)
-                options = pywrap_tf_session.TF_NewBufferFromString(
-                    config_pb2.RunOptions(timeout_in_ms=milliseconds).SerializeToString()
-                )
-            values = self._run(options, feed_outputs, names, call)
+            with self._pools.taken() as pool, _run_options(milliseconds, pool) as options:
+                values = self._run(options, feed_outputs, names, call)
         except tf.errors.OpError as error:
             if call is not None and call.over:
                 raise call.error() from error
@@ -213,8 +217,6 @@ class SessionRunner:
         finally:
             if prepares:
                 self._prepared(names)
-            if options is not None:
-                pywrap_tf_session.TF_DeleteBuffer(options)
         arrays = {
             name: np.array(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
             for name, value in zip(names, values, strict=True)
