@@ -8,7 +8,8 @@ import random
 import pytest
 from tokenizers import decoders
 
-from tf_mlm.decoder import Decoder, DecoderError
+from tf_mlm.decoder import Decoder
+from tf_mlm.errors import DecoderError
 
 SHORT = "it ' s ##s ##' don n't . , ? ! 'm 're 've 's do not ## #### ##. #a [CLS] é 🙂 ##🏽 [unused1]"
 PIECES = (*SHORT.split(" "), "do not", " do not", " ' ", " ", "a .", "## 's")

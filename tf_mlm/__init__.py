@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BertEncoder": "tf_mlm.model.encoder",
-    "Client": "tf_mlm.serving.client",
+    "Client": "tf_mlm.serving.client.client",
     "ConfigError": "tf_mlm.config",
     "FillMask": "tf_mlm.model.fill_mask",
     "MaskedLM": "tf_mlm.model.masked_lm",
@@ -24,8 +24,8 @@ _HOME = {
     "TokenizerConfig": "tf_mlm.config",
     "Vocabulary": "tf_mlm.text.vocabulary",
     "export_saved_model": "tf_mlm.export.saved_model",
-    "load": "tf_mlm.model.checkpoint",
-    "save": "tf_mlm.model.checkpoint",
+    "load": "tf_mlm.model.directory.checkpoint",
+    "save": "tf_mlm.model.directory.checkpoint",
 }
 
 # Not among the names below, as importing all of them must not need Keras's TensorFlow backend.
@@ -35,24 +35,18 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from tf_mlm import keras as keras
-    from tf_mlm.config import (
-        ConfigError as ConfigError,
-    )
-    from tf_mlm.config import (
-        ModelConfig as ModelConfig,
-    )
-    from tf_mlm.config import (
-        TokenizerConfig as TokenizerConfig,
-    )
+    from tf_mlm.config import ModelConfig as ModelConfig
+    from tf_mlm.config import TokenizerConfig as TokenizerConfig
+    from tf_mlm.errors import ConfigError as ConfigError
     from tf_mlm.export.saved_model import export_saved_model as export_saved_model
     from tf_mlm.layers.masked_lm_head import MaskedLMHead as MaskedLMHead
     from tf_mlm.layers.reversible_embedding import ReversibleEmbedding as ReversibleEmbedding
-    from tf_mlm.model.checkpoint import load as load
-    from tf_mlm.model.checkpoint import save as save
+    from tf_mlm.model.directory.checkpoint import load as load
+    from tf_mlm.model.directory.checkpoint import save as save
     from tf_mlm.model.encoder import BertEncoder as BertEncoder
     from tf_mlm.model.fill_mask import FillMask as FillMask
     from tf_mlm.model.masked_lm import MaskedLM as MaskedLM
-    from tf_mlm.serving.client import Client as Client
+    from tf_mlm.serving.client.client import Client as Client
     from tf_mlm.text.masking import MaskedLMMaskGenerator as MaskedLMMaskGenerator
     from tf_mlm.text.preprocessor import TextPreprocessor as TextPreprocessor
     from tf_mlm.text.vocabulary import Vocabulary as Vocabulary

@@ -14,12 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tf_mlm.errors import ConfigError
+
 MODEL_TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
 DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
-
-
-class ConfigError(ValueError):
-    """A setting breaks a rule. The message states the rule, the value received and the way out."""
 
 
 def _require(condition: bool, rule: str, **received: Any) -> None:

@@ -12,9 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-
-class DecoderError(ValueError):
-    """A description of a decoder that cannot be followed."""
+from tf_mlm.errors import DecoderError
 
 
 @dataclasses.dataclass(frozen=True)

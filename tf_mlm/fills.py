@@ -14,16 +14,12 @@ from typing import Any
 import numpy as np
 
 from tf_mlm.decoder import Decoder
-from tf_mlm.errors import InvalidInputError
-from tf_mlm.signatures import FILL, SCORE_TARGETS, AnswerError, Signature
+from tf_mlm.errors import AnswerError, InvalidInputError, ReplacedTargetWarning
+from tf_mlm.signatures import FILL, SCORE_TARGETS, Signature
 from tf_mlm.texts import as_texts
 
 Fill = dict[str, Any]
 Outputs = Mapping[str, np.ndarray]
-
-
-class ReplacedTargetWarning(UserWarning):
-    """A target outside the vocabulary; its first token was scored in its place."""
 
 
 class FillRequest:

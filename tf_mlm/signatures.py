@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tf_mlm.errors import AnswerError, MissingOutputsError
+
 PORTABLE = "_portable"
 
 
@@ -19,14 +21,6 @@ class Tensor:
 
     dtype: str
     shape: tuple[str, ...]
-
-
-class AnswerError(ValueError):
-    """An answer that is none of the signature that was asked."""
-
-
-class MissingOutputsError(AnswerError):
-    """An answer without some of the signature's outputs."""
 
 
 _KINDS = {"string": "O", "float32": "f", "int32": "iu"}

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.bench import fill
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
 pytestmark = pytest.mark.peers

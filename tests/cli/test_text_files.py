@@ -13,7 +13,7 @@ import pytest
 
 from tf_mlm.cli import main
 from tf_mlm.config import ModelConfig
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import train_vocabulary

@@ -11,10 +11,9 @@ import pytest
 from reference.foreign_checkpoints import TOKENS, VOCAB, keras_hub_masked_lm
 
 import tf_mlm
-from tf_mlm.config import ConfigError
 from tf_mlm.convert import keras_hub_model
 from tf_mlm.convert.conversion import convert
-from tf_mlm.model.tensor_files import CheckpointError
+from tf_mlm.errors import CheckpointError, ConfigError
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 

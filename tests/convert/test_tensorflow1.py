@@ -17,10 +17,9 @@ from reference.foreign_checkpoints import (
 )
 
 import tf_mlm
-from tf_mlm.config import ConfigError
 from tf_mlm.convert.conversion import convert
 from tf_mlm.convert.source import read_vocabulary
-from tf_mlm.model.tensor_files import CheckpointError
+from tf_mlm.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture(scope="module")

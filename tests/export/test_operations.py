@@ -10,12 +10,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from tf_mlm.export.operations import (
-    UnservableOperationError,
-    check_operations,
-    is_servable,
-    stock_operations,
-)
+from tf_mlm.errors import UnservableOperationError
+from tf_mlm.export.operations import check_operations, is_servable, stock_operations
 
 
 class Doubler(tf.Module):

@@ -16,15 +16,11 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
+from tf_mlm.errors import ExportMismatchError, VersionExistsError
 from tf_mlm.export.quantization import quantize
-from tf_mlm.export.saved_model import (
-    ExportMismatchError,
-    check_reloaded,
-    export_saved_model,
-    read_description,
-)
-from tf_mlm.export.version_directory import VersionExistsError, versions
+from tf_mlm.export.saved_model import check_reloaded, export_saved_model, read_description
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.version_directory import versions
 
 NAMES = [signature.name for signature in signatures.SIGNATURES]
 SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2
 
 from tf_mlm.config import Buckets
-from tf_mlm.serving.config_protos import BatchingParameters, MonitoringConfig
+from tf_mlm.serving.command_line.config_protos import BatchingParameters, MonitoringConfig
 
 SERVING = Path(__file__).parents[2] / "serving"
 CONFIG = SERVING / "config"

@@ -19,9 +19,8 @@ from conftest import WORDS
 from tf_mlm.cli import group
 from tf_mlm.cli.target import open_target
 from tf_mlm.config import Buckets, ModelConfig, TokenizerConfig
-from tf_mlm.errors import InvalidInputError
-from tf_mlm.fills import ReplacedTargetWarning
-from tf_mlm.serving.client import Client
+from tf_mlm.errors import InvalidInputError, ReplacedTargetWarning
+from tf_mlm.serving.client.client import Client
 
 BERT = TokenizerConfig()
 ROBERTA = TokenizerConfig(

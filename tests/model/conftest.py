@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
 

@@ -12,7 +12,7 @@ from reference import numpy_bert
 
 from tf_mlm.config import ModelConfig
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 

@@ -20,7 +20,7 @@ from parity.claim import Measurements, claim, difference
 
 import tf_mlm
 from tf_mlm.config import Buckets
-from tf_mlm.model.checkpoint import NewHeadWarning
+from tf_mlm.errors import NewHeadWarning
 from tf_mlm.serving.server import ModelServer, ServerOptions
 from tf_mlm.signatures import FILL, PORTABLE, SCORE_TARGETS
 

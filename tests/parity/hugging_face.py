@@ -17,9 +17,9 @@ import transformers
 from parity.claim import Measurements, claim, difference
 
 import tf_mlm
-from tf_mlm.model.hugging_face import ACTIVATIONS
+from tf_mlm.errors import TokenizerWarning
+from tf_mlm.model.directory.hugging_face import ACTIVATIONS
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.model.tokenizer_files import TokenizerWarning
 
 VOCAB = 64
 _BERT_SIZES = {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tf_mlm.decoder import Decoder
-from tf_mlm.serving.client import Client, ClientError
+from tf_mlm.serving.client.client import Client, ClientError
 from tf_mlm.serving.errors import Code
 
 Behaviour = Callable[[socket.socket], None]

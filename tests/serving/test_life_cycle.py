@@ -17,12 +17,13 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
-from tf_mlm.serving import model_manager, warmup
-from tf_mlm.serving.cancellation import Canceller
 from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.models import manager as model_manager
+from tf_mlm.serving.models import warmup
+from tf_mlm.serving.models.cancellation import Canceller
+from tf_mlm.serving.models.versions import find_versions
 from tf_mlm.serving.options import BatchingOptions
 from tf_mlm.serving.server import ModelServer, ServerOptions
-from tf_mlm.serving.versions import find_versions
 
 X = {"x": np.float32([2.0])}
 

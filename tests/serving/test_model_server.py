@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tf_mlm.serving import flags
+from tf_mlm.serving.command_line import flags
+from tf_mlm.serving.command_line.flag_options import channel_arguments, server_options
 from tf_mlm.serving.errors import ServingError
-from tf_mlm.serving.flag_options import channel_arguments, server_options
 
 COMMAND = [sys.executable, "-m", "tf_mlm.serving.model_server"]
 

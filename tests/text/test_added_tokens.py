@@ -7,7 +7,8 @@ import random
 import pytest
 import tensorflow as tf
 
-from tf_mlm.config import AddedToken, ConfigError, TokenizerConfig
+from tf_mlm.config import AddedToken, TokenizerConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.added_tokens import AddedTokenFinder
 from tf_mlm.text.vocabulary import Vocabulary
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError, TokenizerConfig
+from tf_mlm.config import TokenizerConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_mlm.config import ConfigError, TokenizerConfig
+from tf_mlm.config import TokenizerConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.tokenizer import WordPieceTokenizer
 from tf_mlm.text.vocabulary import Vocabulary
 

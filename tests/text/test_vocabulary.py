@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tf_mlm.config import AddedToken, ConfigError, TokenizerConfig
+from tf_mlm.config import AddedToken, TokenizerConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -62,7 +62,7 @@ def small() -> TrainConfig:
 RUN = """
 import json, sys
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.trainer import train
+from tf_mlm.training.run.trainer import train
 arguments = json.loads(sys.argv[1])
 result = train(arguments["files"], arguments["output"], TrainConfig(**arguments["config"]))
 print(json.dumps({"steps": result.steps, "finished": result.finished}))

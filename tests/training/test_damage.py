@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tf_mlm.config import ConfigError
 from tf_mlm.durable import discard
-from tf_mlm.training.checkpointing import CheckpointError
+from tf_mlm.errors import ConfigError, TrainingStateError
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.preemption import Preemption
-from tf_mlm.training.report import Report
-from tf_mlm.training.trainer import train
+from tf_mlm.training.run.preemption import Preemption
+from tf_mlm.training.run.report import Report
+from tf_mlm.training.run.trainer import train
 
 FILES = (
     "checkpoints/best.json",
@@ -105,7 +104,7 @@ def _resume(corpus: Path, config: TrainConfig, output: Path, finished: bytes, da
     refused = None
     try:
         assert train([corpus], output, config, compile=False).finished
-    except (ConfigError, CheckpointError) as error:
+    except (ConfigError, TrainingStateError) as error:
         refused = str(error)
     if refused is not None:
         assert str(output / "training" / damaged) in refused

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError, ModelConfig
+from tf_mlm.config import ModelConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training import evaluation
 from tf_mlm.training.evaluation import Evaluator

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import TrainConfig
 
 

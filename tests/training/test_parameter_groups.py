@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tf_mlm.config import ConfigError, ModelConfig
+from tf_mlm.config import ModelConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.parameter_groups import named_variables, parameters
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.trainer import train
+from tf_mlm.training.run.trainer import train
 
 DEADLINE = 120.0
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError, ModelConfig
+from tf_mlm.config import ModelConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import TrainConfig

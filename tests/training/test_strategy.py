@@ -17,10 +17,10 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.run.trainer import train
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
-from tf_mlm.training.trainer import train
 
 MIRRORED = """
 import json, sys
@@ -29,7 +29,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.strategy import make_strategy
-from tf_mlm.training.trainer import train
+from tf_mlm.training.run.trainer import train
 arguments = json.loads(sys.argv[1])
 strategy = make_strategy("mirrored")
 assert strategy.num_replicas_in_sync == 2

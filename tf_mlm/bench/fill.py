@@ -14,7 +14,7 @@ import tensorflow as tf
 from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
 from tf_mlm.bench.machine import Machine
 from tf_mlm.config import ModelConfig
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128), (32, 64))

@@ -23,7 +23,7 @@ class KerasHubPeer:
         import keras
         import keras_hub
 
-        from tf_mlm.model.checkpoint import read_config
+        from tf_mlm.model.directory.checkpoint import read_config
 
         config = read_config(directory)
         backbone = keras_hub.models.BertBackbone(

@@ -113,7 +113,7 @@ def _graph(directory: Path, top: int) -> Any:
     from onnx import TensorProto, helper
     from safetensors.numpy import load_file
 
-    from tf_mlm.model.checkpoint import read_config
+    from tf_mlm.model.directory.checkpoint import read_config
 
     config, tensors = read_config(directory), load_file(directory / "model.safetensors")
     graph = _Graph()

@@ -13,7 +13,7 @@ from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.documentation import documentation_corpus
+from tf_mlm.training.data.documentation import documentation_corpus
 
 LINES, CHARACTERS = 204_800, 180
 """So many that a pipeline's start, a tenth of a second here and three there, counts for little."""

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
 from tf_mlm.bench.text_lines import bert_base, sentences
 from tf_mlm.config import Buckets
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
 

@@ -15,7 +15,7 @@ from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
 from tf_mlm.bench.text_lines import bert_base, sentences, with_a_mask
 from tf_mlm.config import Buckets
 from tf_mlm.export.calibration import length_buckets, work_of_a_text
-from tf_mlm.model.checkpoint import save
+from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
 

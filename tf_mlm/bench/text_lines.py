@@ -10,7 +10,7 @@ from pathlib import Path
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.documentation import documentation_corpus
+from tf_mlm.training.data.documentation import documentation_corpus
 
 
 def sentences(count: int, *, least: int = 4, most: int = 90) -> list[str]:

@@ -22,12 +22,12 @@ import tensorflow as tf
 
 from tf_mlm.bench.contest import OURS, Contender, Outcome, Ratio, compete
 from tf_mlm.config import ModelConfig
-from tf_mlm.model.checkpoint import load
+from tf_mlm.model.directory.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.training.loop import TrainLoop
 from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import parameters
+from tf_mlm.training.run.loop import TrainLoop
 from tf_mlm.training.step import Batch, TrainStep
 from tf_mlm.training.strategy import make_strategy
 

@@ -68,13 +68,13 @@ def command(
         seconds[name] = round(time.monotonic() - started, 1)
 
     with step("corpus", "1. Text: the documentation inside this Python installation"):
-        from tf_mlm.training.documentation import write_documentation_corpus
+        from tf_mlm.training.data.documentation import write_documentation_corpus
 
         corpus = output / "corpus.jsonl"
         words = write_documentation_corpus(corpus)
         out.print(f"{words:,} words in {corpus}; one document in twenty is held out.")
     with step("train", f"2. Train until top-1 reaches {until_top_1:.0%}, {minutes:g} minutes at most"):
-        from tf_mlm.training.trainer import train
+        from tf_mlm.training.run.trainer import train
 
         model_dir = output / "model"
         trained = train([corpus], model_dir, config, console=out, fresh=True)
@@ -104,7 +104,7 @@ def command(
             server.wait()
             out.print(f"gRPC {server.grpc}   REST {server.rest}   log {server.log}")
         with step("ask", "5. Ask: in Python, over gRPC, over REST"):
-            from tf_mlm.serving.client import Client
+            from tf_mlm.serving.client.client import Client
 
             doors: dict[str, Any] = {"python": tf_mlm.FillMask(model)(QUESTIONS)}
             for name, address in (("grpc", server.grpc), ("rest", server.rest)):
@@ -241,7 +241,7 @@ def largest_difference(doors: dict[str, Any]) -> float:
 
 def word_order(client: Any, corpus: Path) -> dict[str, int]:
     """How many held-out sentences score higher than the same words in random order."""
-    from tf_mlm.training.corpus import is_held_out, read_documents
+    from tf_mlm.training.data.corpus import is_held_out, read_documents
 
     chance = random.Random(0)
     sentences: list[str] = []

@@ -43,9 +43,9 @@ def command(
 
     Example: tf-mlm evaluate my-model news.txt --against old-model
     """
-    from tf_mlm.model.checkpoint import read_config
-    from tf_mlm.training.comparison import evaluate
+    from tf_mlm.model.directory.checkpoint import read_config
     from tf_mlm.training.options import TrainConfig
+    from tf_mlm.training.run.comparison import evaluate
 
     directories = [model_dir, *([against] if against else [])]
     longest = min(read_config(directory).max_length for directory in directories)

@@ -88,7 +88,7 @@ def command(
 
     Example: tf-mlm export my-model models/mlm --length-buckets 16,32,64
     """
-    from tf_mlm.export.version_directory import version_path
+    from tf_mlm.version_directory import version_path
 
     if evaluate and not quantize:
         raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
@@ -156,7 +156,7 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
     from tf_mlm.export.calibration import calibrate
     from tf_mlm.model.inference import length_limit
     from tf_mlm.text.preprocessor import TextPreprocessor
-    from tf_mlm.training.corpus import read_texts
+    from tf_mlm.training.data.corpus import read_texts
     from tf_mlm.training.data.files import find_files
 
     lines = [
@@ -184,10 +184,10 @@ def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tupl
     import tempfile
 
     from tf_mlm.export.quantization import compare, quantize
+    from tf_mlm.training.data.dataset import evaluation_batches
     from tf_mlm.training.data.files import find_files
-    from tf_mlm.training.dataset import evaluation_batches
     from tf_mlm.training.options import TrainConfig
-    from tf_mlm.training.start import open_rows
+    from tf_mlm.training.run.start import open_rows
 
     quantized = quantize(model)
     if not files:

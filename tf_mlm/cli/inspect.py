@@ -47,7 +47,7 @@ def command(path: Path, as_json: bool) -> None:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from tf_mlm.export.version_directory import versions
+    from tf_mlm.version_directory import versions
 
     if (path / "saved_model.pb").is_file():
         return _version_facts(path)

@@ -15,7 +15,7 @@ from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
 
 if TYPE_CHECKING:
-    from tf_mlm.serving.client import Client
+    from tf_mlm.serving.client.client import Client
 
 
 BATCH = 32
@@ -40,7 +40,7 @@ def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: 
 
     Example: tf-mlm score my-model "The cat sat." "Sat the cat."
     """
-    from tf_mlm.training.corpus import read_texts
+    from tf_mlm.training.data.corpus import read_texts
     from tf_mlm.training.data.files import find_files
 
     lines = [text for text in texts if text.strip()]

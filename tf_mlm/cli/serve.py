@@ -43,7 +43,7 @@ def command(
 
     Example: tf-mlm serve models/mlm
     """
-    from tf_mlm.export.version_directory import newest, versions
+    from tf_mlm.version_directory import newest, versions
 
     base_path = base_path.resolve()
     if not versions(base_path):

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from tf_mlm.serving.client import Client
+    from tf_mlm.serving.client.client import Client
 
 
 def open_target(target: str, top_k: int = 1) -> Client:
@@ -25,8 +25,8 @@ def open_target(target: str, top_k: int = 1) -> Client:
         ClickException: for a path that holds neither a model nor an export of one.
         ValueError: for a `top_k` beyond the vocabulary of a model directory.
     """
-    from tf_mlm.export.version_directory import newest
-    from tf_mlm.serving.client import Client
+    from tf_mlm.serving.client.client import Client
+    from tf_mlm.version_directory import newest
 
     if "://" in target:
         return Client(target)

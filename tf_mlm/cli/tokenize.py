@@ -39,7 +39,7 @@ def command(
         from rich.progress import MofNCompleteColumn, Progress
 
         import tf_mlm
-        from tf_mlm.training.records import write_token_records
+        from tf_mlm.training.data.records import write_token_records
 
         with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=as_json) as progress:
             task = progress.add_task("documents", total=None)

@@ -77,7 +77,7 @@ def command(
         )
     config = config_of(settings)
     from tf_mlm.config import TokenizerConfig
-    from tf_mlm.training.trainer import train
+    from tf_mlm.training.run.trainer import train
 
     result = train(
         files,

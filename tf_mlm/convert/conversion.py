@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tf_mlm.config import ConfigError
 from tf_mlm.convert import keras_hub_model, tensorflow1
 from tf_mlm.convert.source import Logits, Source, read_vocabulary
-from tf_mlm.model.checkpoint import load, save
+from tf_mlm.errors import ConfigError
+from tf_mlm.model.directory.checkpoint import load, save
+from tf_mlm.model.directory.restore import restore
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.model.restore import restore
 from tf_mlm.text.preprocessor import TextPreprocessor
 
 

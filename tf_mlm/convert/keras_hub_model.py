@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_mlm.config import ConfigError, ModelConfig, TokenizerConfig
+from tf_mlm.config import ModelConfig, TokenizerConfig
 from tf_mlm.convert.named_arrays import NamedArrays
 from tf_mlm.convert.source import Logits, Source
-from tf_mlm.model.tensor_files import CheckpointError
+from tf_mlm.errors import CheckpointError, ConfigError
 from tf_mlm.text.vocabulary import Vocabulary
 
 _NOTES = (

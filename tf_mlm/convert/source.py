@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_mlm.config import ModelConfig, TokenizerConfig
-from tf_mlm.model.tensor_files import TensorSource
+from tf_mlm.model.directory.tensor_files import TensorSource
 from tf_mlm.text.vocabulary import Vocabulary
 
 Logits = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError, read_json
+from tf_mlm.config import read_json
 from tf_mlm.convert.named_arrays import NamedArrays
 from tf_mlm.convert.source import Source, read_vocabulary
-from tf_mlm.model import hugging_face
-from tf_mlm.model.tensor_files import CheckpointError
+from tf_mlm.errors import CheckpointError, ConfigError
+from tf_mlm.model.directory import hugging_face
 
 CONFIG = "bert_config.json"
 

@@ -16,11 +16,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
 from tensorflow.python.framework import op_def_registry  # type: ignore[import-untyped]
 
+from tf_mlm.errors import UnservableOperationError
+
 _LIST = Path(__file__).with_name("stock_operations.txt")
-
-
-class UnservableOperationError(ValueError):
-    """The graph uses an operation, or an attribute of one, that stock TF-Serving does not have."""
 
 
 @functools.cache

@@ -23,19 +23,16 @@ from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[i
 import tf_mlm
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, Limits, to_json
+from tf_mlm.errors import ExportMismatchError
 from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.quantization import is_quantized
-from tf_mlm.export.version_directory import appearing_at_once, version_path
 from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.version_directory import appearing_at_once, version_path
 
 DESCRIPTION = Path("assets.extra", "tf_mlm.json")
-
-
-class ExportMismatchError(RuntimeError):
-    """The export, loaded again, does not answer as the model it was made from."""
 
 
 def export_saved_model(

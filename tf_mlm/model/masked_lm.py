@@ -176,6 +176,6 @@ class MaskedLM(tf.Module):
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the model directory; see `tf_mlm.save`."""
-        from tf_mlm.model.checkpoint import save
+        from tf_mlm.model.directory.checkpoint import save
 
         save(self, directory)

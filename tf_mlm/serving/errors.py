@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from tf_mlm.errors import TfMlmError
+
 
 class Code(enum.IntEnum):
     """Canonical status codes, numbered as in gRPC."""
@@ -53,7 +55,7 @@ _MAX_MESSAGE = 16 * 1024
 DEADLINE_MESSAGE = "Timed out waiting for notification"
 
 
-class ServingError(Exception):
+class ServingError(TfMlmError):
     """A request or a load that failed, with its canonical code.
 
     Example:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tf_mlm import __version__
-from tf_mlm.serving import flags
+from tf_mlm.serving.command_line import flags
 
 _PROGRAM = "tensorflow_model_server"
 _FAILED = 255
@@ -51,8 +51,8 @@ def _log_to_stderr() -> None:
 def _serve(parsed: flags.Parsed) -> int:
     """Serves until a signal; the exit status."""
     # Imported late, so that `--help` does not wait for TensorFlow.
+    from tf_mlm.serving.command_line.flag_options import server_options
     from tf_mlm.serving.errors import Code, ServingError
-    from tf_mlm.serving.flag_options import server_options
     from tf_mlm.serving.server import ModelServer
 
     serving = stopping = False

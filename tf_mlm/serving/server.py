@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from tf_mlm.serving.access_log import AccessLog
-from tf_mlm.serving.config_protos import read_text_proto
+from tf_mlm.serving.command_line.config_protos import read_text_proto
 from tf_mlm.serving.errors import Code, as_serving_error, invalid_argument
-from tf_mlm.serving.grpc_api import GrpcServer
+from tf_mlm.serving.grpc.api import GrpcServer
 from tf_mlm.serving.input_limits import InputLimits
-from tf_mlm.serving.loader import Loader
 from tf_mlm.serving.metrics import Metrics
-from tf_mlm.serving.model_config import ModelServerConfig, single_model_config
-from tf_mlm.serving.model_manager import ModelManager
-from tf_mlm.serving.model_store import LoadOptions, ModelStore
+from tf_mlm.serving.models.config import ModelServerConfig, single_model_config
+from tf_mlm.serving.models.loader import Loader
+from tf_mlm.serving.models.manager import ModelManager
+from tf_mlm.serving.models.store import LoadOptions, ModelStore
 from tf_mlm.serving.options import ServerOptions
-from tf_mlm.serving.rest_api import RestApi
-from tf_mlm.serving.rest_server import RestServer
+from tf_mlm.serving.rest.api import RestApi
+from tf_mlm.serving.rest.server import RestServer
 from tf_mlm.serving.service import Service
 
 __all__ = ["ModelServer", "ServerOptions"]

@@ -21,8 +21,8 @@ from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.metrics import Metrics
-from tf_mlm.serving.model_manager import ModelManager
-from tf_mlm.serving.servable import Servable
+from tf_mlm.serving.models.manager import ModelManager
+from tf_mlm.serving.models.servable import Servable
 
 DEFAULT_SIGNATURE = "serving_default"
 _MAX_METRIC_NAMES = 1000

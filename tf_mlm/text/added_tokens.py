@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.config import AddedToken, ConfigError
+from tf_mlm.config import AddedToken
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.code_points import WHITE_SPACE
 
 _POINT_BITS = 21

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.arguments import any_tensor, indices_argument, is_symbolic, tensor_argument
-from tf_mlm.config import ConfigError, Limits
+from tf_mlm.config import Limits
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.detokenizer import detokenize
 from tf_mlm.text.token_table import TokenTable
 from tf_mlm.text.tokenizer import WordPieceTokenizer

@@ -23,7 +23,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tf_mlm.arguments import tensor_argument
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.text import code_points as cp
 from tf_mlm.text.added_tokens import AddedTokenFinder, Found
 from tf_mlm.text.tokens import Tokens

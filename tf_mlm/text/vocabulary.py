@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from pathlib import Path
 from typing import Any
 
-from tf_mlm.config import ConfigError, TokenizerConfig
+from tf_mlm.config import TokenizerConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.text.code_points import WHITE_SPACE
 from tf_mlm.text.wordpiece_training import learn_word_pieces
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.per_replica import PerReplica
 from tf_mlm.training.step import Batch

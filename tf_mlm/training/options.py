@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
 OPTIMIZERS = ("adamw", "lamb")

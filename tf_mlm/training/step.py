@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.loss import LossSums, choose_sums
 from tf_mlm.training.optimizer import Local, Optimizer

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import STRATEGIES
 
 TPU_SECONDS = 50.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tf_mlm.config import ConfigError
-from tf_mlm.training.corpus import is_held_out, split_key
+from tf_mlm.errors import ConfigError
+from tf_mlm.training.data.corpus import is_held_out, split_key
 from tf_mlm.training.data.split import Split
 
 FILES = [Path(f"{name}.txt") for name in "abcde"]

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import PurePath
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 
 HEAD_BYTES = 1 << 16
 """So much of a file, decompressed, is looked at."""
@@ -90,7 +90,7 @@ def kind_by_name(path: PurePath) -> str | None:
         >>> kind_by_name(PurePath("table.csv"))
         Traceback (most recent call last):
             ...
-        tf_mlm.config.ConfigError: A text file must hold text. Received: `table.csv`, by its name a table \
+        tf_mlm.errors.ConfigError: A text file must hold text. Received: `table.csv`, by its name a table \
 (CSV). Write its column of text as JSON lines, {"text": "..."} on each line.
     """
     name = path.name.lower().removesuffix(".gz")

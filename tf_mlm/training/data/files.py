@@ -15,15 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError, SameFileWarning
 from tf_mlm.training.data.file_kind import HEAD_BYTES, kind_by_content, kind_by_name
 
 STANDARD_INPUT = Path("-")
 NAMES_SHOWN = 3
-
-
-class SameFileWarning(UserWarning):
-    """A file was named twice, under different names; it is read once."""
 
 
 def find_files(patterns: Iterable[str | os.PathLike[str]], *, once: bool = False) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tf_mlm.config import ConfigError
+from tf_mlm.errors import ConfigError
 
 _BLANK = re.compile(r"[ \t\r\n\ufeff]*")  # JSON's white space, and the byte-order marks of joined files
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tf_mlm.config import ConfigError
-from tf_mlm.training.corpus import in_share
+from tf_mlm.errors import ConfigError
+from tf_mlm.training.data.corpus import in_share
 from tf_mlm.training.data.files import holds_token_ids, names_of, no_text
 
 
@@ -20,7 +20,7 @@ class Split:
         train, held_out: documents so far on either side.
 
     Example:
-        >>> from tf_mlm.training.corpus import split_key
+        >>> from tf_mlm.training.data.corpus import split_key
         >>> split = Split(0.5)
         >>> [split.is_held_out(split_key(text)) for text in ("one", "two", "three")], split.train
         ([False, True, True], 1)

@@ -7,12 +7,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.training.checkpointing import Checkpoints
+from tf_mlm.errors import TrainingDivergedError
+from tf_mlm.training.run.checkpointing import Checkpoints
 from tf_mlm.training.step import METRICS
-
-
-class TrainingDiverged(ArithmeticError):
-    """The loss, the gradient or the weights became NaN or infinite."""
 
 
 def is_finite(variable: tf.Variable, *, but_minus_infinity: bool = False) -> bool:
@@ -26,17 +23,17 @@ def is_finite(variable: tf.Variable, *, but_minus_infinity: bool = False) -> boo
 
 
 def check_metrics(metrics: np.ndarray, done: int, checkpoints: Checkpoints) -> None:
-    """Raises `TrainingDiverged` for the first of the steps after `done` that is not finite."""
+    """Raises `TrainingDivergedError` for the first of the steps after `done` that is not finite."""
     bad = np.flatnonzero(~np.isfinite(metrics).all(axis=1))
     if len(bad):
         values = ", ".join(f"{name}={value:g}" for name, value in zip(METRICS, metrics[bad[0]], strict=True))
         raise diverged(done + int(bad[0]) + 1, values, checkpoints)
 
 
-def diverged(step: int, what: str, checkpoints: Checkpoints) -> TrainingDiverged:
+def diverged(step: int, what: str, checkpoints: Checkpoints) -> TrainingDivergedError:
     """What to raise, with the last good checkpoint and a hint."""
     good = checkpoints.newest()
-    return TrainingDiverged(
+    return TrainingDivergedError(
         f"Training diverged at step {step}: {what}. "
         + (f"The last good checkpoint is `{good.directory}`. " if good else "There is no checkpoint yet. ")
         + "Lower `learning_rate`, lengthen `warmup` or lower `clip_norm`, and start into another directory."

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_mlm.durable import read_checked, write_checked
+from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.token_store import TokenStore
 
 CORPUS = "corpus.json"
 READING = ("text_field", "line_by_line")

@@ -1,0 +1,72 @@
+"""TFRecords of token ids: they stand for the text they were made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tf_mlm.errors import ConfigError
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.training.data import records
+from tf_mlm.training.data.records import tokenize_documents, write_token_records
+from tf_mlm.training.data.token_store import open_token_store
+
+
+@pytest.fixture(scope="module")
+def preprocessor(corpus: Path) -> TextPreprocessor:
+    return TextPreprocessor(train_vocabulary([corpus.read_text()], 120))
+
+
+def test_records_are_split_and_packed_as_their_text_is(
+    corpus: Path, preprocessor: TextPreprocessor, tmp_path: Path
+) -> None:
+    lines = tmp_path / "more.jsonl"
+    lines.write_text("".join(json.dumps({"text": f"the cat sees {n} ."}) + "\n" for n in range(50)))
+    ids = tmp_path / "ids.tfrecord"
+    write_token_records([corpus, lines], ids, preprocessor)
+    from_text, from_ids = (
+        open_token_store(tmp_path / name, files, preprocessor, length=16, held_out=0.2)
+        for name, files in (("text", [corpus, lines]), ("ids", [ids]))
+    )
+    assert from_text.documents == from_ids.documents
+    assert from_text.digest == from_ids.digest
+
+
+def test_long_lines_are_tokenised_a_few_at_a_time(
+    preprocessor: TextPreprocessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    tokenizer = preprocessor.tokenizer
+
+    class Watched:
+        def __call__(self, lines):  # type: ignore[no-untyped-def]
+            records.tf.numpy_function(lambda given: sizes.append(len(given)), [lines], [])
+            return tokenizer(lines)
+
+    monkeypatch.setattr(preprocessor, "tokenizer", Watched())
+    text = "the cat sees the dog . " * 10_000
+    documents = [text] * 20
+    expected = None
+    for ids in tokenize_documents(documents, preprocessor):
+        expected = ids if expected is None else expected
+        np.testing.assert_array_equal(ids, expected)
+    assert sum(sizes) == 20
+    assert max(sizes) <= 1 + records.BYTES_PER_CALL // len(text)
+
+
+def test_a_torn_file_and_another_vocabulary_are_refused(
+    corpus: Path, preprocessor: TextPreprocessor, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids.tfrecord"
+    write_token_records([corpus], ids, preprocessor)
+    torn = tmp_path / "torn.tfrecord"
+    torn.write_bytes(ids.read_bytes()[:-7])
+    with pytest.raises(ConfigError, match=r"not a whole TFRecord file: truncated record[^{\[]*\. Write"):
+        list(records.read_token_records(torn, preprocessor.vocabulary))
+    other = Vocabulary([*preprocessor.vocabulary.tokens[:-1], "other"])
+    with pytest.raises(ConfigError, match="Tokenize the text again"):
+        list(records.read_token_records(ids, other))

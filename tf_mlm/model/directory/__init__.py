@@ -1,0 +1,1 @@
+"""Model directories: Hugging Face's layout, read and written."""

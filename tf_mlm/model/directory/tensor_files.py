@@ -1,0 +1,301 @@
+"""The weight files of a model directory: named tensors, in one file or in shards with an index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tf_mlm.config import check_not_a_pointer, read_json
+from tf_mlm.errors import CheckpointError, ConfigError
+
+SAFETENSORS = "model.safetensors"
+PYTORCH = "pytorch_model.bin"
+
+_SAVE_AS = "transformers' `from_pretrained({}).save_pretrained(...)`"
+# Weights in forms that are not read here: a pattern of file names, what it is, and the way out.
+_OTHER_FORMS = (
+    (
+        "tf_model*.h5",
+        "weights of transformers' TensorFlow models",
+        f"With transformers 4 and TensorFlow, {_SAVE_AS.format('..., from_tf=True')} writes {SAFETENSORS}.",
+    ),
+    (
+        "flax_model*.msgpack",
+        "weights of transformers' Flax models",
+        f"With transformers 4 and Flax, {_SAVE_AS.format('..., from_flax=True')} writes {SAFETENSORS}.",
+    ),
+    (
+        "*.index",
+        "a TensorFlow checkpoint",
+        "If it is one of TensorFlow 1's BERT, `tf-mlm convert` makes a model directory of it; weights "
+        f"saved with Keras or tf.train.Checkpoint have to be saved as {SAFETENSORS} by the program that "
+        "made them.",
+    ),
+    (
+        "saved_model.pb",
+        "a SavedModel, which is run and not trained on",
+        "Serve it, or take the model directory that it was exported from.",
+    ),
+    (
+        "*.keras",
+        "a Keras model",
+        "`tf-mlm convert` reads KerasHub's presets (preset.save_to_preset); others have to be saved as "
+        f"{SAFETENSORS} by the program that made them.",
+    ),
+    (
+        "*.onnx",
+        "a model for ONNX Runtime, without trainable weights",
+        f"Take the directory it was exported from, with its {SAFETENSORS}.",
+    ),
+    (
+        "onnx/*.onnx",
+        "a model for ONNX Runtime, without trainable weights",
+        f"Take the directory it was exported from, with its {SAFETENSORS}.",
+    ),
+    ("*.gguf", "weights for llama.cpp", f"Take the directory it was made from, with its {SAFETENSORS}."),
+    (
+        "rust_model.ot",
+        "weights for rust-bert",
+        f"Take the directory it was made from, with its {SAFETENSORS}.",
+    ),
+    (
+        "*.safetensors",
+        f"a safetensors file of another name than {SAFETENSORS}",
+        f"If it holds the whole model, rename it to {SAFETENSORS}; a shard needs its "
+        f"{SAFETENSORS}.index.json.",
+    ),
+    (
+        "*.bin",
+        f"a file of another name than {PYTORCH}",
+        f"If it holds PyTorch's weights of the whole model, rename it to {PYTORCH}; a shard needs its "
+        f"{PYTORCH}.index.json.",
+    ),
+    (
+        "*.pt*",
+        f"a file of another name than {PYTORCH}",
+        f"If it holds the `state_dict` of the whole model, rename it to {PYTORCH}.",
+    ),
+    ("*.h5", "weights of a Keras model", f"Save them as {SAFETENSORS} with the program that made them."),
+)
+_ADAPTER = "adapter_config.json"
+_EXPECTED = f"Expected: {SAFETENSORS}, {SAFETENSORS}.index.json or {PYTORCH}."
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether the directory has weights in a form that is read here."""
+    names = (SAFETENSORS, f"{SAFETENSORS}.index.json", PYTORCH, f"{PYTORCH}.index.json")
+    return any((directory / name).is_file() for name in names)
+
+
+def refuse_other_forms(directory: Path) -> None:
+    """Raises a `CheckpointError` that says what a directory holds instead of weights, if that can be told."""
+    if (directory / _ADAPTER).is_file():
+        base = read_json(directory / _ADAPTER).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"`{directory / _ADAPTER}` says that the directory holds an adapter for {base!r}, which would "
+            "have to be added to that model's weights. Merge the two with PEFT (`merge_and_unload()`), and "
+            "save the result as a model of its own."
+        )
+    for pattern, what, way_out in _OTHER_FORMS:
+        if found := sorted(directory.glob(pattern)):
+            raise CheckpointError(
+                f"`{found[0]}` is {what}, and no weights that can be read here lie beside it. {_EXPECTED} "
+                f"{way_out}"
+            )
+
+
+class TensorSource(Protocol):
+    """Named tensors from somewhere.
+
+    Attributes:
+        origin: the file or directory to name in messages.
+        shapes: the shape of every tensor, by name.
+    """
+
+    origin: Path
+    shapes: dict[str, tuple[int, ...]]
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor as it is stored."""
+
+    def file(self, name: str) -> Path:
+        """The file that holds the tensor."""
+
+
+class TensorFiles:
+    """Reads tensors by name from `model.safetensors`, its shards, or `pytorch_model.bin`.
+
+    Files are opened at construction and closed by the context manager; a tensor is read when it is
+    asked for, so that the whole checkpoint is never in memory twice.
+
+    A `TensorSource`.
+
+    Raises:
+        CheckpointError: when there is no weight file, or a file is damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.origin = directory
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._readers: dict[str, Callable[[], np.ndarray]] = {}
+        self._files: dict[str, Path] = {}
+        self._stack = ExitStack()
+        if (directory / _ADAPTER).is_file() or not has_weights(directory):
+            refuse_other_forms(directory)
+        for path in self._weight_files():
+            try:
+                check_not_a_pointer(path)
+            except ConfigError as error:
+                raise CheckpointError(str(error)) from None
+            if path.suffix == ".safetensors":
+                self._open_safetensors(path)
+            else:
+                self._open_pytorch(path)
+
+    def __enter__(self) -> TensorFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor as it is stored; bfloat16 comes as `ml_dtypes.bfloat16` or widened to float32."""
+        return self._readers[name]()
+
+    def file(self, name: str) -> Path:
+        """The file that holds the tensor."""
+        return self._files[name]
+
+    def _weight_files(self) -> list[Path]:
+        for name in (SAFETENSORS, PYTORCH):
+            if (self.origin / name).is_file():
+                return [self.origin / name]
+            index = self.origin / f"{name}.index.json"
+            if index.is_file():
+                weight_map = read_json(index).get("weight_map")
+                names = weight_map.values() if isinstance(weight_map, dict) else ()
+                if not names or not all(isinstance(name, str) for name in names):
+                    raise CheckpointError(f"`{index}` must hold a `weight_map` from tensor to file name.")
+                shards = [self.origin / shard for shard in sorted(set(names))]
+                for shard in shards:
+                    if not shard.is_file():
+                        raise CheckpointError(
+                            f"`{index}` names a shard that is not there: `{shard.name}`. Download or copy it "
+                            f"to `{self.origin}`."
+                        )
+                return shards
+        raise CheckpointError(f"`{self.origin}` holds no weights. {_EXPECTED}")
+
+    def _add(self, path: Path, name: str, shape: Any, read: Callable[[], np.ndarray]) -> None:
+        if name in self._files:
+            raise CheckpointError(
+                f"A tensor must be in one file. Received: {name} in `{self._files[name]}` and `{path}`. "
+                "Copy all shards again, from one model."
+            )
+        self.shapes[name], self._readers[name], self._files[name] = tuple(shape), read, path
+
+    def _open_safetensors(self, path: Path) -> None:
+        try:
+            file = self._stack.enter_context(safetensors.safe_open(str(path), framework="np"))
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"`{path}` is not a complete safetensors file ({error}{_first_cut_off(path)}). Copy it again."
+            ) from error
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            self._add(path, name, file.get_slice(name).get_shape(), partial(_get_tensor, file, path, name))
+
+    def _open_pytorch(self, path: Path) -> None:
+        try:
+            import torch
+        except ModuleNotFoundError as error:
+            raise CheckpointError(
+                f"`{path}` is in PyTorch's format, which needs torch: run `pip install torch`, "
+                f"or save the model again as {SAFETENSORS}."
+            ) from error
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises its own, zip's and pickle's errors for a damaged file
+            raise CheckpointError(f"`{path}` is not a readable PyTorch checkpoint ({error}).") from error
+        if not isinstance(tensors, Mapping):
+            tensors = {"": tensors}
+        for name, tensor in tensors.items():
+            if not isinstance(tensor, torch.Tensor):
+                raise CheckpointError(
+                    f"`{path}` must hold tensors by name. Received: {name or 'the whole'} of type "
+                    f"{type(tensor).__name__}. Save `model.state_dict()` itself."
+                )
+
+            def read(tensor: Any = tensor) -> np.ndarray:
+                narrow = tensor.dtype == torch.bfloat16  # NumPy has no such type
+                return (tensor.float() if narrow else tensor).numpy()
+
+            self._add(path, name, tensor.shape, read)
+
+
+def _get_tensor(file: Any, path: Path, name: str) -> np.ndarray:
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"`{path}`: weights must be of a type that NumPy knows. Received: {name} of "
+            f"{file.get_slice(name).get_dtype()}. Save the model in float32 or bfloat16."
+        ) from error
+
+
+def _first_cut_off(path: Path) -> str:
+    """Names the first tensor whose bytes lie beyond the end of a truncated file, where that can be told."""
+    data = path.read_bytes()[: 1 << 26]
+    size = path.stat().st_size
+    start = 8 + int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8:start])
+    except ValueError:
+        return ""
+    if not isinstance(header, dict):
+        return ""
+    header.pop("__metadata__", None)
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if start + entry["data_offsets"][1] > size:
+            return f"; first tensor cut off: {name}"
+    return ""
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Has `write` make a file beside `path`, then puts it in place: readers see the old or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes tensors so that transformers takes the file for one of its own."""
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    metadata = {"format": "pt"}  # transformers refuses files without it
+    write_atomically(path, lambda beside: safetensors.numpy.save_file(contiguous, beside, metadata=metadata))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object in the form that Hugging Face writes: sorted, two spaces."""
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda beside: _write_text(beside, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Requests of several clients, merged into one run of the graph."""

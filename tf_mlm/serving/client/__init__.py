@@ -1,0 +1,1 @@
+"""Asks a server, stock or embedded, over gRPC or REST."""

@@ -1,0 +1,1 @@
+"""The flags of `tensorflow_model_server`, and the files that they name."""

@@ -1,0 +1,369 @@
+"""REST without a socket: TF-Serving's paths and bodies, translated to the core.
+
+`answer` turns a request into a reply. The server around it reads bodies, keeps the limits and runs
+`answer` on a thread, as a graph run blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import threading
+import time
+import urllib.parse
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    regression_pb2,
+)
+
+from tf_mlm.serving.access_log import AccessLog
+from tf_mlm.serving.call import Call
+from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
+from tf_mlm.serving.example_service import ExampleService
+from tf_mlm.serving.options import ServerOptions
+from tf_mlm.serving.rest.json import request as json_request
+from tf_mlm.serving.rest.json import writer as json_writer
+from tf_mlm.serving.service import DEFAULT_SIGNATURE, ModelSpec, Service
+
+PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
+_MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
+_INFERENCE = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_ABOUT = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
+    re.IGNORECASE | re.ASCII | re.DOTALL,
+)
+# Bodies beyond this size, inflated, are answered on threads of their own, and read one at a time.
+LONG_BODY = 256 * 1024
+_INFLATE_STEP = 16 * 1024
+_MAX_GZIP_MEMBERS = 1024
+_MAX_LOGGED_PATH = 1024
+_CORS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """An HTTP request: method, path with its query string, lower-case header names, body.
+
+    Attributes:
+        version, keep_alive: of HTTP, and whether the connection may stay open.
+        start: `time.perf_counter` when its first byte came.
+    """
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | bytearray
+    version: str = "1.1"
+    keep_alive: bool = True
+    start: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """Status, content type, body, headers beyond these, and whether the connection is closed after it."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    closes: bool = False
+
+
+class _BadVersion(ServingError):
+    """The one error whose body stays empty."""
+
+
+class LongBody(Exception):
+    """Raised by `answer` for a body that, inflated, is too long for the thread it was given."""
+
+
+class _TooLarge(Exception):
+    """A gzip body stands for more bytes than are taken."""
+
+
+def html(status: int, title: str) -> Reply:
+    """The page the HTTP library itself would answer with."""
+    page = f"<HTML><HEAD>\n<TITLE>{status} {title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n</BODY></HTML>\n"
+    return Reply(status, page.encode(), "text/html", closes=True)
+
+
+def inflate(body: bytes | bytearray, limit: int) -> bytes:
+    """A gzip body of one or more members; what cannot be inflated counts as empty.
+
+    Raises:
+        _TooLarge: beyond `limit` bytes, of which no more than a step is ever made.
+    """
+    inflated = bytearray()
+    position = 0
+    view = memoryview(body)
+    try:
+        for _ in range(_MAX_GZIP_MEMBERS):
+            inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            while not inflater.eof:
+                rest = inflater.unconsumed_tail
+                if not rest:
+                    rest = bytes(view[position : position + _INFLATE_STEP])
+                    position += len(rest)
+                piece = inflater.decompress(rest, _INFLATE_STEP)
+                if not rest and not piece and not inflater.eof:
+                    return b""  # cut off
+                inflated += piece
+                if len(inflated) > limit:
+                    raise _TooLarge
+            position -= len(inflater.unused_data)
+            if position == len(body):
+                return bytes(inflated)
+    except zlib.error:
+        pass
+    return b""
+
+
+def _unquote(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "surrogateescape")
+
+
+def _int64(digits: str) -> int:
+    significant = digits.lstrip("0") or "0"
+    # The length first: Python itself refuses to convert thousands of digits.
+    if len(significant) > len(str(2**63)) or int(significant) >= 2**63:
+        raise _BadVersion(Code.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
+    return int(significant)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """What a path means: a model, and what to do with it."""
+
+    spec: ModelSpec
+    method: str
+
+
+def parse_target(method: str, target: str) -> _Target | None:
+    """The meaning of a method and path, `None` if they have none.
+
+    Example:
+        >>> from tf_mlm.serving.rest.api import parse_target
+        >>> parse_target("POST", "/v1/models/mlm/versions/3:predict").spec
+        ModelSpec(name='mlm', version=3, label=None, signature_name='serving_default')
+    """
+    pattern = {"POST": _INFERENCE, "GET": _ABOUT}.get(method)
+    found = pattern.fullmatch(target) if pattern else None
+    if found is None:
+        return None
+    name, version, label, action = found.groups()
+    number = None if version is None else _int64(version)
+    spec = ModelSpec(_unquote(name) or "", number, _unquote(label))
+    return _Target(spec, action or "")
+
+
+class RestApi:
+    """Answers requests under `/v1/` and the metrics page."""
+
+    def __init__(self, service: Service, options: ServerOptions, access_log: AccessLog) -> None:
+        self._service = service
+        self._examples = ExampleService(service)
+        self._options = options
+        self._access_log = access_log
+        self._timeout = options.rest_api_timeout if options.rest_api_timeout > 0 else None
+        self._max_body = options.rest_max_body_bytes
+        self._max_values = options.rest_max_json_values
+        self._long_bodies = threading.Lock()
+
+    def new_call(self) -> Call:
+        """A call whose time begins now."""
+        return self._service.call(self._timeout)
+
+    def answer(self, request: Request, peer: str = "", call: Call | None = None, long: bool = True) -> Reply:
+        """The reply to a request.
+
+        Args:
+            peer: the client, as logged.
+            call: its deadline and cancellation.
+            long: whether this thread may be held by a body of more than `LONG_BODY` bytes.
+
+        Raises:
+            LongBody: if it may not.
+        """
+        path, _, query = request.target.partition("?")
+        if self._options.prometheus_path and path == self._options.prometheus_path:
+            return self._metrics_page(request.target, bool(query) or request.target.endswith("?"))
+        if request.method in ("TRACE", "CONNECT"):
+            return html(501, "Not Implemented")
+        if request.target[:4].lower() != "/v1/":
+            return html(404, "Not Found")
+        cors = _CORS if self._options.rest_api_enable_cors_support else ()
+        if request.method == "OPTIONS":
+            origin = request.headers.get("origin", "")
+            allowed = "http://" in origin or "https://" in origin
+            return Reply(200 if allowed else 400, b"", "", cors)
+        start = request.start or time.perf_counter()
+        target: _Target | None = None
+        error: ServingError | None = None
+        body = ""
+        try:
+            target = parse_target(request.method, request.target)
+            if target is None:
+                raise invalid_argument(f"Malformed request: {request.method} {request.target}")
+            body = self._dispatch(request, target, call or self.new_call(), long)
+        except LongBody:
+            raise
+        except Exception as caught:
+            error = as_serving_error(caught)
+        seconds = time.perf_counter() - start
+        self.record(request.method, request.target, target, error, seconds, peer)
+        if error is not None:
+            return self.error_reply(error)
+        return Reply(200, body.encode("utf-8", "surrogateescape"), headers=cors)
+
+    def error_reply(self, error: ServingError, status: int | None = None, closes: bool = False) -> Reply:
+        """What a client is told. Messages are whole, as in TF-Serving; a `ServingError` bounds its own."""
+        body = "" if isinstance(error, _BadVersion) else json_writer.error(error.message)
+        cors = _CORS if self._options.rest_api_enable_cors_support else ()
+        status = error.http_status if status is None else status
+        return Reply(status, body.encode("utf-8", "surrogateescape"), headers=cors, closes=closes)
+
+    def record(
+        self,
+        method: str,
+        path: str,
+        target: _Target | None,
+        error: ServingError | None,
+        seconds: float,
+        peer: str,
+    ) -> None:
+        """Counts a request and writes its line, whether it was answered or refused unread."""
+        name, verb = (target.spec.name, target.method) if target else ("", "")
+        verb = verb if method == "POST" else ""
+        # A path may name a model in any bytes; metrics and logs are text.
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        code = error.code if error else Code.OK
+        self._service.count(name, code, seconds, verb, "REST")
+        path, name = path[:_MAX_LOGGED_PATH], name[:_MAX_LOGGED_PATH]
+        self._access_log.write("rest", method, name, code.name, seconds, peer=lambda: peer, path=path)
+
+    def _metrics_page(self, target: str, has_query: bool) -> Reply:
+        if has_query:
+            text = f"Unexpected path: {target}. Should be {self._options.prometheus_path}"
+            return Reply(400, text.encode("latin-1", "replace"), "text/plain")
+        return Reply(200, self._service.metrics.page().encode(), "text/plain")
+
+    # ---- the actions ---------------------------------------------------------------------------
+
+    def _dispatch(self, request: Request, target: _Target, call: Call, long: bool) -> str:
+        call.check()
+        if request.method == "GET":
+            return self._about(target)
+        body = self._plain_body(request, long)
+        if target.method == "predict":
+            return self._predict(target.spec, body, call)
+        if target.method == "classify":
+            classification = classification_pb2.ClassificationRequest()
+            self._fill(classification, target.spec, body, call)
+            return json_writer.classifications(self._examples.classify(classification, call).result)
+        if target.method == "regress":
+            regression = regression_pb2.RegressionRequest()
+            self._fill(regression, target.spec, body, call)
+            return json_writer.regressions(self._examples.regress(regression, call).result)
+        # The pattern ignores case, the verb does not.
+        raise invalid_argument(f"Malformed request: {request.method} {request.target}")
+
+    def _plain_body(self, request: Request, long: bool) -> bytes | bytearray:
+        if "gzip" not in request.headers.get("content-encoding", ""):
+            return request.body
+        try:
+            return inflate(request.body, self._max_body if long else LONG_BODY)
+        except _TooLarge:
+            if not long:
+                raise LongBody from None
+            # TF-Serving takes such a body for an empty one; the code and the beginning are its.
+            raise invalid_argument(
+                "JSON Parse error: The document is empty: inflated, the gzip body is larger than "
+                f"{self._max_body} bytes (--rest_max_body_bytes)"
+            ) from None
+
+    def _fill(self, request: Any, spec: ModelSpec, body: bytes | bytearray, call: Call) -> None:
+        _fill_spec(request.model_spec, spec)
+        with self._turn(len(body), call):
+            document = json_request.parse_object(body, self._max_values)
+            name = json_request.signature_name(document)
+            json_request.fill_examples(document, request)
+        try:
+            request.model_spec.signature_name = name
+        except UnicodeEncodeError:  # bytes that are no UTF-8; no model can have such a signature
+            with self._service.lease(spec):
+                raise invalid_argument(f"No signature was found with the name: {name}") from None
+
+    def _predict(self, spec: ModelSpec, body: bytes | bytearray, call: Call) -> str:
+        with contextlib.ExitStack() as stack:
+            turn = stack.enter_context(contextlib.ExitStack())
+            turn.enter_context(self._turn(len(body), call))
+            document = json_request.parse_object(body, self._max_values)
+            asked = json_request.signature_name(document)
+            servable = stack.enter_context(self._service.lease(spec))
+            name = asked or DEFAULT_SIGNATURE
+            signature = servable.signatures.get(name)
+            if signature is None:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            if not signature.inputs:
+                raise invalid_argument(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
+            types = {alias: info.dtype for alias, info in sorted(signature.inputs.items())}
+            inputs, row_form = json_request.predict_inputs(document, types)
+            del document  # many times its arrays
+            turn.close()
+            outputs = self._service.predict(servable, name, inputs, np.asarray, (), call)
+        # An element takes some ten bytes of JSON.
+        with self._turn(10 * sum(array.size for array in outputs.values()), call):
+            return json_writer.predictions(outputs, row_form)
+
+    @contextlib.contextmanager
+    def _turn(self, size: int, call: Call) -> Iterator[None]:
+        """Long bodies are read and written one at a time: their objects take many times their bytes."""
+        if size <= LONG_BODY:
+            yield
+            return
+        remaining = call.remaining()
+        if not self._long_bodies.acquire(timeout=-1 if remaining is None else remaining):
+            raise call.error()
+        try:
+            call.check()
+            yield
+        finally:
+            self._long_bodies.release()
+
+    def _about(self, target: _Target) -> str:
+        if not target.spec.name:
+            raise invalid_argument("Missing model name in request.")
+        # `/METADATA` matches, but only the lower-case word is metadata.
+        if target.method == "metadata":
+            about = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+            _fill_spec(about.model_spec, target.spec)
+            return json_writer.metadata(self._service.metadata(about))
+        asked = get_model_status_pb2.GetModelStatusRequest()
+        _fill_spec(asked.model_spec, target.spec)
+        return json_writer.status(self._service.status(asked))
+
+
+def _fill_spec(proto: Any, spec: ModelSpec) -> None:
+    try:
+        proto.name = spec.name
+        if spec.version is not None:
+            proto.version.value = spec.version
+        if spec.label is not None:
+            proto.version_label = spec.label
+    except (UnicodeError, ValueError):
+        # No model can have a name that is not UTF-8.
+        raise ServingError(Code.NOT_FOUND, f"Servable not found for request: Latest({spec.name})") from None

@@ -1,0 +1,1 @@
+"""Tensors and examples as JSON, as TF-Serving reads and writes them."""

@@ -1,0 +1,181 @@
+"""Rows of token ids to masked batches. Order and masks are pure functions of (seed, step).
+
+Nothing is remembered between steps, so a resumed run sees exactly what an uninterrupted one would
+have seen. Masks are drawn for the global batch and then cut, so they do not depend on how many
+workers share it; a worker reads only its own rows' share of the batch into the model.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.errors import ConfigError
+from tf_mlm.text.masking import MaskedLMMaskGenerator
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.data.token_store import Rows
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.step import Batch
+
+ROWS_PER_CALL = 4096
+EVALUATION_SEED = 0
+"""The masks of an evaluation do not follow the run's seed, so that runs can be compared."""
+
+
+def mask_generator(vocabulary: Vocabulary, config: TrainConfig, *, seed: int) -> MaskedLMMaskGenerator:
+    """The generator that `config` describes; special tokens are never selected."""
+    return MaskedLMMaskGenerator(
+        vocabulary.size,
+        config.mask_rate,
+        vocabulary.mask_id,
+        config.masks,
+        vocabulary.special_ids,
+        config.mask_token_rate,
+        config.random_token_rate,
+        seed=seed,
+        whole_word=config.whole_word,
+        continuation_token_ids=vocabulary.continuation_ids if config.whole_word else None,
+    )
+
+
+class RowOrder:
+    """Which rows a step reads: each epoch is a new permutation of all rows, and none is left out.
+
+    Example:
+        >>> from tf_mlm.training.data.dataset import RowOrder
+        >>> order = RowOrder(rows=5, batch_size=3, seed=1)
+        >>> sorted(int(row) for row in [*order(0), *order(1)][:5])
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        if rows < batch_size:
+            raise ConfigError(
+                "The training rows must fill one batch. "
+                f"Received: {rows} rows and batch_size={batch_size}. Lower `batch_size` or `length`, or "
+                "add text."
+            )
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self._permutation = functools.lru_cache(maxsize=2)(self._draw)
+
+    def _draw(self, epoch: int) -> np.ndarray:
+        return np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.rows)
+
+    def __call__(self, step: int) -> np.ndarray:
+        """int64 [batch]: the rows of `step`, which may straddle two epochs."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = places // self.rows
+        return np.concatenate(
+            [self._permutation(int(e))[places[epochs == e] % self.rows] for e in np.unique(epochs)]
+        )
+
+
+def training_batches(
+    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
+) -> tf.data.Dataset:
+    """The global batches of steps `first_step` to `steps` - 1, as `Batch`es of static shape.
+
+    Args:
+        rows: packed token ids.
+        vocabulary: for the ids of mask and special tokens.
+        config: batch size, masks, seed.
+        first_step: where to begin; a resumed run begins where it stopped.
+        steps: where to end.
+    """
+    order = RowOrder(len(rows.lengths), config.batch_size, config.seed)
+    generator = mask_generator(vocabulary, config, seed=config.seed)
+    if config.masking == "static":
+        once = _mask_once(generator, rows, config)
+        return tf.data.Dataset.from_generator(
+            lambda: (Batch(*(x[order(step)] for x in once)) for step in range(first_step, steps)),
+            output_signature=Batch(
+                *(tf.TensorSpec([config.batch_size, *x.shape[1:]], x.dtype) for x in once)
+            ),
+        )
+
+    def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        for step in range(first_step, steps):
+            yield step, *rows.take(order(step))
+
+    signature = (
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([config.batch_size, config.length], tf.int32),
+        tf.TensorSpec([config.batch_size], tf.int32),
+    )
+    dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
+    return dataset.map(
+        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig) -> Batch:
+    """All rows with one set of masks each, as arrays in memory."""
+    masked = tf.function(
+        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
+        reduce_retracing=True,
+    )
+    parts = []
+    for first in range(0, len(rows.lengths), ROWS_PER_CALL):
+        token_ids, lengths = rows.take(slice(first, first + ROWS_PER_CALL))
+        parts.append(masked(tf.constant(first, tf.int64), tf.constant(token_ids), tf.constant(lengths)))
+    return Batch(*(np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)))
+
+
+def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """The batches of each replica of one worker, in turn, cut from the global ones."""
+    replicas = context.num_replicas_in_sync
+    own = replicas // context.num_input_pipelines
+    first = context.input_pipeline_id * own
+    if replicas == 1:
+        return dataset.prefetch(4)
+
+    def cut(batch: Batch) -> tf.data.Dataset:
+        parts = [
+            tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]])[first : first + own]
+            for x in batch
+        ]
+        return tf.data.Dataset.from_tensor_slices(Batch(*parts))
+
+    return dataset.flat_map(cut).prefetch(4)
+
+
+def evaluation_batches(
+    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
+) -> Iterator[Batch]:
+    """Up to `evaluation_rows` rows, spread evenly, with the same masks whenever the seed is the same.
+
+    The last batch is filled up by copies of its first row with weight 0: every shape is static.
+    """
+    generator = mask_generator(vocabulary, config, seed=seed)
+    count, size = min(len(rows.lengths), config.evaluation_rows), config.batch_size
+    chosen = np.linspace(0, len(rows.lengths) - 1, count).astype(int)
+    for index in range(-(-count // size)):
+        part = chosen[index * size : (index + 1) * size]
+        padded = np.concatenate([part, np.repeat(part[:1], size - len(part))])
+        token_ids, lengths = (tf.constant(x) for x in rows.take(padded))
+        batch = _masked(generator, tf.constant(index, tf.int64), token_ids, lengths, config)
+        real = tf.cast(tf.range(size) < len(part), tf.float32)[:, tf.newaxis]
+        yield batch._replace(mask_weights=batch.mask_weights * real)
+
+
+def _masked(
+    generator: MaskedLMMaskGenerator,
+    step: tf.Tensor,
+    token_ids: tf.Tensor,
+    lengths: tf.Tensor,
+    config: TrainConfig,
+) -> Batch:
+    batch, length = token_ids.shape
+    masked = generator(token_ids, step=step)
+    return Batch(
+        token_ids=tf.ensure_shape(tf.cast(masked["token_ids"], tf.int32), [batch, length]),
+        lengths=lengths,
+        mask_positions=tf.ensure_shape(tf.cast(masked["mask_positions"], tf.int32), [batch, config.masks]),
+        mask_ids=tf.ensure_shape(tf.cast(masked["mask_ids"], tf.int32), [batch, config.masks]),
+        mask_weights=tf.ensure_shape(tf.cast(masked["mask_weights"], tf.float32), [batch, config.masks]),
+    )

@@ -1,0 +1,241 @@
+"""TFRecords of token ids: one document per record, tokenised once, read by any number of runs."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from tf_mlm.errors import ConfigError
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.data.corpus import documents_of, split_key
+from tf_mlm.training.data.files import find_files, holds_token_ids, no_text
+
+LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
+"""Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
+memory of its text."""
+IDS, VOCABULARY, TOKENIZER, SPLIT = "token_ids", "vocabulary", "tokenizer", "split"
+
+
+def vocabulary_digest(vocabulary: Vocabulary) -> str:
+    """A short fingerprint of all tokens in their order."""
+    return hashlib.blake2b("\n".join(vocabulary.tokens).encode(), digest_size=8).hexdigest()
+
+
+def tokenizer_digest(vocabulary: Vocabulary) -> str:
+    """A short fingerprint of the rules by which text is spelled in these tokens."""
+    config = vocabulary.config
+    rules = dataclasses.asdict(dataclasses.replace(config, strip_accents=config.strips_accents, extra={}))
+    return hashlib.blake2b(json.dumps(rules, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[np.ndarray]:
+    """The token ids of each document, int32 [tokens], in order and without special tokens around them.
+
+    Lines are tokenised in batches on all cores. A document without any token gives an empty array.
+    """
+
+    failure: list[Exception] = []
+
+    def groups() -> Iterator[tuple[list[bytes], list[int]]]:
+        try:
+            yield from grouped()
+        except Exception as error:  # within TensorFlow it would become text with a traceback
+            failure.append(error)
+
+    def grouped() -> Iterator[tuple[list[bytes], list[int]]]:
+        lines: list[bytes] = []
+        counts: list[int] = []
+        size = 0
+        for document in documents:
+            parts = [part.encode("utf-8", "surrogatepass") for part in document.split("\n")]
+            lines += parts
+            counts.append(len(parts))
+            size += sum(map(len, parts))
+            if len(lines) >= LINES_PER_CALL or size >= BYTES_PER_CALL:
+                yield lines, counts
+                lines, counts, size = [], [], 0
+        if counts:
+            yield lines, counts
+
+    def tokenize(lines: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        found = preprocessor.tokenizer(lines)
+        per_line = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(found.token_ids)), found.counts)
+        # The tokenizer may return the texts in any order; put the lines back into theirs.
+        source = per_line.values + tf.repeat(
+            found.firsts - tf.cast(per_line.row_starts(), tf.int32), found.counts
+        )
+        lines_of = tf.RaggedTensor.from_row_lengths(found.counts, counts)
+        return tf.gather(found.token_ids, source), tf.reduce_sum(lines_of, axis=1)
+
+    dataset = tf.data.Dataset.from_generator(
+        groups, output_signature=(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
+    )
+    for ids, counts in (
+        dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
+    ):
+        yield from np.split(ids, np.cumsum(counts)[:-1])
+    if failure:
+        raise failure[0]
+
+
+def write_token_records(
+    files: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    preprocessor: TextPreprocessor,
+    *,
+    text_field: str = "text",
+    line_by_line: bool = False,
+    progress: Callable[[int], None] = lambda documents: None,
+) -> tuple[int, int]:
+    """Tokenises text files into one TFRecord file (compressed if its name ends in `.gz`).
+
+    The file appears complete or not at all.
+
+    Args:
+        files: paths or globs of text, gzip or JSON files; `-` is standard input.
+        output: the file to write.
+        preprocessor: holds tokenizer and vocabulary.
+        text_field: the field of a JSON object that holds the document.
+        line_by_line: whether each line of a text file is a document.
+        progress: called with 1 after each document.
+
+    Returns:
+        Number of documents and of tokens.
+
+    Raises:
+        ConfigError: for input that is not text, or an output that exists.
+    """
+    target = Path(output)
+    if target.exists():
+        raise ConfigError(f"`{target}` must not exist yet. Remove it, or choose another name.")
+    paths = find_files(files, once=True)
+    digest = vocabulary_digest(preprocessor.vocabulary).encode()
+    tokenizer = tokenizer_digest(preprocessor.vocabulary).encode()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    options = tf.io.TFRecordOptions(compression_type="GZIP" if target.suffix == ".gz" else "")
+    written = tokens = 0
+    try:
+        with tf.io.TFRecordWriter(str(temporary), options) as writer:
+            for _, split, ids in document_ids(
+                paths, preprocessor, text_field=text_field, line_by_line=line_by_line
+            ):
+                feature = {
+                    IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
+                    VOCABULARY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[digest])),
+                    TOKENIZER: tf.train.Feature(bytes_list=tf.train.BytesList(value=[tokenizer])),
+                    # The ids no longer tell the text, by which a run on it would divide the documents.
+                    SPLIT: tf.train.Feature(bytes_list=tf.train.BytesList(value=[split])),
+                }
+                writer.write(
+                    tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+                )
+                written, tokens = written + 1, tokens + len(ids)
+                progress(1)
+        if not tokens:
+            raise no_text(paths)
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return written, tokens
+
+
+def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[tuple[bytes, np.ndarray]]:
+    """The `split_key` and the token ids, int32 [tokens], of each document of a TFRecord file.
+
+    Raises:
+        ConfigError: if the file is damaged, holds other records, or was made with another vocabulary.
+    """
+    digest = vocabulary_digest(vocabulary).encode()
+    tokenizer = tokenizer_digest(vocabulary).encode()
+    with path.open("rb") as stream:
+        compression = "GZIP" if stream.read(2) == b"\x1f\x8b" else ""
+    try:
+        for record in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
+            features = _features(path, record)
+            if not features[IDS].HasField("int64_list"):
+                raise ConfigError(
+                    f"A record must hold whole numbers in `{IDS}`. Received: `{path}` with the features "
+                    f"{sorted(name for name in features if features[name].WhichOneof('kind'))}. Write it "
+                    "with `tf-mlm tokenize --to-tfrecord`."
+                )
+            made_with = list(features[VOCABULARY].bytes_list.value)
+            if made_with and made_with[0] != digest:
+                raise ConfigError(
+                    f"Token ids must come from the vocabulary of the model. Received: `{path}`, made with "
+                    f"vocabulary {made_with[0].decode()}, and a model with {digest.decode()}. Tokenize the "
+                    f"text again."
+                )
+            spelled = list(features[TOKENIZER].bytes_list.value)
+            if spelled and spelled[0] != tokenizer:
+                raise ConfigError(
+                    f"Token ids must come from the tokenizer of the model. Received: `{path}`, made with "
+                    "other rules (lower case, accents, Chinese characters or special tokens). Tokenize the "
+                    "text again."
+                )
+            ids = np.asarray(features[IDS].int64_list.value, np.int64)
+            if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary.size:
+                raise ConfigError(
+                    f"Token ids must lie in [0, {vocabulary.size}). Received: `{path}` with {ids.min()} "
+                    f"to {ids.max()}. Tokenize the text again with the model's vocabulary."
+                )
+            split = list(features[SPLIT].bytes_list.value)
+            ids = ids.astype(np.int32)
+            yield split[0] if split else split_key(ids.tobytes()), ids
+    except tf.errors.OpError as error:
+        # TensorFlow says where in its graph it read, before and behind what was wrong.
+        reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
+        raise ConfigError(f"`{path}` is not a whole TFRecord file: {reason}. Write it again.") from None
+
+
+class Document(NamedTuple):
+    """The file it stands in, its `split_key`, and its token ids, int32 [tokens]."""
+
+    path: Path
+    split: bytes
+    ids: np.ndarray
+
+
+def _features(path: Path, record: bytes) -> Any:
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ConfigError(
+            f"A record must hold a tf.train.Example. Received: `{path}`, with one that does not ({error}). "
+            "Write it with `tf-mlm tokenize --to-tfrecord`."
+        ) from None
+
+
+def document_ids(
+    files: Sequence[Path],
+    preprocessor: TextPreprocessor,
+    *,
+    text_field: str = "text",
+    line_by_line: bool = False,
+) -> Iterator[Document]:
+    """Every document, whatever kind of file it comes from; those of text first."""
+    known: collections.deque[tuple[Path, bytes]] = collections.deque()
+
+    def remembered() -> Iterator[str]:
+        texts = [path for path in files if not holds_token_ids(path)]
+        for path, text in documents_of(texts, text_field=text_field, line_by_line=line_by_line):
+            known.append((path, split_key(text)))
+            yield text
+
+    # The tokenizer runs ahead of its consumer by a few batches, so keys queue up in between.
+    for ids in tokenize_documents(remembered(), preprocessor):
+        yield Document(*known.popleft(), ids)
+    for path in files:
+        if holds_token_ids(path):
+            for split, ids in read_token_records(path, preprocessor.vocabulary):
+                yield Document(path, split, ids)

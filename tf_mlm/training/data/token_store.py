@@ -1,0 +1,255 @@
+"""Documents packed into rows of token ids, tokenised once and kept on disk.
+
+`[CLS] document [SEP] document [SEP] ... [SEP]`: documents share rows, so that next to no position
+is padding and every shape is static. The rows are flat files that are mapped into memory; a week's
+corpus needs no more memory than a page's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.config import to_json
+from tf_mlm.durable import discard, naming, read_checked, write_checked
+from tf_mlm.errors import ConfigError
+from tf_mlm.text.packing import pack_documents
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.data.records import document_ids, vocabulary_digest
+from tf_mlm.training.data.split import Split
+
+INDEX = "index.json"
+SIDES = ("train", "held_out")
+KINDS = ("ids", "lengths")
+TOKENS_PER_PACK = 1 << 18
+"""So many tokens are packed at a time; the last row of each pack is the only one with padding."""
+
+
+class Rows(NamedTuple):
+    """Packed rows: `token_ids` uint16 or int32 [rows, length] and `lengths` int32 [rows]."""
+
+    token_ids: np.ndarray
+    lengths: np.ndarray
+
+    def take(self, chosen: Any) -> Rows:
+        """The chosen rows as int32 arrays in memory."""
+        return Rows(self.token_ids[chosen].astype(np.int32), self.lengths[chosen].astype(np.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenStore:
+    """The packed rows of a corpus.
+
+    Attributes:
+        train, held_out: the two sides of the split, mapped from disk.
+        digest: fingerprint of all rows, the same wherever and however they were read.
+        documents: number of training and of held-out documents.
+        unknown: share of the tokens that the vocabulary has no name for.
+        files: path, size in bytes and fingerprint of the tokens of each file.
+    """
+
+    train: Rows
+    held_out: Rows
+    digest: str
+    documents: tuple[int, int]
+    unknown: float
+    files: list[list[Any]]
+
+
+def open_token_store(
+    directory: Path,
+    files: Sequence[Path],
+    preprocessor: TextPreprocessor,
+    *,
+    length: int,
+    held_out: float,
+    text_field: str = "text",
+    line_by_line: bool = False,
+    progress: Callable[[int], None] = lambda documents: None,
+) -> TokenStore:
+    """The rows of `files`; read from `directory` if they were put there for the same files and settings.
+
+    `held_out` is the share of the documents to hold out; with 1 there is nothing to train on.
+
+    Raises:
+        ConfigError: if the files hold no text, or only documents for one side.
+    """
+    key = {
+        "files": file_states(files),
+        "vocabulary": vocabulary_digest(preprocessor.vocabulary),
+        "tokenizer": to_json(dataclasses.replace(preprocessor.vocabulary.config, extra={})),
+        "length": length,
+        "held_out": held_out,
+        "text_field": text_field,
+        "line_by_line": line_by_line,
+    }
+    index = _read_index(directory, key)
+    if index is None:
+        reading = {"text_field": text_field, "line_by_line": line_by_line}
+        index = _build(directory, key, files, preprocessor, length, held_out, reading, progress)
+    sides = {side: _map_rows(directory, side, index, length) for side in SIDES}
+    return TokenStore(
+        sides["train"],
+        sides["held_out"],
+        index["digest"],
+        tuple(index["documents"]),
+        index["unknown"],
+        index["files"],
+    )
+
+
+def file_states(files: Sequence[Path]) -> list[list[Any]]:
+    """Path, size in bytes and time of the last change of each file: what tells that one has changed."""
+    return [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+class _Packer:
+    """Writes a stream of documents as rows."""
+
+    def __init__(self, directory: Path, side: str, length: int, dtype: str, vocabulary: Vocabulary) -> None:
+        self._paths = [directory / f"{side}.{kind}" for kind in KINDS]
+        self._streams = [path.open("wb") for path in self._paths]
+        self._digests = [hashlib.blake2b(digest_size=8) for _ in KINDS]
+        self.rows = 0
+        self._length, self._dtype, self._vocabulary = length, dtype, vocabulary
+        self._waiting: list[np.ndarray] = []
+        self._waiting_tokens = 0
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A fingerprint of each file, by its name."""
+        return {
+            path.name: digest.hexdigest() for path, digest in zip(self._paths, self._digests, strict=True)
+        }
+
+    def add(self, ids: np.ndarray) -> None:
+        """Appends a document."""
+        self._waiting.append(ids)
+        self._waiting_tokens += len(ids)
+        if self._waiting_tokens >= TOKENS_PER_PACK:
+            self._pack()
+
+    def _pack(self) -> None:
+        documents = tf.RaggedTensor.from_row_lengths(
+            np.concatenate(self._waiting), [len(ids) for ids in self._waiting]
+        )
+        vocabulary = self._vocabulary
+        blocks = pack_documents(
+            documents,
+            self._length,
+            cls_id=vocabulary.cls_id,
+            sep_id=vocabulary.sep_id,
+            pad_id=vocabulary.pad_id,
+        )
+        columns = (blocks.token_ids.numpy().astype(self._dtype), blocks.lengths.numpy().astype(np.int32))
+        for path, stream, digest, column in zip(
+            self._paths, self._streams, self._digests, columns, strict=True
+        ):
+            data = column.tobytes()
+            with naming(path):
+                stream.write(data)
+            digest.update(data)
+        self.rows += int(blocks.lengths.shape[0])
+        self._waiting, self._waiting_tokens = [], 0
+
+    def close(self) -> None:
+        """Packs what is left and ends the files."""
+        if self._waiting:
+            self._pack()
+        for path, stream in zip(self._paths, self._streams, strict=True):
+            with naming(path), stream:
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+def _build(
+    directory: Path,
+    key: dict[str, Any],
+    files: Sequence[Path],
+    preprocessor: TextPreprocessor,
+    length: int,
+    held_out: float,
+    reading: dict[str, Any],
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    vocabulary = preprocessor.vocabulary
+    dtype = "uint16" if vocabulary.size <= 1 << 16 else "int32"
+    temporary = directory.with_name(f".{directory.name}-{os.getpid()}")
+    discard(temporary)
+    temporary.mkdir(parents=True)
+    split, tokens, unknown = Split(held_out), 0, 0
+    try:
+        packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
+        contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in files}
+        for path, place, ids in document_ids(files, preprocessor, **reading):
+            if len(ids):
+                packers["held_out" if split.is_held_out(place) else "train"].add(ids)
+                tokens, unknown = tokens + len(ids), unknown + int((ids == vocabulary.unk_id).sum())
+                contents[path].update(ids.tobytes())
+            progress(1)
+        for packer in packers.values():
+            packer.close()
+        split.check(files)
+        if file_states(files) != key["files"]:
+            raise ConfigError(
+                "Text must stay as it is while it is read. Received: "
+                f"{_changed(files, key['files'])}, which changed. Start again when it is written in full."
+            )
+        digests = {name: digest for packer in packers.values() for name, digest in packer.digests.items()}
+        index = {
+            "key": key,
+            "dtype": dtype,
+            "rows": {side: packer.rows for side, packer in packers.items()},
+            "documents": [split.train, split.held_out],
+            "unknown": unknown / tokens,
+            "files": [[str(p), p.stat().st_size, digest.hexdigest()] for p, digest in contents.items()],
+            "digests": digests,
+            "digest": hashlib.blake2b(json.dumps(digests).encode(), digest_size=8).hexdigest(),
+        }
+        write_checked(temporary / INDEX, index)
+        discard(directory)
+        temporary.rename(directory)
+        return index
+    finally:
+        if temporary.exists():
+            discard(temporary)
+
+
+def _changed(files: Sequence[Path], before: list[list[Any]]) -> str:
+    now = file_states(files)
+    return ", ".join(f"`{path}`" for path, old, new in zip(files, before, now, strict=True) if old != new)
+
+
+def _map_rows(directory: Path, side: str, index: dict[str, Any], length: int) -> Rows:
+    rows = index["rows"][side]
+    if not rows:
+        return Rows(np.zeros([0, length], index["dtype"]), np.zeros([0], np.int32))
+    return Rows(
+        np.memmap(directory / f"{side}.ids", index["dtype"], mode="r", shape=(rows, length)),
+        np.memmap(directory / f"{side}.lengths", np.int32, mode="r", shape=(rows,)),
+    )
+
+
+def _read_index(directory: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What stands in the directory, if it was made for this key and no bit of it has changed."""
+    try:
+        index: dict[str, Any] = read_checked(directory / INDEX)
+        if index["key"] != key:
+            return None
+        for name, digest in index["digests"].items():
+            with (directory / name).open("rb") as stream:
+                found = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8))
+            if found.hexdigest() != digest:
+                return None
+        return index
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,91 @@
+"""A time budget turned into a number of steps; and one that shortens a run on a machine too slow for it."""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mlm.training.run.agreement import from_chief
+from tf_mlm.training.run.loop import TrainLoop
+
+MEASURE_SECONDS = 6.0
+SHARE_FOR_STEPS = 0.94
+"""The rest of the time goes to evaluations, checkpoints and a machine that slows down."""
+MOST_MEASURED = 2_000
+RECENT_SECONDS = 45.0
+
+
+def steps_within(
+    minutes: float,
+    loop: TrainLoop,
+    batches: Callable[[int, int], Iterator[Any]],
+    variables: Mapping[str, tf.Variable],
+    strategy: tf.distribute.Strategy,
+) -> int:
+    """How many steps fit into `minutes`, compilation and measurement included.
+
+    Takes some steps and puts `variables` back to where they were. With several workers the clock of
+    the first decides for all: each step is theirs together.
+    """
+    begun = time.monotonic()
+    before = {name: variable.numpy() for name, variable in variables.items()}
+    data = batches(0, MOST_MEASURED)
+    loop.run(data, 2)  # compiles
+    taken, started = 0, time.monotonic()
+    longest = min(MEASURE_SECONDS, 6 * minutes)
+    while taken + 10 <= MOST_MEASURED - 2:
+        loop.run(data, 5)
+        taken += 5
+        if not from_chief(strategy, time.monotonic() - started < longest):
+            break
+    per_step = (time.monotonic() - started) / taken
+    for name, variable in variables.items():
+        variable.assign(before[name])
+    left = 60 * minutes - (time.monotonic() - begun)
+    return int(from_chief(strategy, max(1, int(SHARE_FOR_STEPS * left / per_step))))
+
+
+class TimeBound:
+    """How many steps a run can take until its time is up, by its speed in the last while.
+
+    Args:
+        seconds: that the run may take, of which `used` were used before.
+        clock: seconds, always rising.
+
+    Example:
+        >>> ticks = iter([0.0, 10.0, 20.0])
+        >>> bound = TimeBound(100.0, clock=lambda: next(ticks))
+        >>> bound.steps(100, done=10), bound.steps(100, done=20)
+        (100, 100)
+        >>> ticks = iter([0.0, 10.0, 30.0])
+        >>> bound = TimeBound(100.0, clock=lambda: next(ticks))
+        >>> bound.steps(100, done=10), bound.steps(100, done=20)
+        (100, 55)
+    """
+
+    def __init__(
+        self, seconds: float, *, used: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._end = clock() + seconds - used
+        self._marks: collections.deque[tuple[float, int]] = collections.deque()
+
+    def steps(self, planned: int, *, done: int, reserve: float = 0.0) -> int:
+        """`planned`, or as many steps as there is time for; at least those that are `done`.
+
+        `reserve` seconds are left for what follows the last step.
+        """
+        now = self._clock()
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and now - self._marks[1][0] > RECENT_SECONDS:
+            self._marks.popleft()
+        (since, earlier), left = self._marks[0], self._end - reserve - now
+        if left <= 0:
+            return done
+        if done == earlier:  # the speed is not known yet
+            return planned
+        return min(planned, done + int(left * (done - earlier) / (now - since)))

@@ -1,0 +1,94 @@
+"""Version directories that appear complete or not at all.
+
+TF-Serving picks up every child of a base path whose name is a whole number, at any moment. So an
+export is written beside, under a name that is none, brought to disk, and renamed in one step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tf_mlm.errors import VersionExistsError
+
+
+def versions(base_path: Path) -> dict[int, Path]:
+    """The versions under a base path and their directories, ascending; names may begin with zeros."""
+    if not base_path.is_dir():
+        return {}
+    names = sorted(child.name for child in base_path.iterdir() if re.fullmatch("[0-9]+", child.name))
+    return {int(name): base_path / name for name in sorted(names, key=int)}
+
+
+def newest(base_path: Path) -> Path | None:
+    """The directory of the largest version, if there is one."""
+    return next(reversed(versions(base_path).values()), None)
+
+
+def version_path(base_path: Path, version: int | None) -> Path:
+    """Where a new version goes: `version`, or one more than the largest there is.
+
+    Raises:
+        ValueError: when the version is no number TF-Serving would find.
+        VersionExistsError: when it is already there.
+        NotADirectoryError: when the base path is a file.
+    """
+    if base_path.exists() and not base_path.is_dir():
+        raise NotADirectoryError(
+            f"The base path must be a directory, to put versions into. Received: the file `{base_path}`."
+        )
+    taken = versions(base_path)
+    following = max(taken, default=0) + 1
+    version = following if version is None else version
+    if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version < 2**63:
+        raise ValueError(
+            f"A version must be a whole number from 0 to 2^63 - 1. Received: {version!r}. "
+            "Leave it out to get the next free one."
+        )
+    if version in taken:
+        raise VersionExistsError(
+            f"Version {version} already exists under `{base_path}` and stays as it is. "
+            f"Leave the version out to write version {following}, or remove the old one first."
+        )
+    return base_path / str(version)
+
+
+@contextmanager
+def appearing_at_once(path: Path) -> Iterator[Path]:
+    """A directory to write into, which becomes `path` when the block ends without an error.
+
+    Raises:
+        VersionExistsError: when somebody else made `path` meanwhile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)  # mkdtemp made it private; a server often runs as another user
+        _sync_tree(unfinished)
+        if path.exists():
+            raise VersionExistsError(f"`{path}` was made by another process meanwhile and stays as it is.")
+        unfinished.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sync_tree(directory: Path) -> None:
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
