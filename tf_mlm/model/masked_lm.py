@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +172,3 @@ class MaskedLM(tf.Module):
     def features(self, *states: tf.Tensor, dropout_seed: Any = None) -> tf.Tensor:
         """What the vocabulary projection gets, [..., embedding], from `states` at the same positions."""
         return self.head.transform(self.hidden(*states, dropout_seed=dropout_seed))
-
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the model directory; see `tf_mlm.save`."""
-        from tf_mlm.model.directory.checkpoint import save
-
-        save(self, directory)

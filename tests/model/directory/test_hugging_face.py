@@ -73,7 +73,7 @@ def test_what_keras_heads_add_to_the_config_does_not_disturb_transformers(tmp_pa
     import transformers
 
     config = tf_mlm.ModelConfig(**SIZES, head_hidden_act="relu", head_layer_norm_eps=1e-5)
-    MaskedLM.from_config(config, seed=0).save(tmp_path)
+    tf_mlm.save(MaskedLM.from_config(config, seed=0), tmp_path)
     _, info = transformers.BertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
