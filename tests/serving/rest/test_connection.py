@@ -107,6 +107,10 @@ def rest(served: Any) -> Any:
     return served.server._rest
 
 
+def in_progress(served: Any) -> int:
+    return rest(served).threads.requests
+
+
 def counted(served: Any, status: str) -> bool:
     return f'request_count{{model_name="",status="{status}"}}' in served.http.get("/metrics").text
 
@@ -328,9 +332,9 @@ def test_long_bodies_of_many_clients_are_not_all_held(make) -> None:
         for _ in range(3):
             stack.enter_context(Peer(served)).send(head + b" " * 150_000)
         until(lambda: counted(served, "RESOURCE_EXHAUSTED"))
-        assert rest(served).held_bytes <= 300_000 + 65536
+        assert rest(served).connections.held_bytes <= 300_000 + 65536
         assert served.post("half_plus_two:predict", TWO).status_code == 200  # short ones are taken
-    until(lambda: rest(served).held_bytes == 0)
+    until(lambda: rest(served).connections.held_bytes == 0)
 
 
 def test_a_name_without_end_is_cut_in_the_answer(doors) -> None:
@@ -432,7 +436,7 @@ def test_unfinished_requests_take_no_place(make) -> None:
     with contextlib.ExitStack() as stack:
         for start in (b"POST", WHOLE[:-1], CHUNKED + b"5\r\n1"):
             stack.enter_context(Peer(served)).send(start)
-        until(lambda: len(rest(served)._connections) == 3)
+        until(lambda: len(rest(served).connections) == 3)
         assert served.post("half_plus_two:predict", TWO).status_code == 200
 
 
@@ -445,7 +449,7 @@ def test_the_connection_that_waits_longest_makes_room(make, limit: str) -> None:
         known.answer()
         silent = [stack.enter_context(Peer(served)) for _ in range(3)]
         silent[1].send(b"POST /")
-        until(lambda: len(rest(served)._connections) == 4)
+        until(lambda: len(rest(served).connections) == 4)
         assert served.post("half_plus_two:predict", TWO).status_code == 200
         assert silent[0].rest() == b""
         known.send(WHOLE)  # it has been waiting for longer, but has asked before
@@ -455,7 +459,7 @@ def test_the_connection_that_waits_longest_makes_room(make, limit: str) -> None:
 def test_an_address_has_its_own_limit(make) -> None:
     served = make(rest_max_connections_per_address=2)
     with Peer(served, "127.0.0.2") as other, Peer(served) as first, Peer(served) as second:
-        until(lambda: len(rest(served)._connections) == 3)
+        until(lambda: len(rest(served).connections) == 3)
         assert served.post("half_plus_two:predict", TWO).status_code == 200
         assert first.rest() == b""
         for connection in (other, second):
@@ -467,7 +471,7 @@ def test_silent_connections_make_room_where_no_more_files_can_be_opened(make, ca
     served = make()
     loop = rest(served).loop
     with Peer(served) as silent:
-        until(lambda: len(rest(served)._connections) == 1)
+        until(lambda: len(rest(served).connections) == 1)
         error = {"exception": OSError(errno.EMFILE, "Too many open files")}  # as asyncio reports accept's
         loop.call_soon_threadsafe(loop.call_exception_handler, error)
         assert silent.rest() == b""
@@ -481,7 +485,7 @@ def test_no_room_beside_requests_in_progress(make) -> None:
     with Peer(served) as first, Peer(served) as second:
         first.send(slow)
         second.send(slow)
-        until(lambda: rest(served)._requests == 2)
+        until(lambda: in_progress(served) == 2)
         answer = exchange(served, b"")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"(2), each with a request in progress; try again later (--rest_max_connections)" in answer
@@ -499,7 +503,7 @@ def test_answers_that_nobody_reads_are_dropped(make, tmp_path: Path) -> None:
     with Peer(served) as connection:
         connection.send(big_echo())
         until(lambda: b"CANCELLED" in log.read_bytes())
-        until(lambda: not rest(served)._connections and not rest(served).held_bytes)
+        until(lambda: not rest(served).connections and not rest(served).connections.held_bytes)
 
 
 def test_answers_waiting_longest_are_dropped_where_too_much_is_held(make, tmp_path: Path) -> None:
@@ -509,8 +513,8 @@ def test_answers_waiting_longest_are_dropped_where_too_much_is_held(make, tmp_pa
         for _ in range(4):
             stack.enter_context(Peer(served)).send(big_echo())
         until(lambda: b"CANCELLED" in log.read_bytes())
-        until(lambda: rest(served)._requests == 0 and rest(served).held_bytes <= 30_000_000)
-    until(lambda: rest(served).held_bytes == 0)
+        until(lambda: in_progress(served) == 0 and rest(served).connections.held_bytes <= 30_000_000)
+    until(lambda: rest(served).connections.held_bytes == 0)
 
 
 def test_a_request_that_waits_for_a_thread_is_given_up_with_its_client(make, tmp_path: Path) -> None:
@@ -519,11 +523,11 @@ def test_a_request_that_waits_for_a_thread_is_given_up_with_its_client(make, tmp
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     with Peer(served) as running:
         running.send(slow)
-        until(lambda: rest(served)._requests == 1)
+        until(lambda: in_progress(served) == 1)
         with Peer(served) as waiting:
             waiting.send(slow)
-            until(lambda: rest(served)._requests == 2)
-        until(lambda: rest(served)._requests == 1)
+            until(lambda: in_progress(served) == 2)
+        until(lambda: in_progress(served) == 1)
         assert json.loads(log.read_text())["code"] == "CANCELLED"
         assert running.answer()[0] == 504
     assert served.server.metrics.graph_runs.first_value() == 0  # a run that fails is not counted
@@ -540,7 +544,7 @@ def test_long_bodies_do_not_take_the_threads_of_short_ones(make) -> None:
             stack.enter_context(Peer(served)).send(head + b"\r\n" + long)
             packed_head = gzip_head + b"Content-Length: %d\r\n\r\n" % len(packed)
             stack.enter_context(Peer(served)).send(packed_head + packed)
-        until(lambda: rest(served)._requests == 4)
+        until(lambda: in_progress(served) == 4)
         start = time.monotonic()
         assert served.post("shapes:predict", {"inputs": [1.0]}).json() == {"outputs": [1.0]}
         assert time.monotonic() - start < 2.5  # not after the first slow one has timed out
@@ -559,10 +563,10 @@ def test_requests_that_have_come_are_answered_when_the_server_stops(make) -> Non
         coming.send(half)
         late.send(half + one)
         assert late.answer()[0] == 200
-        until(lambda: rest(served)._requests == 1 and len(rest(served)._connections) == 4)
+        until(lambda: in_progress(served) == 1 and len(rest(served).connections) == 4)
         stopper = threading.Thread(target=served.server.stop)
         stopper.start()
-        until(lambda: rest(served).draining)
+        until(lambda: rest(served).connections.draining)
         late.send(half + one)
         status, _, headers = late.answer()
         assert (status, headers["connection"]) == (200, "close")
@@ -580,10 +584,10 @@ def test_a_new_connection_is_refused_while_the_server_stops(make) -> None:
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     with Peer(served) as running:
         running.send(slow)
-        until(lambda: rest(served)._requests == 1)
+        until(lambda: in_progress(served) == 1)
         stopper = threading.Thread(target=served.server.stop)
         stopper.start()
-        until(lambda: rest(served).draining)
+        until(lambda: rest(served).connections.draining)
         with pytest.raises(ConnectionRefusedError):
             Peer(served)
         assert running.answer()[0] == 504
@@ -595,7 +599,7 @@ def test_the_grace_period_is_kept(make) -> None:
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     with Peer(served) as running:
         running.send(slow)
-        until(lambda: rest(served)._requests == 1)
+        until(lambda: in_progress(served) == 1)
         rest(served).stop(0.3)
         assert running.rest() == b""
 

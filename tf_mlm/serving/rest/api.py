@@ -7,12 +7,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import re
 import threading
 import time
-import urllib.parse
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,21 +25,16 @@ from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
 from tf_mlm.serving.options import ServerOptions
+from tf_mlm.serving.rest.gzip_body import TooLargeError, inflate
 from tf_mlm.serving.rest.json import request as json_request
 from tf_mlm.serving.rest.json import writer as json_writer
+from tf_mlm.serving.rest.message import Reply, Request, html
+from tf_mlm.serving.rest.path import BadVersionError, ModelPath, parse_path
 from tf_mlm.serving.service import DEFAULT_SIGNATURE, ModelSpec, Service
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
-_MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
-_INFERENCE = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE | re.ASCII | re.DOTALL)
-_ABOUT = re.compile(
-    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
-    re.IGNORECASE | re.ASCII | re.DOTALL,
-)
 # Bodies beyond this size, inflated, are answered on threads of their own, and read one at a time.
 LONG_BODY = 256 * 1024
-_INFLATE_STEP = 16 * 1024
-_MAX_GZIP_MEMBERS = 1024
 _MAX_LOGGED_PATH = 1024
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -52,122 +43,8 @@ _CORS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """An HTTP request: method, path with its query string, lower-case header names, body.
-
-    Attributes:
-        version, keep_alive: of HTTP, and whether the connection may stay open.
-        start: `time.perf_counter` when its first byte came.
-    """
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes | bytearray
-    version: str = "1.1"
-    keep_alive: bool = True
-    start: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Reply:
-    """Status, content type, body, headers beyond these, and whether the connection is closed after it."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
-    closes: bool = False
-
-
-class _BadVersion(ServingError):
-    """The one error whose body stays empty."""
-
-
 class LongBody(Exception):
     """Raised by `answer` for a body that, inflated, is too long for the thread it was given."""
-
-
-class _TooLarge(Exception):
-    """A gzip body stands for more bytes than are taken."""
-
-
-def html(status: int, title: str) -> Reply:
-    """The page the HTTP library itself would answer with."""
-    page = f"<HTML><HEAD>\n<TITLE>{status} {title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n</BODY></HTML>\n"
-    return Reply(status, page.encode(), "text/html", closes=True)
-
-
-def inflate(body: bytes | bytearray, limit: int) -> bytes:
-    """A gzip body of one or more members; what cannot be inflated counts as empty.
-
-    Raises:
-        _TooLarge: beyond `limit` bytes, of which no more than a step is ever made.
-    """
-    inflated = bytearray()
-    position = 0
-    view = memoryview(body)
-    try:
-        for _ in range(_MAX_GZIP_MEMBERS):
-            inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            while not inflater.eof:
-                rest = inflater.unconsumed_tail
-                if not rest:
-                    rest = bytes(view[position : position + _INFLATE_STEP])
-                    position += len(rest)
-                piece = inflater.decompress(rest, _INFLATE_STEP)
-                if not rest and not piece and not inflater.eof:
-                    return b""  # cut off
-                inflated += piece
-                if len(inflated) > limit:
-                    raise _TooLarge
-            position -= len(inflater.unused_data)
-            if position == len(body):
-                return bytes(inflated)
-    except zlib.error:
-        pass
-    return b""
-
-
-def _unquote(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return urllib.parse.unquote_to_bytes(text.encode("latin-1")).decode("utf-8", "surrogateescape")
-
-
-def _int64(digits: str) -> int:
-    significant = digits.lstrip("0") or "0"
-    # The length first: Python itself refuses to convert thousands of digits.
-    if len(significant) > len(str(2**63)) or int(significant) >= 2**63:
-        raise _BadVersion(Code.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
-    return int(significant)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Target:
-    """What a path means: a model, and what to do with it."""
-
-    spec: ModelSpec
-    method: str
-
-
-def parse_target(method: str, target: str) -> _Target | None:
-    """The meaning of a method and path, `None` if they have none.
-
-    Example:
-        >>> from tf_mlm.serving.rest.api import parse_target
-        >>> parse_target("POST", "/v1/models/mlm/versions/3:predict").spec
-        ModelSpec(name='mlm', version=3, label=None, signature_name='serving_default')
-    """
-    pattern = {"POST": _INFERENCE, "GET": _ABOUT}.get(method)
-    found = pattern.fullmatch(target) if pattern else None
-    if found is None:
-        return None
-    name, version, label, action = found.groups()
-    number = None if version is None else _int64(version)
-    spec = ModelSpec(_unquote(name) or "", number, _unquote(label))
-    return _Target(spec, action or "")
 
 
 class RestApi:
@@ -211,11 +88,11 @@ class RestApi:
             allowed = "http://" in origin or "https://" in origin
             return Reply(200 if allowed else 400, b"", "", cors)
         start = request.start or time.perf_counter()
-        target: _Target | None = None
+        target: ModelPath | None = None
         error: ServingError | None = None
         body = ""
         try:
-            target = parse_target(request.method, request.target)
+            target = parse_path(request.method, request.target)
             if target is None:
                 raise invalid_argument(f"Malformed request: {request.method} {request.target}")
             body = self._dispatch(request, target, call or self.new_call(), long)
@@ -231,7 +108,7 @@ class RestApi:
 
     def error_reply(self, error: ServingError, status: int | None = None, closes: bool = False) -> Reply:
         """What a client is told. Messages are whole, as in TF-Serving; a `ServingError` bounds its own."""
-        body = "" if isinstance(error, _BadVersion) else json_writer.error(error.message)
+        body = "" if isinstance(error, BadVersionError) else json_writer.error(error.message)
         cors = _CORS if self._options.rest_api_enable_cors_support else ()
         status = error.http_status if status is None else status
         return Reply(status, body.encode("utf-8", "surrogateescape"), headers=cors, closes=closes)
@@ -240,13 +117,13 @@ class RestApi:
         self,
         method: str,
         path: str,
-        target: _Target | None,
+        target: ModelPath | None,
         error: ServingError | None,
         seconds: float,
         peer: str,
     ) -> None:
         """Counts a request and writes its line, whether it was answered or refused unread."""
-        name, verb = (target.spec.name, target.method) if target else ("", "")
+        name, verb = (target.spec.name, target.action) if target else ("", "")
         verb = verb if method == "POST" else ""
         # A path may name a model in any bytes; metrics and logs are text.
         name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -263,18 +140,18 @@ class RestApi:
 
     # ---- the actions ---------------------------------------------------------------------------
 
-    def _dispatch(self, request: Request, target: _Target, call: Call, long: bool) -> str:
+    def _dispatch(self, request: Request, target: ModelPath, call: Call, long: bool) -> str:
         call.check()
         if request.method == "GET":
             return self._about(target)
         body = self._plain_body(request, long)
-        if target.method == "predict":
+        if target.action == "predict":
             return self._predict(target.spec, body, call)
-        if target.method == "classify":
+        if target.action == "classify":
             classification = classification_pb2.ClassificationRequest()
             self._fill(classification, target.spec, body, call)
             return json_writer.classifications(self._examples.classify(classification, call).result)
-        if target.method == "regress":
+        if target.action == "regress":
             regression = regression_pb2.RegressionRequest()
             self._fill(regression, target.spec, body, call)
             return json_writer.regressions(self._examples.regress(regression, call).result)
@@ -286,7 +163,7 @@ class RestApi:
             return request.body
         try:
             return inflate(request.body, self._max_body if long else LONG_BODY)
-        except _TooLarge:
+        except TooLargeError:
             if not long:
                 raise LongBody from None
             # TF-Serving takes such a body for an empty one; the code and the beginning are its.
@@ -344,11 +221,11 @@ class RestApi:
         finally:
             self._long_bodies.release()
 
-    def _about(self, target: _Target) -> str:
+    def _about(self, target: ModelPath) -> str:
         if not target.spec.name:
             raise invalid_argument("Missing model name in request.")
         # `/METADATA` matches, but only the lower-case word is metadata.
-        if target.method == "metadata":
+        if target.action == "metadata":
             about = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
             _fill_spec(about.model_spec, target.spec)
             return json_writer.metadata(self._service.metadata(about))
