@@ -43,14 +43,12 @@ def command(
 
     Example: tf-mlm evaluate my-model news.txt --against old-model
     """
-    from tf_mlm.model.directory.checkpoint import read_config
+    from tf_mlm.training.evaluation import compare, row_length
     from tf_mlm.training.options import TrainConfig
-    from tf_mlm.training.run.comparison import evaluate
 
     directories = [model_dir, *([against] if against else [])]
-    longest = min(read_config(directory).max_length for directory in directories)
     config = TrainConfig(
-        length=length or min(128, longest),
+        length=length or row_length(directories),
         batch_size=batch_size,
         mask_rate=mask_rate,
         evaluation_rows=rows,
@@ -58,7 +56,7 @@ def command(
         text_field=text_field,
         line_by_line=line_by_line,
     )
-    found = evaluate(
+    found = compare(
         directories,
         files,
         config,

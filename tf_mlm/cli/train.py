@@ -90,7 +90,9 @@ def command(
         fresh=fresh,
     )
     if as_json:
-        print_json({**dataclasses.asdict(result), "directory": str(result.directory)})
+        print_json(
+            {**dataclasses.asdict(result), "directory": str(result.directory), "finished": result.finished}
+        )
     elif result.finished:
         click.echo(f"Wrote {output}. Next: tf-mlm export {output} models/mlm")
     else:

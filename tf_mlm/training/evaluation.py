@@ -1,21 +1,35 @@
-"""Held-out loss, perplexity and accuracy, always on the same masks for the same seed and text."""
+"""Loss, perplexity and accuracy on masked text, always on the same masks for the same seed and text."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from rich.console import Console
 
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.directory.checkpoint import read_config
+from tf_mlm.model.directory.tokenizer_files import read_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.data.dataset import evaluation_batches
+from tf_mlm.training.data.files import find_files
+from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.per_replica import PerReplica
+from tf_mlm.training.run.start import loaded_model, open_rows
 from tf_mlm.training.step import Batch
 
 LOGIT_BYTES = 64 * 2**20
 TOP = 5
+ROW_LENGTH, BATCH_SIZE = 128, 32
+"""The rows of an evaluation that no configuration describes."""
+Model = MaskedLM | str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +55,118 @@ class Evaluation:
     def lift(self) -> float:
         """How many times better than the constant answer the first guess is."""
         return self.top_1 / max(self.most_frequent, 1e-9)
+
+
+def evaluate(
+    model: Model,
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    config: TrainConfig | None = None,
+    *,
+    only_held_out: bool = False,
+    console: Console | None = None,
+) -> Evaluation:
+    """How well a model guesses hidden tokens of a text: loss, perplexity, top-1 and top-5.
+
+    The masks depend on text, vocabulary and settings alone, so two calls can be compared.
+
+    Args:
+        model: a model with a preprocessor, or a model directory.
+        files: one or more paths or globs, of any kind that `train` reads.
+        config: `length`, `batch_size`, `mask_rate` and the other settings of masks, `evaluation_rows` (the
+            most rows read), `held_out`, `text_field` and `line_by_line` count here. Without it: rows of 128
+            tokens, or as many as the model has positions, in batches of 32, and the defaults of
+            `TrainConfig`.
+        only_held_out: leave out the documents that training with the same `held_out` share reads.
+        console: for progress; None prints nothing.
+
+    Warns:
+        UnknownTokensWarning: if the vocabulary has no name for much of the text.
+
+    Raises:
+        ConfigError: for files without text, a model without a tokenizer or with fewer positions than
+            `length`, or one whose loss is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from tf_mlm.training.evaluation import evaluate
+        >>> text = Path(tempfile.mkdtemp()) / "news.txt"
+        >>> _ = text.write_text("the cat sat on the mat .\\n\\na dog ran fast .")
+        >>> found = evaluate(model, text)
+        >>> found.masks, found.perplexity > 1
+        (2, True)
+    """
+    return compare([model], files, config, only_held_out=only_held_out, console=console)[0]
+
+
+def compare(
+    models: Sequence[Model],
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    config: TrainConfig | None = None,
+    *,
+    only_held_out: bool = False,
+    console: Console | None = None,
+) -> list[Evaluation]:
+    """`evaluate` for several models, on the same masks; one after the other, so that one is in memory.
+
+    Raises:
+        ConfigError: as `evaluate`, and for models with different vocabularies: their masks, and so
+            their losses, could not be compared.
+    """
+    config = config or TrainConfig(length=row_length(models), batch_size=BATCH_SIZE)
+    config = dataclasses.replace(config, dropout=None)  # an evaluation has none
+    _check_same_vocabulary(models)
+    paths = find_files(files)
+    share = config.held_out if only_held_out else 1.0
+    results = []
+    for given in models:
+        model = given if isinstance(given, MaskedLM) else loaded_model(given, config)
+        if model.preprocessor is None:
+            raise ConfigError(
+                "Text needs a tokenizer. Received: a model without a `preprocessor`. Give it one."
+            )
+        with tempfile.TemporaryDirectory() as temporary:
+            store = open_rows(paths, Path(temporary) / "tokens", model, config, console, held_out=share)
+            batches = evaluation_batches(store.held_out, model.preprocessor.vocabulary, config)
+            result = Evaluator(model)(batches)
+        if not math.isfinite(result.loss):
+            raise ConfigError(
+                f"A model must answer with numbers. Received: {_name(given)}, whose loss is "
+                f"{result.loss}. Its weights are damaged, or its training diverged. Write it again."
+            )
+        results.append(result)
+    return results
+
+
+def row_length(models: Sequence[Model]) -> int:
+    """Tokens of a row that all these models have positions for; 128 where that is less."""
+    configs = [model.config if isinstance(model, MaskedLM) else read_config(Path(model)) for model in models]
+    return min(ROW_LENGTH, *(config.max_length for config in configs))
+
+
+def _check_same_vocabulary(models: Sequence[Model]) -> None:
+    vocabularies = [_vocabulary(model) for model in models]
+    first = vocabularies[0]
+    for model, vocabulary in zip(models, vocabularies, strict=True):
+        if vocabulary and first and vocabulary != first:
+            raise ConfigError(
+                "Models that are compared must have the same vocabulary, else they would not see the same "
+                f"masks. Received: {_name(models[0])} ({first.size:,} tokens) and {_name(model)} "
+                f"({vocabulary.size:,} tokens), which differ. Evaluate each on its own; their losses count "
+                "different tokens."
+            )
+
+
+def _vocabulary(model: Model) -> Vocabulary | None:
+    if isinstance(model, MaskedLM):
+        preprocessor = model.preprocessor
+    else:
+        preprocessor = read_preprocessor(Path(model), read_config(Path(model)))
+    return None if preprocessor is None else preprocessor.vocabulary
+
+
+def _name(model: Model) -> str:
+    return "a model in memory" if isinstance(model, MaskedLM) else f"`{model}`"
 
 
 class Evaluator:

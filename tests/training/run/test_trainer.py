@@ -23,9 +23,9 @@ from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.dataset import training_batches
 from tf_mlm.training.data.records import write_token_records
+from tf_mlm.training.evaluation import compare, evaluate
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run import trainer
-from tf_mlm.training.run.comparison import evaluate
 from tf_mlm.training.run.trainer import TrainingDivergedError, TrainResult, train
 
 
@@ -104,10 +104,13 @@ def test_adaptation_of_a_model_directory_and_comparison_on_the_same_masks(
         np.any(ours.numpy() != theirs.numpy())
         for ours, theirs in zip(before.head.variables, after.head.variables, strict=True)
     )
-    first, second = evaluate([run.directory, tmp_path], [corpus], learnt, only_held_out=True)
+    first, second = compare([run.directory, tmp_path], [corpus], learnt, only_held_out=True)
     assert (first.masks, first.most_frequent) == (second.masks, second.most_frequent)
     assert first.loss == pytest.approx(second.loss, rel=0.02)
     assert first.loss != second.loss
+    # The same model in memory, and the settings of a run whose dropout is none of an evaluation's.
+    config = dataclasses.replace(learnt, dropout=0.3)
+    assert evaluate(load(run.directory), corpus, config, only_held_out=True) == first
 
 
 def test_models_with_different_vocabularies_are_not_compared(
@@ -117,7 +120,7 @@ def test_models_with_different_vocabularies_are_not_compared(
     *tokens, last, first = (other / "vocab.txt").read_text(encoding="utf-8").splitlines()
     (other / "vocab.txt").write_text("\n".join([*tokens, first, last]) + "\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"same vocabulary.*other` \([\d,]+ tokens\), which differ"):
-        evaluate([run.directory, other], [corpus], learnt)
+        compare([run.directory, other], [corpus], learnt)
 
 
 def test_token_records_train_as_their_text_does(
@@ -298,7 +301,7 @@ def test_a_model_that_answers_no_numbers_is_not_evaluated(
     model.head.output_bias.assign(np.full(model.head.output_bias.shape, np.nan))
     save(model, tmp_path)
     with pytest.raises(ConfigError, match=r"must answer with numbers.*whose loss is nan"):
-        evaluate([tmp_path], [corpus], dataclasses.replace(learnt, evaluation_rows=4))
+        evaluate(tmp_path, corpus, dataclasses.replace(learnt, evaluation_rows=4))
 
 
 def test_tokens_forbidden_by_a_bias_are_no_divergence(
@@ -364,10 +367,10 @@ def test_text_that_the_vocabulary_does_not_know(
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join("日本語 の 文" for _ in range(50)))
     with pytest.raises(ConfigError, match=r"must fit the text.*every token is \[UNK\]"):
-        evaluate([run.directory], [text], learnt)
+        evaluate(run.directory, [text], learnt)
     text.write_text("\n\n".join("日本語 の 文 cat" for _ in range(50)))
     with pytest.warns(UnknownTokensWarning, match=r"of which \d+% of the tokens are \[UNK\]"):
-        evaluate([run.directory], [text], learnt)
+        evaluate(run.directory, [text], learnt)
 
 
 def test_a_run_without_a_token_to_predict_is_refused(

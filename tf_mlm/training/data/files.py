@@ -22,11 +22,13 @@ STANDARD_INPUT = Path("-")
 NAMES_SHOWN = 3
 
 
-def find_files(patterns: Iterable[str | os.PathLike[str]], *, once: bool = False) -> list[Path]:
+def find_files(
+    patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, once: bool = False
+) -> list[Path]:
     """The files behind paths and globs, each once, in the order given and sorted within a glob.
 
     Args:
-        patterns: paths and globs.
+        patterns: one path or glob, or several.
         once: whether the text is read only once; then pipes and `-`, standard input, are files too.
 
     Raises:
@@ -35,7 +37,7 @@ def find_files(patterns: Iterable[str | os.PathLike[str]], *, once: bool = False
     """
     found: dict[Path, None] = {}
     names: dict[tuple[int, int], Path] = {}
-    for given in patterns:
+    for given in [patterns] if isinstance(patterns, str | os.PathLike) else patterns:
         pattern = os.fspath(given)
         if Path(pattern) == STANDARD_INPUT:
             _check_pipe(STANDARD_INPUT, "standard input", once)

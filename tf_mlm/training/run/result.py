@@ -19,21 +19,25 @@ class TrainResult:
     Attributes:
         directory: the model directory; complete if `finished`.
         steps: optimizer steps taken in total.
-        finished: False if the run was told to stop; the same command continues it.
         ended: what ended it: `steps` (all were taken), `target` (`until_top_1` was reached), `time`
-            (`within_minutes` left no room for more), or `stop`.
-        evaluation: the last one, if there was one.
+            (`within_minutes` left no room for more), or `stop` (by a signal).
+        evaluation: loss, perplexity, top-1 and top-5 on the held-out text, from the last evaluation; None
+            if the run was stopped before the first.
         seconds: of this process, from the first step on.
         tokens_per_second: global, of this process.
     """
 
     directory: Path
     steps: int
-    finished: bool
     ended: str
     evaluation: Evaluation | None
     seconds: float
     tokens_per_second: float
+
+    @property
+    def finished(self) -> bool:
+        """False if the run was told to stop; the same call continues it."""
+        return self.ended != "stop"
 
 
 def summary(result: TrainResult, steps: int, config: TrainConfig) -> dict[str, str]:

@@ -65,7 +65,7 @@ CALL_SECONDS = 2.0
 
 
 def train(
-    files: Sequence[str | os.PathLike[str]],
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     config: TrainConfig | None = None,
     *,
@@ -81,9 +81,9 @@ def train(
     """Trains a masked-language model on text, or resumes the run that `output` holds.
 
     Args:
-        files: paths or globs of text, gzip, JSON-lines or token-id TFRecord files.
-        output: the model directory to write.
-        config: all settings; the defaults suit a small model on a CPU.
+        files: one or more paths or globs, of text, gzip, JSON lines or TFRecords of token ids.
+        output: the model directory to write. `tf_mlm.load` reads it, and so does transformers.
+        config: all settings; the defaults of `TrainConfig` suit a small model on a CPU.
         from_directory: a model directory to continue from, with or without a masked-LM head.
         vocabulary: of a new model; learnt from the training documents if not given.
         model_config: sizes of a new model, in place of the few that `config` names.
@@ -93,10 +93,35 @@ def train(
         fresh: forget an earlier run in `output` instead of resuming it.
         compile: False runs without XLA.
 
+    Returns:
+        The directory, the steps taken, what ended the run and its last evaluation.
+
+    Warns:
+        UnknownTokensWarning: if the vocabulary has no name for much of the text.
+        NewHeadWarning: if the model that is continued has no masked-LM head; a new one is trained.
+
     Raises:
         ConfigError: before the first step, for anything that cannot work.
         TrainingDivergedError: with the step, the last good checkpoint and a hint.
         TrainingStateError: if a file of the run cannot be written or read; earlier checkpoints remain.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from tf_mlm.training.options import TrainConfig
+        >>> from tf_mlm.training.run.trainer import train
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> text = folder / "text.txt"
+        >>> _ = text.write_text("\\n\\n".join(f"the cat sees {number} dogs ." for number in range(200)))
+        >>> config = TrainConfig(
+        ...     steps=2, batch_size=4, length=16, vocabulary_size=60, hidden_size=8, layers=1, heads=2
+        ... )
+        >>> result = train(text, folder / "model", config, compile=False)
+        >>> result.ended, result.steps, result.evaluation.perplexity > 1
+        ('steps', 2, True)
+        >>> result = train(text, folder / "adapted", config, from_directory=folder / "model", compile=False)
+        >>> sorted(path.name for path in result.directory.iterdir())
+        ['config.json', 'model.safetensors', 'tokenizer_config.json', 'training', 'vocab.txt']
     """
     config = config or TrainConfig()
     paths, output = find_files(files), Path(output)
@@ -199,7 +224,7 @@ class _Run:
                 save(self._model, self._output)
         seconds = time.monotonic() - started
         speed = (last - done) * config.batch_size * config.length / max(seconds, 1e-9)
-        result = TrainResult(self._output, last, ended != "stop", ended, evaluation, seconds, speed)
+        result = TrainResult(self._output, last, ended, evaluation, seconds, speed)
         report.finish(summary(result, steps, config))
         return result
 
