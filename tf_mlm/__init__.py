@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "BertEncoder": "tf_mlm.model.encoder",
+    "BertEncoder": "tf_mlm.model.bert_encoder",
     "Client": "tf_mlm.serving.client.client",
     "ConfigError": "tf_mlm.config",
+    "Encoder": "tf_mlm.model.encoder",
     "FillMask": "tf_mlm.model.fill_mask",
     "MaskedLM": "tf_mlm.model.masked_lm",
     "MaskedLMHead": "tf_mlm.layers.masked_lm_head",
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     from tf_mlm.export.saved_model import export_saved_model as export_saved_model
     from tf_mlm.layers.masked_lm_head import MaskedLMHead as MaskedLMHead
     from tf_mlm.layers.reversible_embedding import ReversibleEmbedding as ReversibleEmbedding
+    from tf_mlm.model.bert_encoder import BertEncoder as BertEncoder
     from tf_mlm.model.directory.checkpoint import load as load
     from tf_mlm.model.directory.checkpoint import save as save
-    from tf_mlm.model.encoder import BertEncoder as BertEncoder
+    from tf_mlm.model.encoder import Encoder as Encoder
     from tf_mlm.model.fill_mask import FillMask as FillMask
     from tf_mlm.model.masked_lm import MaskedLM as MaskedLM
     from tf_mlm.serving.client.client import Client as Client

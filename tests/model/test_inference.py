@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.config import Buckets
-from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.model.inference import Inference, default_buckets
 from tf_mlm.model.masked_lm import MaskedLM
 
@@ -182,24 +181,3 @@ def test_construction_states_its_rules(tiny_model: MaskedLM) -> None:
 )
 def test_default_buckets_reach_the_models_limit(max_length: int, lengths: tuple[int, ...]) -> None:
     assert default_buckets(max_length).length == lengths
-
-
-def test_any_callable_can_stand_in_for_the_encoder(tiny_model: MaskedLM) -> None:
-    table = tf.Variable(tf.random.stateless_normal([21, 16], seed=[3, 4]))
-
-    class BagOfNeighbours(tf.Module):
-        config = tiny_model.config
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.table = table
-
-        def __call__(self, token_ids: Any, lengths: Any, segment_ids: Any) -> tf.Tensor:
-            x = tf.gather(self.table, token_ids)
-            return x + tf.roll(x, 1, axis=1)
-
-    head = MaskedLMHead(21, hidden_dim=16)
-    model = MaskedLM(BagOfNeighbours(), head, preprocessor=tiny_model.preprocessor)
-    answer = Inference(model, buckets=BUCKETS, top_k=2).fill(tf.constant(["the [MASK] sat"]))
-    expected = softmax(plain_logits(model, "the [MASK] sat"))
-    np.testing.assert_allclose(answer["scores"][0], np.sort(expected)[:, ::-1][:, :2], atol=1e-5)

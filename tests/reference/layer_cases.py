@@ -21,7 +21,7 @@ from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.layers.self_attention import SelfAttention
-from tf_mlm.model.encoder import BertEncoder
+from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.masked_lm import MaskedLM
 
 VOCAB, HIDDEN, HEADS = 19, 8, 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy as copying
 import dataclasses
 from collections.abc import Callable, Iterable
 
@@ -10,7 +11,6 @@ import tensorflow as tf
 
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.int8_weight import Int8Weight
-from tf_mlm.model.encoder import BertEncoder
 from tf_mlm.model.masked_lm import MaskedLM
 
 
@@ -42,29 +42,28 @@ def quantize(model: MaskedLM) -> MaskedLM:
     token's vector on its way in and its output channel on its way out, so that one table still does both.
 
     Raises:
-        ValueError: for a model around an encoder of another kind, whose weights are not known here.
+        ValueError: for an encoder without `tf_mlm.layers.dense.Dense`, of which no matrix is known here.
 
     Example:
         >>> quantized = quantize(model)
         >>> quantized.head.token_embedding.embeddings.values.dtype
         tf.int8
     """
-    if not isinstance(model.encoder, BertEncoder):
+    inside = getattr(model.encoder, "submodules", ())
+    if not any(isinstance(module, Dense) for module in inside):
         raise ValueError(
-            "Only a model around a BertEncoder can be quantised, as its matrices are known. "
-            f"Received: encoder={type(model.encoder).__name__}. Export it without `quantize`."
+            "Only an encoder that is made of `tf_mlm.layers.dense.Dense` can be quantised, as BertEncoder "
+            f"can. Received: encoder={type(model.encoder).__name__}. Export it without `quantize`."
         )
-    copy = MaskedLM.from_config(
-        model.config, dtype=model.head.precision, seed=0, preprocessor=model.preprocessor
-    )
-    for ours, theirs in zip(copy.variables, model.variables, strict=True):
-        ours.assign(theirs)
-    assert isinstance(copy.encoder, BertEncoder)
-    table = copy.encoder.embedding.token
+    # What holds the vocabulary holds tables of TensorFlow, which do not copy and do not change.
+    copy = copying.deepcopy(model, {id(model.preprocessor): model.preprocessor})
     for module in copy.submodules:
         if isinstance(module, Dense):
             module.kernel = Int8Weight(module.kernel, 0, name="kernel")  # type: ignore[assignment]
-    table.embeddings = Int8Weight(table.embeddings, 0, name="embeddings")  # type: ignore[assignment]
+    tables = {copy.head.token_embedding, getattr(copy.encoder, "token_embedding", None)}
+    for table in tables:
+        if table is not None:
+            table.embeddings = Int8Weight(table.embeddings, 0, name="embeddings")  # type: ignore[assignment]
     if copy.head.output_kernel is not None:
         copy.head.output_kernel = Int8Weight(copy.head.output_kernel, 1, name="output_kernel")  # type: ignore[assignment]
     return copy

@@ -13,7 +13,7 @@ from tf_mlm.config import ModelConfig
 from tf_mlm.keras.module_layer import ModuleLayer
 from tf_mlm.keras.reversible_embedding import ReversibleEmbedding
 from tf_mlm.layers.initializer import truncated_normal
-from tf_mlm.model.encoder import BertEncoder
+from tf_mlm.model.bert_encoder import BertEncoder
 
 
 @keras.saving.register_keras_serializable("tf_mlm")

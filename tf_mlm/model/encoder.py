@@ -1,155 +1,76 @@
-"""A BERT encoder: token ids to hidden states."""
+"""What a masked language model asks of its encoder."""
 
 from __future__ import annotations
 
-import itertools
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
-from tf_mlm.layers.bert_embedding import BertEmbedding
-from tf_mlm.layers.dropout import fold_in
-from tf_mlm.layers.encoder_block import EncoderBlock
-from tf_mlm.layers.initializer import truncated_normal
-from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
-from tf_mlm.layers.precision import Precision
-from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
-from tf_mlm.layers.self_attention import length_mask
-from tf_mlm.layers.tracking import warn_if_untracked
-from tf_mlm.model.inputs import ModelInputs, dense_ids
-from tf_mlm.model.rules import checked, in_range
 
 
-class BertEncoder(tf.Module):
-    """The encoder of BERT, DistilBERT, ELECTRA or RoBERTa, as `config.model_type` says.
+class Encoder(Protocol):
+    """Token ids to hidden states: what `MaskedLM`, training, `Inference` and the exporter ask for.
 
-    Takes lengths, not a padding mask: whatever stands behind a text's length never changes its result.
-    Without lengths, a row of ids ends behind its last id that is not `config.pad_token_id`.
+    Nothing has to be inherited from here; `BertEncoder` and any class with these two members will do.
 
-    Shapes:
-        token_ids, segment_ids: integers [batch, length], or ragged [batch, (length)]; lengths: integers
-            [batch]. Or in place of `token_ids` what a `TextPreprocessor` or a mask generator returned.
-        result: float [batch, length, hidden]; with `positions` integers [batch, masks], only those:
-            [batch, masks, hidden], zeros at unused slots (-1).
-
-    Args:
-        config: sizes, activation, rates.
-        dtype: `float32`, `bfloat16` or `mixed_bfloat16`.
-        seed: makes the initial weights reproducible.
-        token_embedding: the table of tokens, where it exists already; of the config's sizes.
-        name: name of the module.
-
-    Raises:
-        ValueError: at the call, for shapes that do not fit or a length beyond the position table.
-        tf.errors.InvalidArgumentError: for ids, segments, lengths or positions out of range, eagerly and
-            in graphs on CPU. XLA has no such check and clamps them.
+    - Training and export need a `tf.Module`, as that is how variables are found; `train="last:N"` and
+      `layer_decay` also need a list of its layers, lowest first, as `blocks`.
+    - The call is traced and compiled by XLA with unknown batch and length: TensorFlow operations only.
+    - An encoder that can leave out work on positions nobody asks for is a `SplitEncoder` too.
 
     Example:
-        >>> config = ModelConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
-        >>> encoder = BertEncoder(config)
-        >>> encoder(tf.constant([[2, 5, 3, 0]]), lengths=tf.constant([3])).shape
-        TensorShape([1, 4, 8])
-
-    References:
-        Devlin et al., https://arxiv.org/abs/1810.04805.
+        >>> from tf_mlm import MaskedLM, MaskedLMHead
+        >>> class Neighbours(tf.Module):
+        ...     def __init__(self, config):
+        ...         super().__init__()
+        ...         self.config = config
+        ...         self.table = tf.Variable(tf.random.stateless_normal([30, 8], seed=[0, 1]))
+        ...     def __call__(self, token_ids, lengths, segment_ids, *, dropout_seed=None):
+        ...         real = tf.sequence_mask(lengths, tf.shape(token_ids)[1], self.table.dtype)
+        ...         x = tf.gather(self.table, token_ids) * real[..., tf.newaxis]
+        ...         return x + tf.roll(x, 1, axis=1)
+        >>> config = ModelConfig(vocab_size=30, hidden_size=8, num_attention_heads=2)
+        >>> model = MaskedLM(Neighbours(config), MaskedLMHead(30, hidden_dim=8))
+        >>> model([[2, 5, 4, 3]], mask_positions=[[2]]).shape
+        TensorShape([1, 1, 30])
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        dtype: Any = "float32",
-        seed: int | None = None,
-        token_embedding: ReversibleEmbedding | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name=name or "encoder")
-        if token_embedding is not None:
-            sizes = token_embedding.input_dim, token_embedding.output_dim
-            if sizes != (config.vocab_size, config.token_embedding_size):
-                raise ValueError(
-                    "`token_embedding` must have the sizes that the config states, "
-                    f"({config.vocab_size}, {config.token_embedding_size}). Received: {sizes}."
-                )
-        self.config = config
-        self.precision = Precision.of(dtype)
-        seeds = itertools.count(seed) if seed is not None else itertools.repeat(None)
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes and limits.
 
-        def initializer() -> Any:
-            return truncated_normal(config.initializer_range, next(seeds))
-
-        self.embedding = BertEmbedding(
-            config, initializer, token=token_embedding, name="embedding", dtype=self.precision
-        )
-        self.blocks = [
-            EncoderBlock(config, initializer, name=f"block_{index}", dtype=self.precision)
-            for index in range(config.num_hidden_layers)
-        ]
+        Read are `vocab_size`; `max_length`, the most tokens of a row; `type_vocab_size`, what `segment_ids`
+        stay below; `pad_token_id`, where a row ends if lengths are not given; and the two dropout rates, of
+        which one must not be 0 for a `dropout_seed` to come. The others are only written down.
+        """
 
     def __call__(
-        self,
-        token_ids: Any,
-        lengths: Any = None,
-        segment_ids: Any = None,
-        *,
-        positions: Any = None,
-        dropout_seed: Any = None,
+        self, token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: Any, *, dropout_seed: Any = None
     ) -> tf.Tensor:
-        warn_if_untracked(self, "tf_mlm.keras.Encoder")
-        context, x = self.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
-        if positions is None:
-            return self.transform(context, x, dropout_seed=dropout_seed)
-        positions = positions_argument(positions, "positions", keras_layer="tf_mlm.keras.Encoder")
-        if not positions.shape[:1].is_compatible_with(x.shape[:1]):
-            raise ValueError(
-                "`positions` must have one row per row of `token_ids`. "
-                f"Received: positions.shape={positions.shape}, {x.shape[0]} rows of ids."
-            )
-        check_positions(positions, tf.shape(x)[1], "positions")
-        rows = [gather_positions(state, positions) for state in (context, x)]
-        return zero_unused(self.transform(*rows, dropout_seed=dropout_seed), positions)
+        """Hidden states, float [batch, length, hidden], of a hidden size known when traced.
+
+        Args:
+            token_ids: int32 [batch, length].
+            lengths: int32 [batch]. What stands behind a row's length must not change the states before it.
+            segment_ids: int32 [batch, length], or None for zeros.
+            dropout_seed: int32 [2] in training with dropout: the same seed, the same states. Left out in
+                every other call.
+        """
+
+
+@runtime_checkable
+class SplitEncoder(Protocol):
+    """An encoder whose last, position-wise part can run at some positions only, with the same result.
+
+    `encoder(...)` equals `encoder.transform(*encoder.attend(...))`, and between the two calls rows may be
+    gathered. `BertEncoder` is one: it leaves out half of its last block wherever there is no mask.
+    """
 
     def attend(
         self, token_ids: Any, lengths: Any = None, segment_ids: Any = None, *, dropout_seed: Any = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """All that mixes positions: everything but the position-wise half of the last block.
+    ) -> tuple[tf.Tensor, ...]:
+        """All that mixes positions: one or more tensors [batch, length, size]."""
 
-        Returns:
-            The two arguments of `transform`, each [batch, length, hidden]. Gather the positions of
-            interest from both before `transform`, and it does no work on the others.
-        """
-        inputs = ModelInputs.of(token_ids, lengths=lengths, segment_ids=segment_ids)
-        inputs = dense_ids(inputs, self.config.pad_token_id, keras_layer="tf_mlm.keras.Encoder")
-        token_ids, lengths, segment_ids = self._checked(inputs)
-        mask = length_mask(lengths, tf.shape(token_ids)[1])
-        x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(self.blocks)))
-        for index, block in enumerate(self.blocks[:-1]):
-            x = block(x, mask, fold_in(dropout_seed, index))
-        return self.blocks[-1].attend(x, mask, fold_in(dropout_seed, len(self.blocks) - 1)), x
-
-    def transform(self, context: tf.Tensor, x: tf.Tensor, *, dropout_seed: Any = None) -> tf.Tensor:
-        """The position-wise half of the last block: [..., hidden] → [..., hidden]."""
-        return self.blocks[-1].transform(context, x, fold_in(dropout_seed, len(self.blocks) - 1))
-
-    def _checked(self, inputs: ModelInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """Ids, lengths and segments, once they are known to be in range."""
-        token_ids, lengths, segment_ids, _ = inputs
-        length, limit = token_ids.shape[1], self.config.max_length
-        if length is not None and length > limit:
-            raise ValueError(
-                f"The model has positions for {limit} tokens. Received: length={length}. "
-                "Truncate the input, or load a model with more `max_position_embeddings`."
-            )
-        columns, vocab, segments = tf.shape(token_ids)[1], self.config.vocab_size, self.config.type_vocab_size
-        rules = [
-            in_range(lengths, columns + 1, "`lengths` must lie in [0, number of columns of `token_ids`].")
-        ]
-        if tf.executing_eagerly():  # in a graph the lookup itself fails
-            rules.append(in_range(token_ids, vocab, f"`token_ids` must lie in [0, {vocab})."))
-        if segment_ids is None or not segments:
-            token_ids, lengths = checked([token_ids, lengths], *rules)
-            return token_ids, lengths, None
-        rules.append(in_range(segment_ids, segments, f"`segment_ids` must lie in [0, {segments})."))
-        token_ids, lengths, segment_ids = checked([token_ids, lengths, segment_ids], *rules)
-        return token_ids, lengths, segment_ids
+    def transform(self, *states: tf.Tensor, dropout_seed: Any = None) -> tf.Tensor:
+        """From those, at the same positions [..., size]: the final hidden states [..., hidden]."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.layers.initializer import truncated_normal
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.tracking import warn_if_untracked
-from tf_mlm.model.encoder import BertEncoder
+from tf_mlm.model.bert_encoder import BertEncoder
+from tf_mlm.model.encoder import Encoder, SplitEncoder
 from tf_mlm.model.inputs import ModelInputs, dense_ids
 
 if TYPE_CHECKING:
@@ -33,9 +35,8 @@ def head_epsilon(config: ModelConfig) -> float:
 class MaskedLM(tf.Module):
     """Token ids to logits at the masked positions.
 
-    Any callable that takes `(token_ids, lengths, segment_ids)` and returns hidden states
-    [batch, length, hidden] can stand in for the encoder. With a `BertEncoder`, the last block's
-    position-wise half runs only at the masked positions; the numbers are the same.
+    The encoder is a `BertEncoder` or any other `Encoder`. Where it can be split (`SplitEncoder`), its last,
+    position-wise part runs only at the masked positions; the numbers are the same.
 
     The parts compose: the first argument may be what a `TextPreprocessor` returned, or the dictionary of a
     `MaskedLMMaskGenerator` that was given it, and the others are then taken from there.
@@ -46,7 +47,8 @@ class MaskedLM(tf.Module):
         [batch, (masks)] → logits: float32 [batch, masks, vocab], zeros in slots that are not used.
 
     Args:
-        encoder: a `BertEncoder`, or a callable as above.
+        encoder: an `Encoder`. For calls with lengths, a function `(token_ids, lengths, segment_ids)` → hidden
+            states [batch, length, hidden] will do; training, `FillMask` and export read its `config` too.
         head: the masked-LM head.
         preprocessor: strings to ids; `FillMask` and the exporter need it, training ids do not.
 
@@ -63,7 +65,7 @@ class MaskedLM(tf.Module):
 
     def __init__(
         self,
-        encoder: Callable[..., tf.Tensor],
+        encoder: Encoder | Callable[..., tf.Tensor],
         head: MaskedLMHead,
         *,
         preprocessor: TextPreprocessor | None = None,
@@ -99,8 +101,18 @@ class MaskedLM(tf.Module):
 
     @property
     def config(self) -> ModelConfig:
-        """The encoder's configuration."""
-        return self.encoder.config  # type: ignore[attr-defined]
+        """The encoder's configuration.
+
+        Raises:
+            ConfigError: where the encoder has none.
+        """
+        config = getattr(self.encoder, "config", None)
+        if config is None:
+            raise ConfigError(
+                "The encoder must have a `config`, as `tf_mlm.Encoder` describes. Received: "
+                f"encoder={type(self.encoder).__name__} without one. Give it a ModelConfig of its sizes."
+            )
+        return config
 
     def __call__(
         self,
@@ -159,13 +171,15 @@ class MaskedLM(tf.Module):
 
         Gather the positions of interest from each and hand them to `features`.
         """
-        if isinstance(self.encoder, BertEncoder):
+        if isinstance(self.encoder, SplitEncoder):
             return self.encoder.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
-        return (self.encoder(token_ids, lengths, segment_ids),)
+        # Left out where there is none: not every function that maps ids to states knows of dropout.
+        more = {} if dropout_seed is None else {"dropout_seed": dropout_seed}
+        return (self.encoder(token_ids, lengths, segment_ids, **more),)
 
     def hidden(self, *states: tf.Tensor, dropout_seed: Any = None) -> tf.Tensor:
         """Final hidden states [..., hidden], from `states` at the same positions."""
-        if isinstance(self.encoder, BertEncoder):
+        if isinstance(self.encoder, SplitEncoder):
             return self.encoder.transform(*states, dropout_seed=dropout_seed)
         return states[0]
 

@@ -13,6 +13,7 @@ import numpy as np
 from tf_mlm.config import ModelConfig, read_json
 from tf_mlm.errors import ConfigError, ConfigWarning, NewHeadWarning
 from tf_mlm.layers import activation as activations
+from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.directory import hugging_face
 from tf_mlm.model.directory.hugging_face import FAMILIES, Entry
 from tf_mlm.model.directory.restore import restore
@@ -25,7 +26,6 @@ from tf_mlm.model.directory.tensor_files import (
     write_safetensors,
 )
 from tf_mlm.model.directory.tokenizer_files import read_preprocessor, write_preprocessor
-from tf_mlm.model.encoder import BertEncoder
 from tf_mlm.model.masked_lm import MaskedLM, head_activation, head_epsilon
 
 CONFIG = "config.json"
@@ -96,7 +96,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     family = FAMILIES[config.model_type]
-    tensors = _tensors([*hugging_face.encoder_entries(encoder), *hugging_face.head_entries(model)])
+    tensors = _tensors([*hugging_face.encoder_entries(model), *hugging_face.head_entries(model)])
     if not config.tie_word_embeddings:
         # transformers 5 adds the bias of the decoder, transformers 4 that of the predictions.
         for copy, source in family.copies.items():

@@ -20,7 +20,6 @@ from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 
 if TYPE_CHECKING:
-    from tf_mlm.model.encoder import BertEncoder
     from tf_mlm.model.masked_lm import MaskedLM
 
 # Names that mean the same in transformers and here. `leaky_relu`, for one, has another slope there.
@@ -343,13 +342,13 @@ class Entry(NamedTuple):
         return shape[::-1] if self.transposed else shape
 
 
-def encoder_entries(encoder: BertEncoder, prefix: str | None = None) -> Iterator[Entry]:
-    """What a checkpoint holds for the encoder; `prefix` is the family's unless given."""
-    family = FAMILIES[encoder.config.model_type]
+def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
+    """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given."""
+    family, encoder = FAMILIES[model.config.model_type], model.encoder
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.embedding.items():
-        yield from _module_entries(_attribute(encoder.embedding, path), (prefix + name,))
-    for index, block in enumerate(encoder.blocks):
+        yield from _module_entries(_attribute(encoder, f"embedding.{path}"), (prefix + name,))
+    for index, block in enumerate(_attribute(encoder, "blocks")):
         start = prefix + family.block_prefix.format(index)
         for path, names in family.block.items():
             yield from _module_entries(_attribute(block, path), tuple(start + name for name in names))

@@ -123,7 +123,7 @@ def start_from_waves(model: MaskedLM) -> None:
     few hundred steps; random vectors must find the order of the positions first
     (Vaswani et al., section 3.5, https://arxiv.org/abs/1706.03762). Training changes them like all weights.
     """
-    table = model.encoder.embedding.position.embeddings  # type: ignore[attr-defined]
+    table = model.encoder.embedding.position.embeddings  # type: ignore[union-attr]
     positions, width = table.shape
     frequencies = 10_000.0 ** -(np.arange(width) // 2 * 2 / width)
     angles = np.arange(positions)[:, np.newaxis] * frequencies
