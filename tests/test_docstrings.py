@@ -13,14 +13,15 @@ import tf_mlm
 from tf_mlm.config import Buckets
 from tf_mlm.model.masked_lm import MaskedLM
 
-PACKAGE = Path(tf_mlm.__file__).parent
+PACKAGES = (Path(tf_mlm.__file__).parent, Path(__file__).parents[1] / "tools" / "benchmarks")
 MODULES = [
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-    for path in sorted(PACKAGE.rglob("*.py"))
+    ".".join(path.relative_to(package.parent).with_suffix("").parts)
+    for package in PACKAGES
+    for path in sorted(package.rglob("*.py"))
     if ">>>" in path.read_text(encoding="utf-8")
 ]
-# The compiler for a TPU comes with the [tpu-aot] extra; tests/bench runs it.
-MODULES.remove("tf_mlm.bench.tpu_compile")
+# The compiler for a TPU comes with the [tpu-aot] extra; tests/benchmarks runs it.
+MODULES.remove("benchmarks.tpu_compiler")
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,6 @@ BELOW = {
     "convert": GROUND | {"layers", "text", "model"},
     "export": GROUND | {"layers", "text", "model"},
     "training": GROUND | {"layers", "text", "model"},
-    "bench": GROUND | {"layers", "text", "model", "export", "training", "serving"},
     "serving": {"errors"},
     # A client knows what it asks, not what answers.
     "serving/client": {"decoder", "errors", "fills", "signatures", "texts"},

@@ -77,6 +77,7 @@ def listed(requirements: tuple[str, ...], *arguments: str) -> dict[str, tuple[st
 
 
 def main() -> None:
+    """Writes the list, or checks it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -93,5 +93,7 @@ def test_without_keras_hub_the_install_line_is_given(tmp_path: Path, monkeypatch
 
     (tmp_path / "model.keras").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs keras-hub: run `pip install 'tf-mlm\[bench\]'`"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs keras-hub: run `pip install 'tf-mlm\[keras-hub\]'`"
+    ):
         keras_hub_model.read(tmp_path / "model.keras", None)

@@ -81,7 +81,8 @@ def _load(source: Path) -> Any:
         import keras_hub
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"`{source}` is a KerasHub checkpoint, which needs keras-hub: run `pip install 'tf-mlm[bench]'`."
+            f"`{source}` is a KerasHub checkpoint, which needs keras-hub: "
+            "run `pip install 'tf-mlm[keras-hub]'`."
         ) from error
     models = keras_hub.models
     try:

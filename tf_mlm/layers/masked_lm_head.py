@@ -299,7 +299,7 @@ class MaskedLMHead(tf.Module):
             import keras_hub
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "`to_keras` needs keras-hub: run `pip install 'tf-mlm[bench]'`."
+                "`to_keras` needs keras-hub: run `pip install 'tf-mlm[keras-hub]'`."
             ) from error
         config = {**self.get_config(), "token_embedding": None}
         if self.token_embedding is not None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_mlm.bench.contest import Contender
-from tf_mlm.bench.machine import cores
+from benchmarks.contest import Contender
+from benchmarks.machine import cores
 
 _MICROSOFT = "com.microsoft"
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
-from tf_mlm.bench.machine import Machine, cores
+from benchmarks.contest import OURS, Contender, Outcome, compete
+from benchmarks.machine import Machine, cores
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 

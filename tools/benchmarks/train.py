@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, Ratio, compete
+from benchmarks import interpreter
+from benchmarks.contest import OURS, Contender, Outcome, Ratio, compete
 from tf_mlm.config import ModelConfig
 from tf_mlm.model.directory.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
@@ -164,14 +164,7 @@ def _memory(contenders: list[str]) -> Outcome:
     """
     megabytes, losses, floor = {}, {}, None
     for name in contenders:
-        process = subprocess.run(
-            [sys.executable, "-c", f"from tf_mlm.bench.train import print_peak; print_peak({name!r})"],
-            check=True,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        found = json.loads(process.stdout.splitlines()[-1])
+        found = interpreter.call("benchmarks.train.print_peak", name)
         megabytes[name], losses[name] = found["megabytes"], found["loss"]
         floor = found.get("floor", floor)
     ratios = {name: megabytes[name] / megabytes[OURS] for name in contenders if name != OURS}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
-from tf_mlm.bench.machine import Machine
+from benchmarks.contest import OURS, Contender, Outcome, compete
+from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
@@ -83,9 +83,9 @@ def top(model: MaskedLM, *inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _peers(model: MaskedLM, directory: Path) -> dict[str, Any]:
-    from tf_mlm.bench.hugging_face_peer import HuggingFacePeer
-    from tf_mlm.bench.keras_hub_peer import KerasHubPeer
-    from tf_mlm.bench.onnx_runtime_peer import OnnxRuntimePeer
+    from benchmarks.hugging_face_peer import HuggingFacePeer
+    from benchmarks.keras_hub_peer import KerasHubPeer
+    from benchmarks.onnx_runtime_peer import OnnxRuntimePeer
 
     save(model, directory)
     return {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
-from tf_mlm.bench.text_lines import bert_base, sentences
+from benchmarks.contest import OURS, Contender, Outcome, compete
+from benchmarks.text_lines import bert_base, sentences
 from tf_mlm.config import Buckets
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.inference import Inference
@@ -62,7 +62,7 @@ def _loop(model: MaskedLM) -> Callable[[list[str]], np.ndarray]:
     import torch
     from transformers import AutoTokenizer
 
-    from tf_mlm.bench.hugging_face_peer import HuggingFacePeer
+    from benchmarks.hugging_face_peer import HuggingFacePeer
 
     with tempfile.TemporaryDirectory() as directory:
         save(model, directory)

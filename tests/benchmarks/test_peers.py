@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.bench import fill
+from benchmarks import fill
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
@@ -39,14 +39,14 @@ def expected(model: MaskedLM) -> np.ndarray:
 
 
 def test_transformers(directory: Path, expected: np.ndarray) -> None:
-    from tf_mlm.bench.hugging_face_peer import HuggingFacePeer
+    from benchmarks.hugging_face_peer import HuggingFacePeer
 
     answer = HuggingFacePeer(directory).fill(*ARRAYS, top=fill.TOP)()
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
 def test_onnx_runtime(directory: Path, expected: np.ndarray, model: MaskedLM) -> None:
-    from tf_mlm.bench.onnx_runtime_peer import OnnxRuntimePeer
+    from benchmarks.onnx_runtime_peer import OnnxRuntimePeer
 
     peer = OnnxRuntimePeer(directory, top=fill.TOP)
     np.testing.assert_allclose(peer.fill(*ARRAYS)(), expected, atol=1e-5)
@@ -56,7 +56,7 @@ def test_onnx_runtime(directory: Path, expected: np.ndarray, model: MaskedLM) ->
 
 @pytest.mark.parametrize("jit", [True, False])
 def test_keras_hub(directory: Path, expected: np.ndarray, model: MaskedLM, jit: bool) -> None:
-    from tf_mlm.bench.keras_hub_peer import KerasHubPeer
+    from benchmarks.keras_hub_peer import KerasHubPeer
 
     peer = KerasHubPeer(directory, jit=jit)
     np.testing.assert_allclose(peer.fill(*ARRAYS, top=fill.TOP)(), expected, atol=1e-3)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_mlm.bench.contest import Contender
+from benchmarks.contest import Contender
 
 
 class KerasHubPeer:

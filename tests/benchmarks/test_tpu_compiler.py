@@ -7,7 +7,7 @@ import re
 import pytest
 import tensorflow as tf
 
-from tf_mlm.bench.tpu_compile import CHIPS, RefusedError, TpuCompiler, lowered
+from benchmarks.tpu_compiler import CHIPS, RefusedError, TpuCompiler, lowered
 from tf_mlm.config import ModelConfig
 from tf_mlm.layers import dense
 

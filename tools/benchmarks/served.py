@@ -24,7 +24,7 @@ PATIENCE = 180.0
 Ask = Callable[[], np.ndarray]
 
 
-class GrpcDoor:
+class OverGrpc:
     """Asks over gRPC, each client on a connection of its own."""
 
     name = "gRPC"
@@ -47,7 +47,7 @@ class GrpcDoor:
         return ask
 
 
-class RestDoor:
+class OverRest:
     """Asks over REST, each client on a connection that it keeps."""
 
     name = "REST"
@@ -75,24 +75,24 @@ class RestDoor:
         return ask
 
 
-Door = GrpcDoor | RestDoor
+Protocol = OverGrpc | OverRest
 
 
-def doors(
+def over_both(
     ports: tuple[int, int], signature: str, inputs: dict[str, np.ndarray], output: str
-) -> tuple[Door, ...]:
+) -> tuple[Protocol, ...]:
     """The same question, for both ports of a server."""
     return (
-        GrpcDoor(ports[0], signature, inputs, output),
-        RestDoor(ports[1], signature, inputs, output),
+        OverGrpc(ports[0], signature, inputs, output),
+        OverRest(ports[1], signature, inputs, output),
     )
 
 
 class Crowd:
     """So many clients, each of which asks again as soon as it is answered."""
 
-    def __init__(self, door: Door, clients: int) -> None:
-        self._asks = [door.client() for _ in range(clients)]
+    def __init__(self, protocol: Protocol, clients: int) -> None:
+        self._asks = [protocol.client() for _ in range(clients)]
 
     def __call__(self, times: int) -> np.ndarray:
         """Every client asks so often. Returns the answer to the last one asked, or raises what one met."""

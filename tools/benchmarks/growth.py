@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from tf_mlm.bench import fill
-from tf_mlm.bench.contest import OURS, Outcome, compete
-from tf_mlm.bench.machine import Machine
+from benchmarks import fill
+from benchmarks.contest import OURS, Outcome, compete
+from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
 from tf_mlm.model.masked_lm import MaskedLM
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Outcome, Ratio, compete
-from tf_mlm.bench.served import Crowd, doors, serving
+from benchmarks.contest import OURS, Outcome, Ratio, compete
+from benchmarks.served import Crowd, over_both, serving
 from tf_mlm.config import Buckets, ModelConfig
 from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
@@ -43,15 +43,15 @@ Inputs = dict[str, np.ndarray]
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """Overhead through both doors; then throughput of a small model and of BERT-base, through both."""
+    """Overhead over both protocols; then throughput of a small model and of BERT-base, over both."""
     with tempfile.TemporaryDirectory() as directory:
         chain, bert = Path(directory, "chain"), Path(directory, "bert")
         row = np.random.default_rng(0).normal(size=(1, WIDTH)).astype(np.float32)
         _save_chain(chain / "1")
         with serving(chain) as ports:
             direct = _in_process(chain / "1", "same", {"x": row}, "y")
-            for door in doors(ports, "same", {"x": row}, "y"):
-                yield _overhead(f"one row over {door.name}, one client", door.client(), direct)
+            for protocol in over_both(ports, "same", {"x": row}, "y"):
+                yield _overhead(f"one row over {protocol.name}, one client", protocol.client(), direct)
         yield from _throughput("25 MFLOP a row", chain, "dense", {"x": row}, "y", times=40)
         _save_bert(bert / "1")
         text = np.array([" ".join(["[MASK]"] + ["word7"] * (LENGTH - 3)).encode()], object)
@@ -100,10 +100,10 @@ def _throughput(
     batching = base / "batching.config"
     batching.write_text(BATCHING)
     with serving(base, "--enable_batching", f"--batching_parameters_file={batching}") as ports:
-        for door in doors(ports, signature, inputs, output):
-            crowd = functools.partial(Crowd(door, CLIENTS), times)
+        for protocol in over_both(ports, signature, inputs, output):
+            crowd = functools.partial(Crowd(protocol, CLIENTS), times)
             yield compete(
-                f"{model}: {rows} rows over {door.name}, {CLIENTS} clients",
+                f"{model}: {rows} rows over {protocol.name}, {CLIENTS} clients",
                 {OURS: crowd, f"batches of {best}, {DIRECT}": in_best_batches},
                 rounds=7,
                 seconds=60.0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tf_mlm.bench import train
-from tf_mlm.bench.contest import OURS
+from benchmarks import train
+from benchmarks.contest import OURS
 
 SMALL = {
     "LAYERS": 1,

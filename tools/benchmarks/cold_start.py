@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
-from tf_mlm.bench.machine import cores
+from benchmarks import interpreter
+from benchmarks.contest import OURS, Contender, Outcome, compete
+from benchmarks.machine import cores
 from tf_mlm.config import Buckets, ModelConfig
 from tf_mlm.export.saved_model import export_saved_model
 from tf_mlm.model.masked_lm import MaskedLM
@@ -59,12 +57,8 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
 
 def _process(path: Path, signature: str, *, threads: int, flags: str = "") -> np.ndarray:
     """Runs `start` in a process of its own; its answer."""
-    program = f"from tf_mlm.bench.cold_start import start; start({str(path)!r}, {signature!r}, {threads})"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_XLA_FLAGS": flags}
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment
-    )
-    return np.array(json.loads(done.stdout.splitlines()[-1]))
+    name = "benchmarks.cold_start.start"
+    return np.array(interpreter.call(name, str(path), signature, threads, flags=flags))
 
 
 def _seconds(contender: Contender) -> float:

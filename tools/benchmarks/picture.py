@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tf_mlm.bench.contest import OURS, Outcome
+from benchmarks.contest import OURS, Outcome
 
 
 def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> None:
@@ -49,8 +49,8 @@ def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> None:
     axes.yaxis.set_major_formatter("{x:g}×")
     axes.yaxis.set_minor_formatter("{x:g}×")
     axes.tick_params(axis="y", which="both", labelsize=7)
-    works = [outcome.work.replace(", ", "\n") for outcome in outcomes]
-    axes.set_xticks(range(len(outcomes)), works, fontsize=7)
+    labels = [outcome.work.replace(", ", "\n") for outcome in outcomes]
+    axes.set_xticks(range(len(outcomes)), labels, fontsize=7)
     axes.set_ylabel("peer's time / ours", fontsize=8)
     axes.set_title(title, fontsize=9, loc="left")
     above = (0.5, 1.06)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
-from tf_mlm.bench.text_lines import bert_base, sentences, with_a_mask
+from benchmarks.contest import OURS, Contender, Outcome, compete
+from benchmarks.text_lines import bert_base, sentences, with_a_mask
 from tf_mlm.config import Buckets
 from tf_mlm.export.calibration import length_buckets, work_of_a_text
 from tf_mlm.model.directory.checkpoint import save
@@ -72,9 +72,9 @@ def _ours(model: MaskedLM, lines: list[str]) -> Fill:
 
 
 def _peers(directory: Path, model: MaskedLM, lines: list[str]) -> dict[str, Fill]:
-    from tf_mlm.bench.hugging_face_peer import HuggingFacePeer
-    from tf_mlm.bench.keras_hub_peer import KerasHubPeer
-    from tf_mlm.bench.onnx_runtime_peer import OnnxRuntimePeer
+    from benchmarks.hugging_face_peer import HuggingFacePeer
+    from benchmarks.keras_hub_peer import KerasHubPeer
+    from benchmarks.onnx_runtime_peer import OnnxRuntimePeer
 
     assert model.preprocessor is not None
     longest = int(tf.reduce_max(model.preprocessor(lines).lengths))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
+from benchmarks.contest import OURS, Contender, Outcome, compete
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mlm.bench.contest import OURS, Contender, Outcome, compete
+from benchmarks.contest import OURS, Contender, Outcome, compete
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary

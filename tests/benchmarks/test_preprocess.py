@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tf_mlm.bench import preprocess
-from tf_mlm.bench.contest import OURS
+from benchmarks import preprocess
+from benchmarks.contest import OURS
 
 
 def test_lines_are_real_and_of_the_length_promised() -> None:
