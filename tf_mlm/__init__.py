@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AsyncClient": "tf_mlm.serving.client.async_client",
     "BertEncoder": "tf_mlm.model.bert_encoder",
     "Client": "tf_mlm.serving.client.client",
     "ConfigError": "tf_mlm.config",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tf_mlm.model.encoder import Encoder as Encoder
     from tf_mlm.model.fill_mask import FillMask as FillMask
     from tf_mlm.model.masked_lm import MaskedLM as MaskedLM
+    from tf_mlm.serving.client.async_client import AsyncClient as AsyncClient
     from tf_mlm.serving.client.client import Client as Client
     from tf_mlm.text.masking import MaskedLMMaskGenerator as MaskedLMMaskGenerator
     from tf_mlm.text.preprocessor import TextPreprocessor as TextPreprocessor

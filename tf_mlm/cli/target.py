@@ -55,7 +55,7 @@ class InProcess:
     def __init__(self, answers: Mapping[str, Callable[..., Any]], owner: Any = None) -> None:
         self._answers, self._owner = answers, owner
 
-    def predict(
+    async def predict(
         self, inputs: Mapping[str, np.ndarray], signature: str, outputs: Mapping[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
         import tensorflow as tf
@@ -67,13 +67,13 @@ class InProcess:
             found = self._answers[signature](**tensors)
         return {alias: value.numpy() for alias, value in found.items() if outputs is None or alias in outputs}
 
-    def status(self) -> list[dict[str, Any]]:
+    async def status(self) -> list[dict[str, Any]]:
         return []
 
-    def metadata(self) -> dict[str, Any]:
+    async def metadata(self) -> dict[str, Any]:
         return {}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing to close."""
 
 

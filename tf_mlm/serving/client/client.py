@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tf_mlm import signatures
-from tf_mlm.errors import DecoderError
-from tf_mlm.fills import FillRequest
 from tf_mlm.serving.client.error import ClientError
+from tf_mlm.serving.client.questions import Questions, connect
 from tf_mlm.serving.client.target import Target
-from tf_mlm.serving.client.transport import (
-    MAX_ANSWER_BYTES,
-    SignatureSpec,
-    TensorSpec,
-    Transport,
-    broken_answer,
-)
-from tf_mlm.serving.errors import Code
-from tf_mlm.texts import as_texts
+from tf_mlm.serving.client.tls import PemFile, Tls
+from tf_mlm.serving.client.transport import MAX_ANSWER_BYTES, Settings, SignatureSpec, Transport
 
 __all__ = ["Client", "ClientError"]
 
-_DTYPES = {"float": "float32", "double": "float64", "half": "float16"}
-
-
-def _connect(target: Target, timeout: float, max_answer_bytes: int) -> Transport:
-    """gRPC's messages come with TensorFlow, which takes seconds to import; REST needs neither."""
-    if target.scheme == "grpc":
-        from tf_mlm.serving.client.grpc_transport import GrpcTransport
-
-        return GrpcTransport(target, timeout, max_answer_bytes)
-    from tf_mlm.serving.client.rest_transport import RestTransport
-
-    return RestTransport(target, timeout, max_answer_bytes)
-
-
-def _strings(texts: Any, alias: str) -> np.ndarray:
-    """Strings of any nesting as an object array of UTF-8 bytes; lone surrogates as invalid UTF-8."""
-    array = np.array(texts, object)
-    return as_texts(array.ravel().tolist(), alias)[0].reshape(array.shape)
+Answer = TypeVar("Answer")
 
 
 class Client:
-    """Asks one model on one server. Safe to share between threads.
+    """Asks one model on one server. Safe to share between threads; `AsyncClient` is its twin for asyncio.
 
     Args:
-        target: `grpc://host:port/name` or `http://host:port/name`; `/versions/3` or `/labels/stable`
-            may follow the name.
-        timeout: seconds a call may take in all: names, connection, every byte, repetitions. It is
-            repeated, at most twice, only when the server was not available.
+        target: `grpc://host:port/name` or `http://host:port/name`, with TLS `grpcs://...` or `https://...`;
+            `/versions/3` or `/labels/stable` may follow the name.
+        timeout: seconds a call may take in all: names, connection, every byte, repetitions.
+        retries: how often a call is repeated within its timeout, only when no connection could be made or
+            the server said that it was not available; 0 turns it off.
         max_answer_bytes: the most an answer may have; a larger one is refused while it is read.
+        root_certificates: PEM file of the authorities that may have signed the server's certificate; without
+            it those that the machine (over gRPC: gRPC) trusts.
+        private_key: PEM file of the client's key, for servers that ask who it is.
+        certificate_chain: PEM file of its certificate and those between it and an authority.
         transport: what carries the requests; made from the target if not given.
 
     Raises:
-        ValueError: for a target that is no such address.
+        ValueError: for a target that is no such address, a number out of range, or files that are no PEM.
+        OSError: for a file that cannot be read.
         ClientError: from every method, with the server's code and message and what to do next; whatever the
             server does, no other error comes of it. For INVALID_ARGUMENT it is an `InvalidInputError` too.
         InvalidInputError: from every method, for what is no text, before anything is sent.
@@ -74,16 +53,17 @@ class Client:
         target: str,
         *,
         timeout: float = 30.0,
+        retries: int = 2,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        root_certificates: PemFile | None = None,
+        private_key: PemFile | None = None,
+        certificate_chain: PemFile | None = None,
         transport: Transport | None = None,
     ) -> None:
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"`timeout` must be a positive number of seconds. Received: {timeout}.")
-        if max_answer_bytes < 1:
-            raise ValueError(f"`max_answer_bytes` must be at least 1. Received: {max_answer_bytes}.")
+        tls = Tls(root_certificates, private_key, certificate_chain)
+        settings = Settings(timeout, retries, max_answer_bytes, tls)
         self.target = Target.parse(target)
-        self._transport = transport or _connect(self.target, timeout, max_answer_bytes)
-        self._signatures: dict[str, SignatureSpec] = {}
+        self._questions = Questions(self.target, transport or connect(self.target, settings, waits=False))
 
     # ---- any model -----------------------------------------------------------------------------
 
@@ -97,32 +77,15 @@ class Client:
                 the signature asks for.
             signature: which of the model's signatures.
         """
-        arrays = {alias: self._array(alias, value, signature) for alias, value in inputs.items()}
-        return self._transport.predict(arrays, signature)
-
-    def _array(self, alias: str, value: Any, signature: str) -> np.ndarray:
-        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind not in "OSU":
-            return np.asarray(value)
-        array = np.asarray(value)
-        if array.dtype.kind in "OSU":
-            return _strings(value, alias)
-        if signature not in self._signatures:
-            self._signatures = self.metadata()
-        spec = self._signatures.get(signature)
-        if spec is None or alias not in spec.inputs:
-            return array
-        dtype = spec.inputs[alias].dtype
-        if dtype == "string":  # what is empty has no type of its own
-            return array if array.size else _strings(value, alias)
-        return array.astype(_DTYPES.get(dtype, dtype))
+        return _blocking(self._questions.predict(inputs, signature))
 
     def status(self) -> list[dict[str, Any]]:
         """Each known version: `{"version", "state", "error"}`, highest first."""
-        return self._transport.status()
+        return _blocking(self._questions.transport.status())
 
     def metadata(self) -> dict[str, SignatureSpec]:
         """The model's signatures by name, with the types and shapes of their inputs and outputs."""
-        return self._transport.metadata()
+        return _blocking(self._questions.transport.metadata())
 
     # ---- an exported masked language model -----------------------------------------------------
 
@@ -136,48 +99,15 @@ class Client:
             `score` [batch], the sum over the `scored_tokens` [batch] that count; `token_scores` and `tokens`
             [batch, length], and `lengths` [batch].
         """
-        return self._ask_texts(texts, signatures.PSEUDO_LOG_LIKELIHOOD)
+        return _blocking(self._questions.ask_texts(texts, signatures.PSEUDO_LOG_LIKELIHOOD))
 
     def tokenize(self, texts: Any) -> dict[str, np.ndarray]:
         """`token_ids`, `tokens`, byte offsets `starts` and `ends` [batch, length], and `lengths` [batch]."""
-        return self._ask_texts(texts, signatures.TOKENIZE)
+        return _blocking(self._questions.ask_texts(texts, signatures.TOKENIZE))
 
     def encode(self, texts: Any) -> np.ndarray:
         """Embeddings, float32 [batch, hidden]."""
-        return self._ask_texts(texts, signatures.ENCODE)["embeddings"]
-
-    def _ask_texts(self, texts: Any, signature: signatures.Signature) -> dict[str, np.ndarray]:
-        batch = as_texts(texts, "text")[0]
-        outputs = self._answer({"text": batch}, signature)
-        with self._checking():
-            signature.check_outputs(outputs, len(batch))
-        return outputs
-
-    def _answer(
-        self, inputs: Mapping[str, np.ndarray], signature: signatures.Signature
-    ) -> dict[str, np.ndarray]:
-        """One request; the types of its outputs are known, so it stays one over REST too."""
-        outputs = {
-            alias: TensorSpec(tensor.dtype, (-1,) * len(tensor.shape))
-            for alias, tensor in signature.outputs.items()
-        }
-        return self._transport.predict(inputs, signature.name, outputs)
-
-    @contextlib.contextmanager
-    def _checking(self) -> Iterator[None]:
-        try:
-            yield
-        except signatures.MissingOutputsError as error:
-            raise ClientError(
-                Code.FAILED_PRECONDITION,
-                f"{error} The model is no export of this version of tf_mlm",
-                str(self.target),
-                hint="Export it again with `tf-mlm export`; `predict` asks any model.",
-            ) from error
-        except signatures.AnswerError as error:
-            raise broken_answer(str(error), self.target) from error
-        except DecoderError as error:
-            raise ClientError(Code.FAILED_PRECONDITION, str(error), str(self.target), hint="") from error
+        return _blocking(self._questions.ask_texts(texts, signatures.ENCODE))["embeddings"]
 
     def fill(self, texts: Any, top_k: int = 5, targets: Any = None) -> list[Any]:
         """The likeliest tokens for each mask, as Hugging Face's `fill-mask` pipeline gives them.
@@ -200,17 +130,25 @@ class Client:
             InvalidInputError: for no text, no target, or a `top_k` out of range; also, then a `ClientError`
                 too, for a text without a mask or with one beyond the limit.
         """
-        request = FillRequest(texts, top_k, targets)
-        outputs = self._answer(request.inputs, request.signature)
-        with self._checking():
-            return request.answer(outputs, stacklevel=3)
+        return _blocking(self._questions.fill(texts, top_k, targets, stacklevel=5))
 
     def close(self) -> None:
         """Closes the connection."""
-        self._transport.close()
+        _blocking(self._questions.transport.close())
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _blocking(question: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer of a coroutine over a transport that blocks: it never suspends, and needs no event loop."""
+    try:
+        question.send(None)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+    question.close()
+    raise RuntimeError("A blocking client needs a transport that blocks.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,14 +18,14 @@ from tensorflow_serving.apis import (
 
 from tf_mlm.serving import tensor_codec
 from tf_mlm.serving.client.error import ClientError
+from tf_mlm.serving.client.retry import blocking_sleep, retry_unavailable
 from tf_mlm.serving.client.target import Target
 from tf_mlm.serving.client.transport import (
-    MAX_ANSWER_BYTES,
+    Settings,
     SignatureSpec,
     TensorSpec,
     broken_answer,
     reading,
-    retry_unavailable,
 )
 from tf_mlm.serving.errors import Code
 from tf_mlm.serving.input_limits import InputLimits
@@ -37,12 +38,13 @@ class GrpcTransport:
 
     Args:
         target: the address.
-        timeout: seconds of a whole call.
-        max_answer_bytes: the most an answer may have.
+        settings: how it is asked.
+        waits: whether it waits in the event loop that runs, else it blocks.
     """
 
-    def __init__(self, target: Target, timeout: float, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
-        self._target, self._timeout = target, timeout
+    def __init__(self, target: Target, settings: Settings, *, waits: bool) -> None:
+        self._target, self._settings, self._waits = target, settings, waits
+        max_answer_bytes = settings.max_answer_bytes
         # What an answer may ask for beyond its bytes is bounded too, by the same number.
         self._limits = InputLimits(
             max_strings=max_answer_bytes // 8, max_expanded_elements=max_answer_bytes // 8
@@ -50,12 +52,19 @@ class GrpcTransport:
         options = [
             ("grpc.max_receive_message_length", min(max_answer_bytes, 2**31 - 1)),
             ("grpc.max_send_message_length", -1),
+            # Else a channel fails for a second without a look at the server, and so would each retry.
+            ("grpc.initial_reconnect_backoff_ms", 100),
         ]
-        self._channel = grpc.insecure_channel(target.address, options)
+        channels: Any = grpc.aio if waits else grpc
+        if target.has_tls:
+            credentials = grpc.ssl_channel_credentials(*settings.tls.contents())
+            self._channel = channels.secure_channel(target.address, credentials, options)
+        else:
+            self._channel = channels.insecure_channel(target.address, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._model = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
-    def _ask(self, method: Callable[..., Any], request: Any) -> Any:
+    async def _ask(self, method: Callable[..., Any], request: Any) -> Any:
         spec = request.model_spec
         spec.name = self._target.name
         if self._target.version is not None:
@@ -63,9 +72,10 @@ class GrpcTransport:
         elif self._target.label is not None:
             spec.version_label = self._target.label
 
-        def once(seconds: float) -> Any:
+        async def once(seconds: float) -> Any:
             try:
-                return method(request, timeout=seconds)
+                response = method(request, timeout=seconds)
+                return await response if self._waits else response
             except grpc.RpcError as error:
                 code, message = Code(error.code().value[0]), error.details() or ""
                 # gRPC's own words for an answer beyond `grpc.max_receive_message_length`.
@@ -73,9 +83,10 @@ class GrpcTransport:
                 hint = _TOO_LARGE if too_large else None
                 raise ClientError(code, message, str(self._target), hint=hint) from error
 
-        return retry_unavailable(once, self._timeout)
+        sleep = asyncio.sleep if self._waits else blocking_sleep
+        return await retry_unavailable(once, self._settings.timeout, self._settings.retries, sleep)
 
-    def predict(
+    async def predict(
         self,
         inputs: Mapping[str, np.ndarray],
         signature: str,
@@ -85,7 +96,7 @@ class GrpcTransport:
         request.model_spec.signature_name = signature
         for alias, array in inputs.items():
             tensor_codec.encode(array, request.inputs[alias])
-        response = self._ask(self._prediction.Predict, request)
+        response = await self._ask(self._prediction.Predict, request)
         with reading(self._target):
             return {
                 alias: tensor_codec.decode(proto, self._limits)
@@ -93,8 +104,8 @@ class GrpcTransport:
                 if outputs is None or alias in outputs
             }
 
-    def status(self) -> list[dict[str, Any]]:
-        response = self._ask(self._model.GetModelStatus, get_model_status_pb2.GetModelStatusRequest())
+    async def status(self) -> list[dict[str, Any]]:
+        response = await self._ask(self._model.GetModelStatus, get_model_status_pb2.GetModelStatusRequest())
         states = get_model_status_pb2.ModelVersionStatus.State
         with reading(self._target):
             return [
@@ -106,9 +117,9 @@ class GrpcTransport:
                 for entry in response.model_version_status
             ]
 
-    def metadata(self) -> dict[str, SignatureSpec]:
+    async def metadata(self) -> dict[str, SignatureSpec]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        response = self._ask(self._prediction.GetModelMetadata, request)
+        response = await self._ask(self._prediction.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         with reading(self._target):
             if not response.metadata["signature_def"].Unpack(signatures):
@@ -118,8 +129,10 @@ class GrpcTransport:
                 for name, signature in signatures.signature_def.items()
             }
 
-    def close(self) -> None:
-        self._channel.close()
+    async def close(self) -> None:
+        closed = self._channel.close()
+        if self._waits:
+            await closed
 
 
 def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:

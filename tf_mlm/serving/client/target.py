@@ -36,10 +36,10 @@ class Target:
         except ValueError:
             parts, has_port = urllib.parse.urlsplit(""), False
         path = _PATH.fullmatch(parts.path)
-        if parts.scheme not in ("grpc", "http", "https") or not has_port or not path or parts.query:
+        if parts.scheme not in ("grpc", "grpcs", "http", "https") or not has_port or not path or parts.query:
             raise ValueError(
-                "A target must look like grpc://host:8500/name or http://host:8501/name, with "
-                f"/versions/NUMBER or /labels/LABEL behind the name if needed. Received: {text!r}."
+                "A target must look like grpc://host:8500/name or http://host:8501/name (grpcs or https with "
+                f"TLS), and /versions/NUMBER or /labels/LABEL may follow the name. Received: {text!r}."
             )
         version = path["version"]
         return cls(
@@ -49,6 +49,10 @@ class Target:
             int(version) if version else None,
             urllib.parse.unquote(path["label"]) if path["label"] else None,
         )
+
+    @property
+    def has_tls(self) -> bool:
+        return self.scheme in ("grpcs", "https")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.address}/{self.name}"

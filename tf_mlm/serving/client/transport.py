@@ -1,23 +1,21 @@
-"""What a client needs of a protocol, and what both share: the retry rule, the reading of answers."""
+"""What a client needs of a protocol, and what both share: settings, the reading of answers."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from tf_mlm.serving.client.error import ClientError
+from tf_mlm.serving.client.tls import Tls
 from tf_mlm.serving.errors import Code
 
 MAX_ANSWER_BYTES = 1 << 28
 """What an answer may have: three times the logits of 32 texts with 16 masks over 30,522 words."""
-_TRIES = 3
-_FIRST_WAIT = 0.1
-Answer = TypeVar("Answer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,45 +34,47 @@ class SignatureSpec:
     outputs: Mapping[str, TensorSpec]
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a client asks; the arguments of `Client` of the same names.
+
+    Raises:
+        ValueError: for a number that is out of range.
+    """
+
+    timeout: float = 30.0
+    retries: int = 2
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+    tls: Tls = dataclasses.field(default_factory=Tls)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < math.inf:
+            raise ValueError(f"`timeout` must be a positive number of seconds. Received: {self.timeout}.")
+        if self.retries < 0:
+            raise ValueError(f"`retries` must be at least 0. Received: {self.retries}.")
+        if self.max_answer_bytes < 1:
+            raise ValueError(f"`max_answer_bytes` must be at least 1. Received: {self.max_answer_bytes}.")
+
+
 class Transport(Protocol):
-    """One way of asking one model.
+    """One way of asking one model. In a client that blocks, its coroutines block and never suspend.
 
     `predict` may be told the outputs that the caller counts on. It then need not ask the server for their
     types, and gives those of them that the answer has.
     """
 
-    def predict(
+    async def predict(
         self,
         inputs: Mapping[str, np.ndarray],
         signature: str,
         outputs: Mapping[str, TensorSpec] | None = None,
     ) -> dict[str, np.ndarray]: ...
 
-    def status(self) -> list[dict[str, Any]]: ...
+    async def status(self) -> list[dict[str, Any]]: ...
 
-    def metadata(self) -> dict[str, SignatureSpec]: ...
+    async def metadata(self) -> dict[str, SignatureSpec]: ...
 
-    def close(self) -> None: ...
-
-
-def retry_unavailable(ask: Callable[[float], Answer], timeout: float) -> Answer:
-    """Asks at most three times within the timeout, again only when the server was not available.
-
-    Args:
-        ask: is given the seconds left, and raises `ClientError`.
-        timeout: seconds for all tries together.
-    """
-    deadline, wait = time.monotonic() + timeout, _FIRST_WAIT
-    for attempt in range(1, _TRIES + 1):
-        try:
-            return ask(max(0.001, deadline - time.monotonic()))
-        except ClientError as error:
-            out_of_time = time.monotonic() + wait >= deadline
-            if error.code is not Code.UNAVAILABLE or attempt == _TRIES or out_of_time:
-                raise
-        time.sleep(wait)
-        wait *= 3
-    raise AssertionError("unreachable")
+    async def close(self) -> None: ...
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from tf_mlm.decoder import Decoder
 from tf_mlm.serving.client.client import Client, ClientError
 from tf_mlm.serving.errors import Code
 
+Connect = Callable[..., Client]
 Behaviour = Callable[[socket.socket], None]
 TIMEOUT = 1.0
 DECODER = Decoder(
@@ -82,8 +83,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with Client(f"http://127.0.0.1:{server.port}/m", timeout=TIMEOUT, max_answer_bytes=1 << 20) as client:
+def client(server: Server, connect: Connect) -> Iterator[Client]:
+    with connect(f"http://127.0.0.1:{server.port}/m", timeout=TIMEOUT, max_answer_bytes=1 << 20) as client:
         yield client
 
 
@@ -132,14 +133,14 @@ def test_an_answer_without_end_ends_with_the_clients_time(server: Server, client
     assert caught.value.hint
 
 
-def test_the_size_of_an_answer_is_bounded_by_its_argument(server: Server) -> None:
+def test_the_size_of_an_answer_is_bounded_by_its_argument(server: Server, connect: Connect) -> None:
     body = b'{"outputs": ' + b" " * 5000 + b"[[1.0]]}"
     server.behave = lambda connection: connection.sendall(answer(body))
-    with Client(f"http://127.0.0.1:{server.port}/m", max_answer_bytes=5000) as client:
+    with connect(f"http://127.0.0.1:{server.port}/m", max_answer_bytes=5000) as client:
         with pytest.raises(ClientError, match=r"more than 5000 bytes.*larger `max_answer_bytes`") as caught:
             client.encode("a")
         assert caught.value.code is Code.RESOURCE_EXHAUSTED
-    with Client(f"http://127.0.0.1:{server.port}/m", max_answer_bytes=len(body)) as client:
+    with connect(f"http://127.0.0.1:{server.port}/m", max_answer_bytes=len(body)) as client:
         assert client.encode("a").tolist() == [[1.0]]
 
 
@@ -265,8 +266,8 @@ def test_an_older_export_is_refused_by_name(server: Server, client: Client) -> N
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "127.0.0.1", "a" * 70 + ".invalid", "[::1]"])
-def test_nobody_is_there(scheme: str, host: str) -> None:
-    with Client(f"{scheme}://{host}:1/m", timeout=2) as client, pytest.raises(ClientError) as caught:
+def test_nobody_is_there(scheme: str, host: str, connect: Connect) -> None:
+    with connect(f"{scheme}://{host}:1/m", timeout=2) as client, pytest.raises(ClientError) as caught:
         client.fill("the [M].")
     assert caught.value.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
     assert "\n" not in str(caught.value)
@@ -284,6 +285,12 @@ def test_a_name_that_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_time_must_be_one(value: float) -> None:
     with pytest.raises(ValueError, match="`timeout` must be a positive number of seconds"):
         Client("http://127.0.0.1:1/m", timeout=value)
+
+
+@pytest.mark.parametrize("name", ["retries", "max_answer_bytes"])
+def test_a_number_must_not_be_negative(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be at least"):
+        Client("http://127.0.0.1:1/m", **{name: -1})
 
 
 # ---- gRPC --------------------------------------------------------------------------------------
@@ -349,10 +356,10 @@ BROKEN_PROTOS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN_PROTOS)
-def test_a_broken_grpc_answer_is_one_line(grpc_server: Any, name: str) -> None:
+def test_a_broken_grpc_answer_is_one_line(grpc_server: Any, name: str, connect: Connect) -> None:
     grpc_server.reply = BROKEN_PROTOS[name]()
     target = f"grpc://127.0.0.1:{grpc_server.port}/m"
-    with Client(target, timeout=20, max_answer_bytes=1 << 20) as client:
+    with connect(target, timeout=20, max_answer_bytes=1 << 20) as client:
         with pytest.raises(ClientError) as caught:
             client.fill("the [M].", top_k=1)
         assert "\n" not in str(caught.value)
@@ -364,7 +371,7 @@ def test_a_broken_grpc_answer_is_one_line(grpc_server: Any, name: str) -> None:
             assert client.status() == []
 
 
-def test_a_sound_grpc_answer(grpc_server: Any) -> None:
+def test_a_sound_grpc_answer(grpc_server: Any, connect: Connect) -> None:
     grpc_server.reply = protos(FILL)
-    with Client(f"grpc://127.0.0.1:{grpc_server.port}/m", timeout=20) as client:
+    with connect(f"grpc://127.0.0.1:{grpc_server.port}/m", timeout=20) as client:
         assert client.fill("the [M].", top_k=1)[0]["sequence"] == "the a."
