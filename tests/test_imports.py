@@ -42,7 +42,7 @@ BELOW = {
     "convert": GROUND | {"layers", "text", "model"},
     "export": GROUND | {"layers", "text", "model"},
     "training": GROUND | {"layers", "text", "model"},
-    "serving": {"errors"},
+    "serving": {"errors", "version_directory"},
     # A client knows what it asks, not what answers.
     "serving/client": {"decoder", "errors", "fills", "signatures", "texts"},
 }

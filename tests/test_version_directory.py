@@ -11,10 +11,10 @@ from tf_mlm.errors import VersionExistsError
 from tf_mlm.version_directory import appearing_at_once, newest, version_path, versions
 
 
-def test_versions_are_whole_numbers_only(tmp_path: Path) -> None:
-    for name in ("1", "12", "007", "x", "1.bak", "-3", ".4.unfinished-abc"):
+def test_versions_are_whole_numbers_as_tf_serving_reads_them(tmp_path: Path) -> None:
+    for name in ("1", "12", "007", "7", "x", "1.bak", "-3", str(2**63), ".4.unfinished-abc"):
         (tmp_path / name).mkdir()
-    assert versions(tmp_path) == {1: tmp_path / "1", 7: tmp_path / "007", 12: tmp_path / "12"}
+    assert versions(tmp_path) == {number: tmp_path / str(number) for number in (-3, 1, 7, 12)}
     assert versions(tmp_path / "absent") == {}
 
 

@@ -16,13 +16,27 @@ from pathlib import Path
 
 from tf_mlm.errors import VersionExistsError
 
+_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
+_INT64 = range(-(2**63), 2**63)
+
+
+def numbered(base_path: Path) -> list[tuple[int, Path]]:
+    """The children of a base path whose name is a whole number as TF-Serving reads one, by that number.
+
+    A sign, blanks around it and leading zeros are allowed. Several may spell one number: the
+    lexicographically last, which stands last here, is served.
+
+    Raises:
+        OSError, ValueError: when the base path cannot be listed.
+    """
+    names = sorted(child.name for child in base_path.iterdir() if _NUMBER.fullmatch(child.name))
+    found = [(int(name), base_path / name) for name in names if int(name) in _INT64]
+    return sorted(found, key=lambda each: each[0])
+
 
 def versions(base_path: Path) -> dict[int, Path]:
-    """The versions under a base path and their directories, ascending; names may begin with zeros."""
-    if not base_path.is_dir():
-        return {}
-    names = sorted(child.name for child in base_path.iterdir() if re.fullmatch("[0-9]+", child.name))
-    return {int(name): base_path / name for name in sorted(names, key=int)}
+    """The versions under a base path and their directories, ascending; none where there is no directory."""
+    return dict(numbered(base_path)) if base_path.is_dir() else {}
 
 
 def newest(base_path: Path) -> Path | None:

@@ -124,7 +124,7 @@ class GrpcSender:
 
 
 def check_answers(server: Any) -> None:
-    """Ordinary requests through both doors."""
+    """Ordinary requests over both protocols."""
     answer = server.predict("half_plus_two", {"x": np.array([2.0, 3.0], np.float32)})["y"]
     assert answer.tolist() == [3.0, 3.5], f"gRPC answered {answer}"
     reply = server.post("/v1/models/half_plus_two:predict", {"instances": [2.0, 3.0]})

@@ -118,16 +118,16 @@ def soak(directory: Path, plan: Plan) -> dict[str, Any]:
         process = launcher.shared("soak", lambda: flags)
         start = time.monotonic()
         end = start + plan.duration
-        doors = [
+        askers = [
             GrpcDoor(process.grpc_address, live) if number % 2 == 0 else RestDoor(process.rest_address, live)
             for number in range(plan.clients)
         ]
         threads = [
             threading.Thread(
                 target=ask_until,
-                args=(end, door, random.Random(plan.seed * 1000 + number), plan.malformed, tally),
+                args=(end, asker, random.Random(plan.seed * 1000 + number), plan.malformed, tally),
             )
-            for number, door in enumerate(doors)
+            for number, asker in enumerate(askers)
         ]
         others = [
             threading.Thread(target=bother_until, args=(end, process, number, plan.seed, tally))
@@ -150,8 +150,8 @@ def soak(directory: Path, plan: Plan) -> dict[str, Any]:
             thread.join()
         alive = process.popen.poll() is None
         newest_serves = alive and becomes_available(process, live.newest)
-        for door in doors:
-            door.close()
+        for asker in askers:
+            asker.close()
     finally:
         launcher.close()
     early, window = min(60.0, plan.duration / 5), min(10.0, plan.duration / 10)

@@ -79,7 +79,7 @@ class Tally:
                 self.failures.append(f"{kind}: {' '.join(text.split())[:400]}")
 
 
-class Door(Protocol):
+class Asker(Protocol):
     """One way into the server. Every method raises AssertionError for an answer that is not right."""
 
     name: str
@@ -190,14 +190,14 @@ class RestDoor:
         self.http.close()
 
 
-def ask_until(end: float, door: Door, rng: random.Random, share: float, tally: Tally) -> None:
+def ask_until(end: float, asker: Asker, rng: random.Random, share: float, tally: Tally) -> None:
     """One request after the other until the monotonic clock reads `end`; `share` of them malformed."""
     while time.monotonic() < end:
         is_malformed = rng.random() < share
-        kind = f"{door.name} {'malformed' if is_malformed else 'good'}"
+        kind = f"{asker.name} {'malformed' if is_malformed else 'good'}"
         start = time.monotonic()
         try:
-            (door.malformed if is_malformed else door.good)(rng)
+            (asker.malformed if is_malformed else asker.good)(rng)
         except AssertionError as error:
             tally.bad(f"{kind}, wrong answer", str(error))
         except Exception as error:

@@ -187,7 +187,7 @@ def place(models: Path, name: str, base: Path, version: str = "1") -> Path:
     return hidden.rename(base / version)
 
 
-class Doors:
+class Served:
     """A running server with a stub per gRPC service and an HTTP client."""
 
     request = staticmethod(predict_request)
@@ -217,20 +217,20 @@ class Doors:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator[Callable[..., Doors]]:
+def serve() -> Iterator[Callable[..., Served]]:
     """Starts servers that live until the session ends (or until a test stops them)."""
-    started: list[Doors] = []
+    started: list[Served] = []
 
-    def start(**options) -> Doors:
+    def start(**options) -> Served:
         options = {"file_system_poll_wait": 0.05, "max_num_load_retries": 0, "shutdown_grace": 5, **options}
-        doors = Doors(ModelServer(ServerOptions(**options)).start())
-        started.append(doors)
-        return doors
+        served = Served(ModelServer(ServerOptions(**options)).start())
+        started.append(served)
+        return served
 
     yield start
-    for doors in started:
-        doors.close()
-        doors.server.stop()
+    for served in started:
+        served.close()
+        served.server.stop()
 
 
 CONFIG = """
@@ -248,7 +248,7 @@ model_config_list {{
 
 
 @pytest.fixture(scope="session")
-def doors(models: Path, serve: Callable[..., Doors], tmp_path_factory: pytest.TempPathFactory) -> Doors:
+def served(models: Path, serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The suite's live server: `half_plus_two` (123), `shapes` (1), `versions` (1 adds 2, 2 adds 3)."""
     root = tmp_path_factory.mktemp("served")
     place(models, "half_plus_two", root / "half_plus_two", "00000123")

@@ -50,8 +50,8 @@ def with_examples(request, signature: str, *examples, model: str = "half_plus_tw
 # ---- Predict -----------------------------------------------------------------------------------
 
 
-def test_predict(doors) -> None:
-    response = doors.prediction.Predict(doors.request("half_plus_two", X))
+def test_predict(served) -> None:
+    response = served.prediction.Predict(served.request("half_plus_two", X))
     assert list(response.outputs["y"].float_val) == [3.0]
     assert response.outputs["y"].dtype == types_pb2.DT_FLOAT
     spec = response.model_spec
@@ -59,16 +59,16 @@ def test_predict(doors) -> None:
     assert spec.WhichOneof("version_choice") == "version"
 
 
-def test_output_filter(doors) -> None:
-    request = doors.request("half_plus_two", X, "both")
-    assert set(doors.prediction.Predict(request).outputs) == {"y", "y2"}
+def test_output_filter(served) -> None:
+    request = served.request("half_plus_two", X, "both")
+    assert set(served.prediction.Predict(request).outputs) == {"y", "y2"}
     request.output_filter.append("y2")
-    assert set(doors.prediction.Predict(request).outputs) == {"y2"}
+    assert set(served.prediction.Predict(request).outputs) == {"y2"}
     request.output_filter.append("y2")
-    fails(doors.prediction.Predict, request, Status.INVALID_ARGUMENT, "duplicate output tensor alias: y2")
+    fails(served.prediction.Predict, request, Status.INVALID_ARGUMENT, "duplicate output tensor alias: y2")
     request.output_filter[:] = ["z"]
     text = "output tensor alias not found in signature: z Outputs expected to be in the set {y,y2}."
-    fails(doors.prediction.Predict, request, Status.INVALID_ARGUMENT, text)
+    fails(served.prediction.Predict, request, Status.INVALID_ARGUMENT, text)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_output_filter(doors) -> None:
         ({"label": "new"}, 4.0),
     ],
 )
-def test_versions_and_labels(doors, spec: dict, answer: float) -> None:
-    assert doors.predict("versions", X, **spec)["y"].tolist() == [answer]
+def test_versions_and_labels(served, spec: dict, answer: float) -> None:
+    assert served.predict("versions", X, **spec)["y"].tolist() == [answer]
 
 
 @pytest.mark.parametrize("shape", [[1], [], [2, 2], [3, 1]])
-def test_shapes_are_not_validated(doors, shape: list[int]) -> None:
-    found = doors.predict("half_plus_two", {"x": np.full(shape, 2.0, np.float32)})["y"]
+def test_shapes_are_not_validated(served, shape: list[int]) -> None:
+    found = served.predict("half_plus_two", {"x": np.full(shape, 2.0, np.float32)})["y"]
     np.testing.assert_array_equal(found, np.full(shape, 3.0))
 
 
@@ -137,23 +137,23 @@ PREDICT_ERRORS = [
 
 
 @pytest.mark.parametrize(("model", "inputs", "signature", "spec", "code", "message"), PREDICT_ERRORS)
-def test_predict_errors(doors, model, inputs, signature, spec, code, message) -> None:
-    fails(doors.prediction.Predict, doors.request(model, inputs, signature, **spec), code, message)
+def test_predict_errors(served, model, inputs, signature, spec, code, message) -> None:
+    fails(served.prediction.Predict, served.request(model, inputs, signature, **spec), code, message)
 
 
-def test_missing_model_spec(doors) -> None:
+def test_missing_model_spec(served) -> None:
     request = predict_pb2.PredictRequest()
     request.inputs["x"].CopyFrom(tf.make_tensor_proto([2.0]))
-    fails(doors.prediction.Predict, request, INVALID, "Missing ModelSpec")
+    fails(served.prediction.Predict, request, INVALID, "Missing ModelSpec")
 
 
-def test_long_messages_are_cut(doors) -> None:
+def test_long_messages_are_cut(served) -> None:
     with pytest.raises(grpc.RpcError) as error:
-        doors.prediction.Predict(doors.request("n" * 2000, X))
+        served.prediction.Predict(served.request("n" * 2000, X))
     assert len(error.value.details()) == 1024 + len("...TRUNCATED")
 
 
-def test_every_type_and_both_spellings_of_a_tensor(doors) -> None:
+def test_every_type_and_both_spellings_of_a_tensor(served) -> None:
     values = {
         "float32": np.float32([1.5]),
         "float64": np.float64([0.1]),
@@ -165,23 +165,23 @@ def test_every_type_and_both_spellings_of_a_tensor(doors) -> None:
         "uint32": np.uint32([2**32 - 1]),
         "uint64": np.uint64([2**64 - 1]),
     }
-    found = doors.predict("shapes", values, "types")
+    found = served.predict("shapes", values, "types")
     for name, value in values.items():
         assert found[name].dtype == value.dtype
         np.testing.assert_array_equal(found[name], value)
 
 
-def test_large_tensors(doors) -> None:
+def test_large_tensors(served) -> None:
     big = np.random.default_rng(0).normal(size=(1, 3_000_000)).astype(np.float32)
-    np.testing.assert_array_equal(doors.predict("shapes", {"x": big})["x"], big)
+    np.testing.assert_array_equal(served.predict("shapes", {"x": big})["x"], big)
 
 
-def test_a_deadline_cancels_the_run(doors) -> None:
-    request = doors.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
+def test_a_deadline_cancels_the_run(served) -> None:
+    request = served.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
     with pytest.raises(grpc.RpcError) as error:
-        doors.prediction.Predict(request, timeout=0.3)
+        served.prediction.Predict(request, timeout=0.3)
     assert error.value.code() is Status.DEADLINE_EXCEEDED
-    with doors.server.manager.lease("shapes") as servable:
+    with served.server.manager.lease("shapes") as servable:
         info = servable.signatures["slow"]
         feeds = {info.inputs["rounds"].name: np.int32([2_000_000_000])}
         with pytest.raises(ServingError, match="Timed out waiting for notification"):
@@ -191,34 +191,34 @@ def test_a_deadline_cancels_the_run(doors) -> None:
 # ---- Classify, Regress, MultiInference ---------------------------------------------------------
 
 
-def test_classify(doors) -> None:
+def test_classify(served) -> None:
     request = with_examples(classification_pb2.ClassificationRequest(), "classify_x_to_y", example(x=[2.0]))
-    response = doors.prediction.Classify(request)
+    response = served.prediction.Classify(request)
     (entry,) = response.result.classifications
     assert [(item.label, item.score) for item in entry.classes] == [("", 3.0)]
     assert response.model_spec.version.value == 123
     request.model_spec.signature_name = "classify_labelled"
-    response = doors.prediction.Classify(request)
+    response = served.prediction.Classify(request)
     assert response.result.classifications[0].classes[0].label == "half"
 
 
-def test_context_features_are_defaults(doors) -> None:
+def test_context_features_are_defaults(served) -> None:
     request = regression_pb2.RegressionRequest()
     request.model_spec.name, request.model_spec.signature_name = "half_plus_two", "regress_x_to_y"
     given_list = request.input.example_list_with_context
     given_list.context.CopyFrom(example(x=[2.0]))
     given_list.examples.extend([tf.train.Example(), example(x=[6.0])])
-    values = [item.value for item in doors.prediction.Regress(request).result.regressions]
+    values = [item.value for item in served.prediction.Regress(request).result.regressions]
     assert values == [3.0, 5.0]
 
 
-def test_multi_inference(doors) -> None:
+def test_multi_inference(served) -> None:
     request = inference_pb2.MultiInferenceRequest()
     request.input.example_list.examples.append(example(x=[2.0]))
     for signature, method in (("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY)):
         task = request.tasks.add(method_name=method)
         task.model_spec.name, task.model_spec.signature_name = "half_plus_two", signature
-    first, second = doors.prediction.MultiInference(request).results
+    first, second = served.prediction.MultiInference(request).results
     assert first.regression_result.regressions[0].value == 3.0
     assert second.classification_result.classifications[0].classes[0].score == 3.0
     assert [r.model_spec.signature_name for r in (first, second)] == ["regress_x_to_y", "classify_x_to_y"]
@@ -263,8 +263,8 @@ MODEL = "half_plus_two"
         ),
     ],
 )
-def test_multi_inference_errors(doors, request_, code, message) -> None:
-    fails(doors.prediction.MultiInference, request_, code, message)
+def test_multi_inference_errors(served, request_, code, message) -> None:
+    fails(served.prediction.MultiInference, request_, code, message)
 
 
 @pytest.mark.parametrize(
@@ -284,18 +284,18 @@ def test_multi_inference_errors(doors, request_, code, message) -> None:
         ),
     ],
 )
-def test_classify_and_regress_signature_errors(doors, model, signature, classify, regress) -> None:
+def test_classify_and_regress_signature_errors(served, model, signature, classify, regress) -> None:
     if classify:
         request = with_examples(classification_pb2.ClassificationRequest(), signature, example(), model=model)
-        fails(doors.prediction.Classify, request, INVALID, classify)
+        fails(served.prediction.Classify, request, INVALID, classify)
     if regress:
         request = with_examples(regression_pb2.RegressionRequest(), signature, example(), model=model)
-        fails(doors.prediction.Regress, request, INVALID, regress)
+        fails(served.prediction.Regress, request, INVALID, regress)
 
 
-def test_empty_input(doors) -> None:
+def test_empty_input(served) -> None:
     request = with_examples(classification_pb2.ClassificationRequest(), "classify_x_to_y")
-    fails(doors.prediction.Classify, request, INVALID, "Input is empty.")
+    fails(served.prediction.Classify, request, INVALID, "Input is empty.")
 
 
 # ---- metadata and status -----------------------------------------------------------------------
@@ -307,8 +307,8 @@ def metadata_request(name: str, *fields: str) -> get_model_metadata_pb2.GetModel
     return request
 
 
-def test_metadata(doors) -> None:
-    response = doors.prediction.GetModelMetadata(metadata_request("shapes", "signature_def"))
+def test_metadata(served) -> None:
+    response = served.prediction.GetModelMetadata(metadata_request("shapes", "signature_def"))
     assert (response.model_spec.name, response.model_spec.version.value) == ("shapes", 1)
     assert response.model_spec.signature_name == ""
     assert set(response.metadata) == {"signature_def"}
@@ -326,8 +326,8 @@ def test_metadata(doors) -> None:
         (metadata_request("nobody", "signature_def"), Status.NOT_FOUND, "Latest(nobody)"),
     ],
 )
-def test_metadata_errors(doors, request_, code, message) -> None:
-    fails(doors.prediction.GetModelMetadata, request_, code, message)
+def test_metadata_errors(served, request_, code, message) -> None:
+    fails(served.prediction.GetModelMetadata, request_, code, message)
 
 
 def status_request(name: str, version: int | None = None, label: str = ""):
@@ -340,8 +340,8 @@ def status_request(name: str, version: int | None = None, label: str = ""):
     return request
 
 
-def test_status(doors) -> None:
-    ask = doors.model.GetModelStatus
+def test_status(served) -> None:
+    ask = served.model.GetModelStatus
     entries = ask(status_request("versions")).model_version_status
     assert [(e.version, e.state, e.status.error_code) for e in entries] == [(2, 30, 0), (1, 30, 0)]
     assert len(ask(status_request("versions", version=1)).model_version_status) == 1
@@ -351,14 +351,14 @@ def test_status(doors) -> None:
     fails(ask, get_model_status_pb2.GetModelStatusRequest(), INVALID, "Missing ModelSpec")
 
 
-def test_reload_accepts_only_model_lists(doors) -> None:
+def test_reload_accepts_only_model_lists(served) -> None:
     request = model_management_pb2.ReloadConfigRequest()
     text = "ServerModelConfig type not supported by HandleReloadConfigRequest"
-    fails(doors.model.HandleReloadConfigRequest, request, INVALID, text)
+    fails(served.model.HandleReloadConfigRequest, request, INVALID, text)
 
 
-def test_health(doors) -> None:
-    check = health_pb2_grpc.HealthStub(doors.channel).Check
+def test_health(served) -> None:
+    check = health_pb2_grpc.HealthStub(served.channel).Check
     for name in ("", "ModelService", "PredictionService"):
         answer = check(health_pb2.HealthCheckRequest(service=name))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -367,14 +367,14 @@ def test_health(doors) -> None:
 
 @given(st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_message_breaks_the_server(doors, data) -> None:
+def test_no_message_breaks_the_server(served, data) -> None:
     """Valid requests with bytes changed, cut and added; the server answers good ones afterwards."""
-    whole = bytearray(doors.request("half_plus_two", X).SerializeToString())
+    whole = bytearray(served.request("half_plus_two", X).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(whole) - 1))
         whole[position : position + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
         whole = whole or bytearray(b"\0")
-    call = doors.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    call = served.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     answer = call.future(bytes(whole), timeout=30)
     # gRPC itself answers INTERNAL when a message does not parse.
     assert answer.code() in (
@@ -384,4 +384,4 @@ def test_no_message_breaks_the_server(doors, data) -> None:
         Status.FAILED_PRECONDITION,
         Status.INTERNAL,
     )
-    assert doors.predict("half_plus_two", X)["y"].tolist() == [3.0]
+    assert served.predict("half_plus_two", X)["y"].tolist() == [3.0]

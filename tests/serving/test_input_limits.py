@@ -66,28 +66,28 @@ def random_shape(rng: random.Random) -> list[int]:
     return shape
 
 
-def test_no_shape_ends_the_server(doors) -> None:
+def test_no_shape_ends_the_server(served) -> None:
     """Shapes of every rank on every input of every signature: an answer, or INVALID_ARGUMENT."""
     rng = random.Random(0)
-    with doors.server.manager.lease("shapes") as servable:
+    with served.server.manager.lease("shapes") as servable:
         signatures = {name: sig for name, sig in servable.signatures.items() if sig.inputs}
     signatures.pop("slow")
     for _ in range(600):
         name = rng.choice(sorted(signatures))
-        request = doors.request("shapes", {}, name)
+        request = served.request("shapes", {}, name)
         for alias, info in signatures[name].inputs.items():
             request.inputs[alias].CopyFrom(proto(info.dtype, random_shape(rng)))
-        code = doors.prediction.Predict.future(request, timeout=30).code()
+        code = served.prediction.Predict.future(request, timeout=30).code()
         assert code in (grpc.StatusCode.OK, INVALID), (name, request)
-    assert doors.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
+    assert served.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
 
 
 @pytest.mark.parametrize(("shape", "fits"), [([], True), ([2], True), ([1, 2], False), ([1, 0], False)])
-def test_a_rank_above_the_declared_one_is_refused(doors, shape: list[int], fits: bool) -> None:
-    request = doors.request(
+def test_a_rank_above_the_declared_one_is_refused(served, shape: list[int], fits: bool) -> None:
+    request = served.request(
         "shapes", {"text": proto(types_pb2.DT_STRING, shape, string_val=[b"1"])}, "number"
     )
-    answer = doors.prediction.Predict.future(request, timeout=30)
+    answer = served.prediction.Predict.future(request, timeout=30)
     assert answer.code() is (grpc.StatusCode.OK if fits else INVALID)
     if not fits:
         assert "The input text is declared with [-1], 1 dimensions" in answer.details()
@@ -95,11 +95,11 @@ def test_a_rank_above_the_declared_one_is_refused(doors, shape: list[int], fits:
 
 
 @pytest.mark.parametrize("rank", [MAX_RANK, MAX_RANK + 1, 33])
-def test_nested_lists_over_rest(doors, rank: int) -> None:
+def test_nested_lists_over_rest(served, rank: int) -> None:
     body = {"inputs": "a", "signature_name": "echo"}
     for _ in range(rank):
         body["inputs"] = [body["inputs"]]  # type: ignore[assignment]
-    reply = doors.post("shapes:predict", body)
+    reply = served.post("shapes:predict", body)
     assert reply.status_code == (200 if rank <= MAX_RANK else 400)
     assert rank <= MAX_RANK or f"at most {MAX_RANK} deep" in reply.text
 
@@ -114,14 +114,14 @@ def strict(serve, models, tmp_path):
         for name in ("m", "s")
     )
     config.write_text(f"model_config_list {{ {' '.join(listed)} }}")
-    doors = serve(
+    served = serve(
         model_config_file=str(config),
         max_strings_per_request=3,
         max_expanded_elements=10,
         max_request_bytes=2000,
     )
-    yield doors
-    doors.server.stop()
+    yield served
+    served.server.stop()
 
 
 def fails(call, request, message: str) -> None:

@@ -43,8 +43,8 @@ def place(models: Path, name: str, base: Path, version: str) -> Path:
     return hidden.rename(base / version)
 
 
-def states(doors, name: str = "m") -> dict[str, str]:
-    listed = doors.http.get(f"/v1/models/{name}").json()["model_version_status"]
+def states(served, name: str = "m") -> dict[str, str]:
+    listed = served.http.get(f"/v1/models/{name}").json()["model_version_status"]
     return {entry["version"]: entry["state"] for entry in listed}
 
 
@@ -52,9 +52,9 @@ def states(doors, name: str = "m") -> dict[str, str]:
 def single(serve, models: Path, tmp_path: Path):
     """A server of one model `m`, version 1 adding 2."""
     place(models, "half_plus_two", tmp_path / "m", "1")
-    doors = serve(model_name="m", model_base_path=str(tmp_path / "m"))
-    yield doors
-    doors.server.stop()
+    served = serve(model_name="m", model_base_path=str(tmp_path / "m"))
+    yield served
+    served.server.stop()
 
 
 def test_a_new_version_takes_over_without_a_failed_request(single, models: Path, tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def config_text(*models: tuple[str, Path, str]) -> str:
     return f"model_config_list {{ {' '.join(listed)} }}"
 
 
-def reload(doors, text: str, *metrics: str):
+def reload(served, text: str, *metrics: str):
     request = model_management_pb2.ReloadConfigRequest(metric_names=metrics)
     text_format.Parse(text, request.config)
-    return doors.model.HandleReloadConfigRequest(request, timeout=30)
+    return served.model.HandleReloadConfigRequest(request, timeout=30)
 
 
 @pytest.fixture
@@ -145,12 +145,12 @@ def pair(models: Path, tmp_path: Path) -> Path:
 
 
 def test_reload_by_rpc(serve, pair: Path) -> None:
-    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    served = serve(model_name="two", model_base_path=str(pair / "two"))
     metric = "/tensorflow/cc/saved_model/load_attempt_count"
-    response = reload(doors, config_text(("three", pair / "three", "")), metric, "/none")
+    response = reload(served, config_text(("three", pair / "three", "")), metric, "/none")
     assert {entry.name: entry.int64_value_increase for entry in response.metric} == {metric: 0, "/none": 0}
-    assert doors.predict("three", X)["y"].tolist() == [4.0]
-    eventually(lambda: doors.post("two:predict", {"instances": [1.0]}).status_code == 404)
+    assert served.predict("three", X)["y"].tolist() == [4.0]
+    eventually(lambda: served.post("two:predict", {"instances": [1.0]}).status_code == 404)
     for text, code, message in [
         (
             config_text(*[("a", pair / "two", "")] * 2),
@@ -170,54 +170,54 @@ def test_reload_by_rpc(serve, pair: Path) -> None:
         ),
     ]:
         with pytest.raises(grpc.RpcError) as error:
-            reload(doors, text)
+            reload(served, text)
         assert (error.value.code().name, message in error.value.details()) == (code, True)
-    reload(doors, config_text(("three", pair / "three", 'version_labels { key: "x" value: 1 }')))
-    assert doors.predict("three", X, label="x")["y"].tolist() == [4.0]
+    reload(served, config_text(("three", pair / "three", 'version_labels { key: "x" value: 1 }')))
+    assert served.predict("three", X, label="x")["y"].tolist() == [4.0]
     (pair / "broken" / "1").mkdir(parents=True)
     with pytest.raises(
         grpc.RpcError, match=r"1 model\(s\) did not become available: {{name: broken version: 1}"
     ):
-        reload(doors, config_text(("three", pair / "three", ""), ("broken", pair / "broken", "")))
-    assert doors.predict("three", X)["y"].tolist() == [4.0]
-    doors.server.stop()
+        reload(served, config_text(("three", pair / "three", ""), ("broken", pair / "broken", "")))
+    assert served.predict("three", X)["y"].tolist() == [4.0]
+    served.server.stop()
 
 
 def test_a_reload_that_fails_at_a_label_changes_nothing_and_can_be_mended(serve, pair: Path) -> None:
-    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    served = serve(model_name="two", model_base_path=str(pair / "two"))
     label = 'version_labels { key: "x" value: 9 }'
     with pytest.raises(grpc.RpcError, match="Request to assign label to version 9 of model three"):
-        reload(doors, config_text(("three", pair / "three", label)))
-    assert doors.predict("two", X)["y"].tolist() == [3.0]
-    reload(doors, config_text(("three", pair / "three", "")))
-    assert doors.predict("three", X)["y"].tolist() == [4.0]
-    eventually(lambda: states(doors, "two") == {"1": "END"})
-    doors.server.stop()
+        reload(served, config_text(("three", pair / "three", label)))
+    assert served.predict("two", X)["y"].tolist() == [3.0]
+    reload(served, config_text(("three", pair / "three", "")))
+    assert served.predict("three", X)["y"].tolist() == [4.0]
+    eventually(lambda: states(served, "two") == {"1": "END"})
+    served.server.stop()
 
 
 def test_reload_where_the_file_system_is_not_polled(serve, pair: Path) -> None:
-    doors = serve(model_name="two", model_base_path=str(pair / "two"), file_system_poll_wait=0)
+    served = serve(model_name="two", model_base_path=str(pair / "two"), file_system_poll_wait=0)
     for names in (("two", "three"), ("three",)):
-        reload(doors, config_text(*((name, pair / name, "") for name in names)))
-        assert doors.predict("three", X)["y"].tolist() == [4.0]
-    eventually(lambda: states(doors, "two") == {"1": "END"})
-    doors.server.stop()
+        reload(served, config_text(*((name, pair / name, "") for name in names)))
+        assert served.predict("three", X)["y"].tolist() == [4.0]
+    eventually(lambda: states(served, "two") == {"1": "END"})
+    served.server.stop()
 
 
 def test_a_reload_that_waits_for_ever_ends_with_its_client(serve, pair: Path) -> None:
-    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    served = serve(model_name="two", model_base_path=str(pair / "two"))
     request = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(config_text(("nowhere", pair / "nowhere", "")), request.config)
     with pytest.raises(grpc.RpcError) as error:
-        doors.model.HandleReloadConfigRequest(request, timeout=0.5)
+        served.model.HandleReloadConfigRequest(request, timeout=0.5)
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    reload(doors, config_text(("three", pair / "three", "")))
-    assert doors.predict("three", X)["y"].tolist() == [4.0]
-    doors.server.stop()
+    reload(served, config_text(("three", pair / "three", "")))
+    assert served.predict("three", X)["y"].tolist() == [4.0]
+    served.server.stop()
 
 
 def test_a_model_removed_during_a_poll_stays_removed(serve, pair: Path, monkeypatch) -> None:
-    doors = serve(model_name="two", model_base_path=str(pair / "two"))
+    served = serve(model_name="two", model_base_path=str(pair / "two"))
     looking, go_on = threading.Event(), threading.Event()
 
     def slow(name: str, base_path: Path) -> dict[int, Path]:
@@ -228,28 +228,28 @@ def test_a_model_removed_during_a_poll_stays_removed(serve, pair: Path, monkeypa
 
     monkeypatch.setattr(model_manager, "find_versions", slow)
     assert looking.wait(20)
-    removal = threading.Thread(target=reload, args=(doors, config_text(("three", pair / "three", ""))))
+    removal = threading.Thread(target=reload, args=(served, config_text(("three", pair / "three", ""))))
     removal.start()
     time.sleep(0.1)  # the reload is under way while the poll still has the list before it
     go_on.set()
     removal.join(20)
-    eventually(lambda: states(doors, "two") == {"1": "END"})
+    eventually(lambda: states(served, "two") == {"1": "END"})
     time.sleep(0.3)  # several polls
-    assert states(doors, "two") == {"1": "END"}
-    doors.server.stop()
+    assert states(served, "two") == {"1": "END"}
+    served.server.stop()
 
 
 def test_reload_by_file(serve, pair: Path) -> None:
     file = pair / "models.config"
     file.write_text(config_text(("m", pair / "two", "")))
-    doors = serve(model_config_file=str(file), model_config_file_poll_wait=0.05)
-    assert doors.predict("m", X)["y"].tolist() == [3.0]
+    served = serve(model_config_file=str(file), model_config_file_poll_wait=0.05)
+    assert served.predict("m", X)["y"].tolist() == [3.0]
     file.write_text("garbage")
     time.sleep(0.2)  # several polls
-    assert doors.predict("m", X)["y"].tolist() == [3.0]
+    assert served.predict("m", X)["y"].tolist() == [3.0]
     file.write_text(config_text(("m", pair / "two", ""), ("n", pair / "three", "")))
-    eventually(lambda: doors.post("n:predict", {"instances": [2.0]}).status_code == 200)
-    doors.server.stop()
+    eventually(lambda: served.post("n:predict", {"instances": [2.0]}).status_code == 200)
+    served.server.stop()
 
 
 NUL = 'model_config_list {{ config {{ name: "n" base_path: "{}/a\\000b" model_platform: "tensorflow" }} }}'
@@ -272,12 +272,12 @@ NUL = 'model_config_list {{ config {{ name: "n" base_path: "{}/a\\000b" model_pl
 def test_after_a_bad_file_the_next_good_one_is_taken(serve, pair: Path, bad: str) -> None:
     file = pair / "models.config"
     file.write_text(config_text(("m", pair / "two", "")))
-    doors = serve(model_config_file=str(file), model_config_file_poll_wait=0.05)
+    served = serve(model_config_file=str(file), model_config_file_poll_wait=0.05)
     file.write_text(bad.format(pair), encoding="latin-1")
     time.sleep(0.3)  # several polls
     file.write_text(config_text(("n", pair / "three", "")))
-    eventually(lambda: doors.post("n:predict", {"instances": [2.0]}).status_code == 200)
-    doors.server.stop()
+    eventually(lambda: served.post("n:predict", {"instances": [2.0]}).status_code == 200)
+    served.server.stop()
 
 
 def test_specific_and_all_policies(serve, models: Path, tmp_path: Path) -> None:
@@ -286,13 +286,13 @@ def test_specific_and_all_policies(serve, models: Path, tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     policy = "model_version_policy { specific { versions: 1 versions: 3 } }"
     file.write_text(config_text(("m", tmp_path / "m", policy)))
-    doors = serve(model_config_file=str(file))
-    eventually(lambda: states(doors) == {"1": "AVAILABLE", "3": "AVAILABLE"})
-    reload(doors, config_text(("m", tmp_path / "m", "model_version_policy { all {} }")))
-    eventually(lambda: states(doors) == dict.fromkeys("123", "AVAILABLE"))
-    reload(doors, config_text(("m", tmp_path / "m", "model_version_policy { latest { num_versions: 1 } }")))
-    eventually(lambda: states(doors) == {"1": "END", "2": "END", "3": "AVAILABLE"})
-    doors.server.stop()
+    served = serve(model_config_file=str(file))
+    eventually(lambda: states(served) == {"1": "AVAILABLE", "3": "AVAILABLE"})
+    reload(served, config_text(("m", tmp_path / "m", "model_version_policy { all {} }")))
+    eventually(lambda: states(served) == dict.fromkeys("123", "AVAILABLE"))
+    reload(served, config_text(("m", tmp_path / "m", "model_version_policy { latest { num_versions: 1 } }")))
+    eventually(lambda: states(served) == {"1": "END", "2": "END", "3": "AVAILABLE"})
+    served.server.stop()
 
 
 def start_fails(code: Code, message: str, **options) -> None:
@@ -336,21 +336,21 @@ def test_start_failures(models: Path, tmp_path: Path) -> None:
 
 def test_an_empty_config_serves_no_models(serve, tmp_path: Path) -> None:
     (tmp_path / "none.config").write_text("")
-    doors = serve(model_config_file=str(tmp_path / "none.config"))
-    assert doors.http.get("/v1/models/m").status_code == 404
-    doors.server.stop()
+    served = serve(model_config_file=str(tmp_path / "none.config"))
+    assert served.http.get("/v1/models/m").status_code == 404
+    served.server.stop()
 
 
-def test_a_port_in_use(doors, models: Path, tmp_path: Path, serve) -> None:
+def test_a_port_in_use(served, models: Path, tmp_path: Path, serve) -> None:
     place(models, "half_plus_two", tmp_path / "m", "1")
     base = str(tmp_path / "m")
     start_fails(
         Code.INVALID_ARGUMENT,
         "Failed to BuildAndStart gRPC server",
         model_base_path=base,
-        grpc_port=doors.server.grpc_port,
+        grpc_port=served.server.grpc_port,
     )
-    other = serve(model_base_path=base, rest_port=doors.server.rest_port)
+    other = serve(model_base_path=base, rest_port=served.server.rest_port)
     assert other.server.rest_port is None  # logged; gRPC stays up
     assert other.predict("default", X)["y"].tolist() == [3.0]
     other.server.stop()
@@ -404,15 +404,15 @@ def test_warm_up_runs_every_kind(serve, models: Path, tmp_path: Path) -> None:
         prediction_log_pb2.PredictionLog(),
     ]
     path = with_warmup(models, tmp_path / "m", logs)
-    doors = serve(
+    served = serve(
         model_name="m",
         model_base_path=str(tmp_path / "m"),
         num_request_iterations_for_warmup=2,
         prometheus_path="/metrics",
     )
-    page = doors.http.get("/metrics").text
+    page = served.http.get("/metrics").text
     assert f':tensorflow:serving:model_warmup_records_read{{model_path="{path}",status="OK"}} 10\n' in page
-    doors.server.stop()
+    served.server.stop()
 
 
 def test_what_warm_up_prepares_is_what_requests_run(
@@ -428,13 +428,13 @@ def test_what_warm_up_prepares_is_what_requests_run(
 
     monkeypatch.setattr(Canceller, "begin", watched)
     with_warmup(models, tmp_path / "m", [predict_log("", X)])
-    doors = serve(model_name="m", model_base_path=str(tmp_path / "m"))
+    served = serve(model_name="m", model_base_path=str(tmp_path / "m"))
     warmed = set(prepared)
     assert warmed
-    reply = doors.http.post("/v1/models/m:predict", json={"instances": [1.0]})
+    reply = served.http.post("/v1/models/m:predict", json={"instances": [1.0]})
     assert reply.status_code == 200
     assert prepared == warmed
-    doors.server.stop()
+    served.server.stop()
 
 
 @pytest.mark.parametrize(
@@ -487,6 +487,6 @@ def test_a_warm_up_file_that_is_none(models: Path, tmp_path: Path, serve) -> Non
         "Please verify your warmup data is in TFRecord format.",
         model_base_path=str(tmp_path / "m"),
     )
-    doors = serve(model_base_path=str(tmp_path / "m"), enable_model_warmup=False)
-    assert doors.predict("default", X)["y"].tolist() == [3.0]
-    doors.server.stop()
+    served = serve(model_base_path=str(tmp_path / "m"), enable_model_warmup=False)
+    assert served.predict("default", X)["y"].tolist() == [3.0]
+    served.server.stop()

@@ -15,11 +15,11 @@ MALFORMED = "Malformed request: {} {}"
 
 
 @pytest.mark.parametrize("path", ["half_plus_two", "half_plus_two/versions/123"])
-def test_predict_row_and_column(doors, path: str) -> None:
-    row = doors.post(f"{path}:predict", {"instances": [2.0, 3.0, 4.0]})
+def test_predict_row_and_column(served, path: str) -> None:
+    row = served.post(f"{path}:predict", {"instances": [2.0, 3.0, 4.0]})
     assert (row.status_code, row.text) == (200, '{\n    "predictions": [3.0, 3.5, 4.0\n    ]\n}')
     assert row.headers["content-type"] == "application/json"
-    column = doors.post(f"{path}:predict", {"inputs": [2.0, 3.0, 4.0]})
+    column = served.post(f"{path}:predict", {"inputs": [2.0, 3.0, 4.0]})
     assert column.json() == {"outputs": [3.0, 3.5, 4.0]}
 
 
@@ -34,11 +34,11 @@ def test_predict_row_and_column(doors, path: str) -> None:
         ({"inputs": [], "signature_name": "both"}, {"outputs": {"y": [], "y2": []}}),
     ],
 )
-def test_shapes_are_not_checked_against_the_signature(doors, body: dict, answer: dict) -> None:
-    assert doors.post("half_plus_two:predict", body).json() == answer
+def test_shapes_are_not_checked_against_the_signature(served, body: dict, answer: dict) -> None:
+    assert served.post("half_plus_two:predict", body).json() == answer
 
 
-def test_versions_and_labels(doors) -> None:
+def test_versions_and_labels(served) -> None:
     for path, first in [
         ("versions", 4.0),
         ("versions/versions/1", 3.0),
@@ -46,15 +46,15 @@ def test_versions_and_labels(doors) -> None:
         ("versions/labels/new", 4.0),
         ("%76ersions/labels/%6Eew", 4.0),
     ]:
-        assert doors.post(f"{path}:predict", {"instances": [2.0]}).json() == {"predictions": [first]}
+        assert served.post(f"{path}:predict", {"instances": [2.0]}).json() == {"predictions": [first]}
 
 
-def test_classify_and_regress(doors) -> None:
+def test_classify_and_regress(served) -> None:
     body = {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}
-    reply = doors.post("half_plus_two:classify", body)
+    reply = served.post("half_plus_two:classify", body)
     assert reply.text == '{\n    "results": [[["", 3.0]]\n    ]\n}'
     body = {"signature_name": "regress_x_to_y", "context": {"x": 2.0}, "examples": [{}, {"x": [4.0]}]}
-    assert doors.post("half_plus_two:regress", body).text == '{\n    "results": [3.0, 4.0]\n}'
+    assert served.post("half_plus_two:regress", body).text == '{\n    "results": [3.0, 4.0]\n}'
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_classify_and_regress(doors) -> None:
         ),
     ],
 )
-def test_errors(doors, path: str, body: object, status: int, message: str | None) -> None:
-    reply = doors.post(path, body)
+def test_errors(served, path: str, body: object, status: int, message: str | None) -> None:
+    reply = served.post(path, body)
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/json"
     if message:
@@ -135,13 +135,13 @@ def test_errors(doors, path: str, body: object, status: int, message: str | None
         ("PATCH", "/v1/models/m"),
     ],
 )
-def test_malformed_requests(doors, method: str, target: str) -> None:
-    reply = doors.http.request(method, target)
+def test_malformed_requests(served, method: str, target: str) -> None:
+    reply = served.http.request(method, target)
     assert (reply.status_code, reply.json()["error"]) == (400, MALFORMED.format(method, target))
 
 
-def test_the_path_grammar_has_its_quirks(doors) -> None:
-    get = doors.http.get
+def test_the_path_grammar_has_its_quirks(served) -> None:
+    get = served.http.get
     assert get("/v1/models").json()["error"] == "Missing model name in request."
     assert get("/V1/MODELS/half_plus_two").status_code == 200
     assert "model_version_status" in get("/v1/models/half_plus_two/METADATA").json()
@@ -150,29 +150,29 @@ def test_the_path_grammar_has_its_quirks(doors) -> None:
         too_big = get(f"/v1/models/m/versions/{digits}")
         assert (too_big.status_code, too_big.content) == (400, b"")
     assert "version 9223372036854775807 of" in get(f"/v1/models/m/versions/000{2**63 - 1}").json()["error"]
-    assert doors.http.head("/v1/models/half_plus_two").status_code == 400
+    assert served.http.head("/v1/models/half_plus_two").status_code == 400
     outside = get("/index.html")
     assert (outside.status_code, outside.headers["content-type"]) == (404, "text/html")
-    assert doors.http.request("TRACE", "/v1/models").status_code == 501
+    assert served.http.request("TRACE", "/v1/models").status_code == 501
 
 
-def test_status(doors) -> None:
+def test_status(served) -> None:
     entry = {"version": "123", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     for path in ("half_plus_two", "half_plus_two/versions/123", "half_plus_two/labels/anything"):
-        assert doors.http.get(f"/v1/models/{path}").json() == {"model_version_status": [entry]}
-    listed = doors.http.get("/v1/models/versions").json()["model_version_status"]
+        assert served.http.get(f"/v1/models/{path}").json() == {"model_version_status": [entry]}
+    listed = served.http.get("/v1/models/versions").json()["model_version_status"]
     assert [entry["version"] for entry in listed] == ["2", "1"]
-    missing = doors.http.get("/v1/models/nobody")
+    missing = served.http.get("/v1/models/nobody")
     assert (missing.status_code, missing.json()["error"]) == (
         404,
         "Could not find any versions of model nobody",
     )
-    missing = doors.http.get("/v1/models/half_plus_two/versions/1")
+    missing = served.http.get("/v1/models/half_plus_two/versions/1")
     assert missing.json()["error"] == "Could not find version 1 of model half_plus_two"
 
 
-def test_metadata(doors) -> None:
-    answer = doors.http.get("/v1/models/half_plus_two/metadata").json()
+def test_metadata(served) -> None:
+    answer = served.http.get("/v1/models/half_plus_two/metadata").json()
     assert answer["model_spec"] == {"name": "half_plus_two", "signature_name": "", "version": "123"}
     signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
     size = {"size": "-1", "name": ""}, {"size": "1", "name": ""}
@@ -186,28 +186,30 @@ def test_metadata(doors) -> None:
         "method_name": "tensorflow/serving/predict",
         "defaults": {},
     }
-    shapes = doors.http.get("/v1/models/shapes/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    shapes = served.http.get("/v1/models/shapes/metadata").json()["metadata"]["signature_def"][
+        "signature_def"
+    ]
     assert "__saved_model_init_op" in shapes
     assert shapes["echo"]["inputs"]["text"]["tensor_shape"] == {"dim": [], "unknown_rank": True}
 
 
-def test_options_needs_an_origin(doors) -> None:
-    allowed = doors.http.options("/v1/models", headers={"Origin": "http://a"})
+def test_options_needs_an_origin(served) -> None:
+    allowed = served.http.options("/v1/models", headers={"Origin": "http://a"})
     assert (allowed.status_code, allowed.content) == (200, b"")
     assert "access-control-allow-origin" not in allowed.headers
-    assert doors.http.options("/v1/models").status_code == 400
+    assert served.http.options("/v1/models").status_code == 400
 
 
-def test_strings_and_bytes(doors) -> None:
+def test_strings_and_bytes(served) -> None:
     body = b'{"instances": ["caf\xc3\xa9", {"b64": "/w=="}, "\xff"], "signature_name": "echo"}'
-    rows = json.loads(doors.post("shapes:predict", body).content.decode("utf-8", "surrogateescape"))[
+    rows = json.loads(served.post("shapes:predict", body).content.decode("utf-8", "surrogateescape"))[
         "predictions"
     ]
     assert [row["text"] for row in rows] == ["café", "\udcff", "\udcff"]
     assert [row["text_bytes"]["b64"] for row in rows] == ["Y2Fmw6k=", "/w==", "/w=="]
 
 
-def test_every_type(doors) -> None:
+def test_every_type(served) -> None:
     columns = {
         "float32": [1.5],
         "float64": [0.1],
@@ -220,69 +222,69 @@ def test_every_type(doors) -> None:
         "uint64": [2**64 - 1],
     }
     body = {"inputs": columns, "signature_name": "types"}
-    assert doors.post("shapes:predict", body).json() == {"outputs": columns}
+    assert served.post("shapes:predict", body).json() == {"outputs": columns}
     body = {"instances": [{alias: values[0] for alias, values in columns.items()}], "signature_name": "types"}
-    assert doors.post("shapes:predict", body).json()["predictions"][0] == {
+    assert served.post("shapes:predict", body).json()["predictions"][0] == {
         a: v[0] for a, v in columns.items()
     }
 
 
-def test_types_json_cannot_write(doors) -> None:
+def test_types_json_cannot_write(served) -> None:
     body = {"inputs": [1], "signature_name": "complex_numbers"}
-    reply = doors.post("shapes:predict", body)
+    reply = served.post("shapes:predict", body)
     assert (reply.status_code, reply.json()["error"]) == (
         501,
         "Conversion of JSON Value: 1 to type: complex64",
     )
 
 
-def test_gzip_bodies(doors) -> None:
+def test_gzip_bodies(served) -> None:
     plain = json.dumps({"instances": [2.0]}).encode()
     headers = {"Content-Encoding": "gzip"}
-    assert doors.post("half_plus_two:predict", gzip.compress(plain), headers=headers).json() == {
+    assert served.post("half_plus_two:predict", gzip.compress(plain), headers=headers).json() == {
         "predictions": [3.0]
     }
-    broken = doors.post("half_plus_two:predict", gzip.compress(plain)[:-5], headers=headers)
+    broken = served.post("half_plus_two:predict", gzip.compress(plain)[:-5], headers=headers)
     assert broken.json()["error"] == "JSON Parse error: The document is empty"
     bomb = gzip.compress(b" " * (101 * 2**20), compresslevel=1)
-    assert doors.post("half_plus_two:predict", bomb, headers=headers).status_code == 400
+    assert served.post("half_plus_two:predict", bomb, headers=headers).status_code == 400
 
 
-def test_xla_and_many_rows(doors) -> None:
+def test_xla_and_many_rows(served) -> None:
     rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     body = {"instances": rows.tolist(), "signature_name": "xla"}
-    answer = np.float32(doors.post("shapes:predict", body).json()["predictions"])
+    answer = np.float32(served.post("shapes:predict", body).json()["predictions"])
     expected = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
     np.testing.assert_allclose(answer, expected, rtol=1e-5)
 
 
-def test_metrics_page(doors) -> None:
-    doors.post("half_plus_two:predict", {"instances": [1.0]})
-    page = doors.http.get("/monitoring/prometheus/metrics")
+def test_metrics_page(served) -> None:
+    served.post("half_plus_two:predict", {"instances": [1.0]})
+    page = served.http.get("/monitoring/prometheus/metrics")
     assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/plain")
     assert "# TYPE :tensorflow:serving:request_count counter\n" in page.text
     assert ':tensorflow:serving:request_count{model_name="half_plus_two",status="OK"} ' in page.text
     for name in ("no%FF", "no%FE", "a%0Ab%22"):  # not UTF-8; a line end and a quote
-        assert doors.http.get(f"/v1/models/{name}").status_code == 404
-    page = doors.http.get("/monitoring/prometheus/metrics")
+        assert served.http.get(f"/v1/models/{name}").status_code == 404
+    page = served.http.get("/monitoring/prometheus/metrics")
     assert page.status_code == 200
     assert 'request_count{model_name="(unknown)",status="NOT_FOUND"} ' in page.text
     assert not any(name in page.content.decode() for name in ("no\ufffd", "a\\nb"))
-    query = doors.http.get("/monitoring/prometheus/metrics?x=1")
+    query = served.http.get("/monitoring/prometheus/metrics?x=1")
     assert (query.status_code, query.text) == (
         400,
         "Unexpected path: /monitoring/prometheus/metrics?x=1. Should be /monitoring/prometheus/metrics",
     )
 
 
-def test_concurrent_requests_get_their_own_answers(doors) -> None:
+def test_concurrent_requests_get_their_own_answers(served) -> None:
     wrong = []
 
     def ask(number: int) -> None:
         for step in range(20):
             value = float(number * 100 + step)
-            answer = doors.predict("half_plus_two", {"x": np.float32([value])})["y"].tolist()
-            rest = doors.post("half_plus_two:predict", {"instances": [value]}).json()
+            answer = served.predict("half_plus_two", {"x": np.float32([value])})["y"].tolist()
+            rest = served.post("half_plus_two:predict", {"instances": [value]}).json()
             if answer != [value / 2 + 2] or rest != {"predictions": [value / 2 + 2]}:
                 wrong.append((value, answer, rest))
 
@@ -327,8 +329,8 @@ PATHS = st.lists(
     BODIES.map(lambda body: json.dumps(body).encode()) | st.binary(max_size=40),
 )
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_body_breaks_the_server(doors, model: str, verb: str, body: bytes) -> None:
-    reply = doors.post(f"{model}:{verb}", body)
+def test_no_body_breaks_the_server(served, model: str, verb: str, body: bytes) -> None:
+    reply = served.post(f"{model}:{verb}", body)
     assert reply.status_code in (200, 400, 501)
     if reply.status_code != 200:
         assert reply.json()["error"]
@@ -336,5 +338,5 @@ def test_no_body_breaks_the_server(doors, model: str, verb: str, body: bytes) ->
 
 @given(st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS"]), PATHS)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_path_breaks_the_server(doors, method: str, path: str) -> None:
-    assert doors.http.request(method, f"/v1/{path}").status_code in (200, 400, 404)
+def test_no_path_breaks_the_server(served, method: str, path: str) -> None:
+    assert served.http.request(method, f"/v1/{path}").status_code in (200, 400, 404)

@@ -48,7 +48,7 @@ class AccessLog:
 
     def write(
         self,
-        door: str,
+        protocol: str,
         method: str,
         model: str,
         code: str,
@@ -61,7 +61,7 @@ class AccessLog:
         line = json.dumps(
             {
                 "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-                "door": door,
+                "protocol": protocol,
                 "method": method,
                 "model": model,
                 "code": code,

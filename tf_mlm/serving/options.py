@@ -93,7 +93,7 @@ class BatchingOptions:
 class ServerOptions:
     """What a `ModelServer` serves, where it listens, and its limits.
 
-    Times are in seconds. A port of 0 picks a free one; `None` turns that door off.
+    Times are in seconds. A port of 0 picks a free one; `None` turns that protocol off.
 
     Attributes:
         model_config_file: text `ModelServerConfig`; wins over `model_name` and `model_base_path`.
@@ -116,7 +116,7 @@ class ServerOptions:
         rest_header_timeout, rest_body_timeout: the whole head, the whole body must have come (408).
         rest_idle_timeout: a connection without a request is closed.
         rest_write_timeout: an answer must have been taken, or the connection is dropped.
-        max_concurrent_requests: requests in hand per door, beyond which new ones are refused
+        max_concurrent_requests: requests in progress per protocol, beyond which new ones are refused
             (RESOURCE_EXHAUSTED, HTTP 429); 0 for no limit.
         shutdown_grace: how long requests in flight may take to finish when the server stops.
         access_log: file for one JSON line per request, `-` for standard error.

@@ -1,4 +1,4 @@
-"""The embedded server: a model manager, the core, a gRPC and a REST door around them.
+"""The embedded server: a model manager, the core, and gRPC and REST around them.
 
 from tf_mlm.serving.server import ModelServer, ServerOptions
 
@@ -40,7 +40,7 @@ class ModelServer:
     As in TF-Serving, ports open only after every model has a version that answers.
 
     Attributes:
-        grpc_port, rest_port: the ports in use, `None` while a door is closed.
+        grpc_port, rest_port: the ports in use, `None` while closed.
 
     Raises:
         ServingError: from `start`, when a model cannot be loaded or a port not be opened.
@@ -99,7 +99,7 @@ class ModelServer:
         return single_model_config(options.model_name, options.model_base_path)
 
     def start(self) -> ModelServer:
-        """Loads the models, then opens the doors."""
+        """Loads the models, then opens the ports."""
         try:
             self.manager.apply(self._read_config())
             self._open_grpc()
@@ -180,7 +180,7 @@ class ModelServer:
                 _log.error("Applying %s failed: %s", self.options.model_config_file, error)
 
     def wait_until_ready(self, timeout: float | None = None) -> bool:
-        """Whether the doors are open, waiting for it at most `timeout` seconds."""
+        """Whether the ports are open, waiting for it at most `timeout` seconds."""
         return self._ready.wait(timeout)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -200,8 +200,8 @@ class ModelServer:
                 return
             self._stopping.set()
             self._ready.clear()
-            doors = [door for door in (self._grpc, self._rest) if door is not None]
-            closers = [threading.Thread(target=door.stop, args=(grace,), daemon=True) for door in doors]
+            listening = [each for each in (self._grpc, self._rest) if each is not None]
+            closers = [threading.Thread(target=each.stop, args=(grace,), daemon=True) for each in listening]
             for closer in closers:
                 closer.start()
             for closer in closers:

@@ -322,7 +322,7 @@ def test_option_errors(options: dict, message: str) -> None:
 def test_live_batching_gives_everyone_their_own_answer(serve, models, tmp_path_factory) -> None:
     base = tmp_path_factory.mktemp("batched")
     (base / "1").symlink_to(models / "shapes")
-    doors = serve(
+    served = serve(
         model_name="shapes",
         model_base_path=str(base),
         batching=BatchingOptions(max_batch_size=16, batch_timeout=0.01, max_enqueued_batches=100),
@@ -335,18 +335,18 @@ def test_live_batching_gives_everyone_their_own_answer(serve, models, tmp_path_f
                 "inputs": (value * (-1 if number % 2 else 1)).tolist(),
                 "signature_name": "refuse_negative",
             }
-            reply = doors.post("shapes:predict", body)
+            reply = served.post("shapes:predict", body)
             if number % 2:
                 return reply.status_code == 400 and "x must not be negative" in reply.json()["error"]
             return np.allclose(reply.json()["outputs"], np.sqrt(value))
-        return doors.predict("shapes", {"x": value})["x"].tolist() == value.tolist()
+        return served.predict("shapes", {"x": value})["x"].tolist() == value.tolist()
 
     with ThreadPoolExecutor(24) as threads:
         assert all(threads.map(ask, range(240)))
-    assert doors.server.metrics.wrapped_run_count.first_value() < 240
-    reply = doors.post("shapes:predict", {"inputs": [1.0] * 17})
+    assert served.server.metrics.wrapped_run_count.first_value() < 240
+    reply = served.post("shapes:predict", {"inputs": [1.0] * 17})
     assert (reply.status_code, reply.json()["error"]) == (
         400,
         "Task size 17 is larger than maximum input batch size 16",
     )
-    doors.server.stop()
+    served.server.stop()

@@ -15,8 +15,8 @@ from tf_mlm.serving.errors import Code
 
 
 @pytest.fixture(params=["grpc", "http"])
-def target(request, doors) -> str:
-    port = doors.server.grpc_port if request.param == "grpc" else doors.server.rest_port
+def target(request, served) -> str:
+    port = served.server.grpc_port if request.param == "grpc" else served.server.rest_port
     return f"{request.param}://127.0.0.1:{port}"
 
 

@@ -152,7 +152,7 @@ def test_retries_can_be_turned_off(flaky: tuple[Flaky, str], connect) -> None:
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_server_that_starts_while_it_is_asked(
-    scheme: str, connect, serve, doors, models, tmp_path, monkeypatch: pytest.MonkeyPatch
+    scheme: str, connect, serve, served, models, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No connection could be made: the first wait is used to start a server on that very port."""
     import random

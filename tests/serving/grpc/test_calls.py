@@ -46,15 +46,15 @@ def start(serve, models: Path, tmp_path: Path):
         return started[-1]
 
     yield make
-    for doors in started:
-        doors.server.stop()
+    for served in started:
+        served.server.stop()
 
 
-def calls_of(doors) -> grpc_calls.GrpcCalls:
-    return doors.server._grpc._calls
+def calls_of(served) -> grpc_calls.GrpcCalls:
+    return served.server._grpc._calls
 
 
-def half_open(doors, method: str, stop: threading.Event) -> grpc.Future:
+def half_open(served, method: str, stop: threading.Event) -> grpc.Future:
     """A call that has begun and whose message does not come."""
 
     def never():
@@ -62,47 +62,47 @@ def half_open(doors, method: str, stop: threading.Event) -> grpc.Future:
         return
         yield b""
 
-    return doors.channel.stream_unary(method).future(never())
+    return served.channel.stream_unary(method).future(never())
 
 
 @pytest.mark.parametrize("batching", [None, BatchingOptions(num_batch_threads=1)])
 def test_calls_without_their_client_end(start, batching: BatchingOptions | None) -> None:
     """More calls that never end than there are places; their clients go; everybody else is answered."""
-    doors = start(grpc_max_threads=3, max_request_seconds=0, batching=batching)
-    request = doors.request("shapes", ENDLESS, "slow")
-    calls = [doors.prediction.Predict.future(request) for _ in range(7)]
-    gate = calls_of(doors)._gate
+    served = start(grpc_max_threads=3, max_request_seconds=0, batching=batching)
+    request = served.request("shapes", ENDLESS, "slow")
+    calls = [served.prediction.Predict.future(request) for _ in range(7)]
+    gate = calls_of(served)._gate
     eventually(lambda: len(gate._line) == 4)
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = "shapes"
-    assert doors.model.GetModelStatus(status, timeout=10).model_version_status[0].version == 1
+    assert served.model.GetModelStatus(status, timeout=10).model_version_status[0].version == 1
     about = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     about.model_spec.name = "shapes"
-    assert doors.prediction.GetModelMetadata(about, timeout=10).model_spec.version.value == 1
+    assert served.prediction.GetModelMetadata(about, timeout=10).model_spec.version.value == 1
     for call in calls:
         call.cancel()
-    answer = doors.prediction.Predict(doors.request("shapes", ONE), timeout=20)
+    answer = served.prediction.Predict(served.request("shapes", ONE), timeout=20)
     assert list(answer.outputs["x"].float_val) == [1.0]
-    eventually(lambda: not gate._line and not calls_of(doors)._begun)
+    eventually(lambda: not gate._line and not calls_of(served)._begun)
 
 
 def test_the_server_s_own_limit_ends_a_call(start) -> None:
-    doors = start(max_request_seconds=0.3)
+    served = start(max_request_seconds=0.3)
     with pytest.raises(grpc.RpcError) as error:
-        doors.prediction.Predict(doors.request("shapes", ENDLESS, "slow"), timeout=60)
+        served.prediction.Predict(served.request("shapes", ENDLESS, "slow"), timeout=60)
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "server's limit of 0.3 seconds" in error.value.details()
     assert "--max_request_seconds" in error.value.details()
-    reply = doors.post("shapes:predict", {"inputs": [2_000_000_000], "signature_name": "slow"})
+    reply = served.post("shapes:predict", {"inputs": [2_000_000_000], "signature_name": "slow"})
     assert (reply.status_code, "--max_request_seconds" in reply.text) == (504, True)
 
 
 def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_calls, "_NOTICE_SECONDS", 0.1)
     monkeypatch.setattr(grpc_calls, "MAX_STUCK_RUNS", 2)
-    doors = start(grpc_max_threads=1)
+    served = start(grpc_max_threads=1)
     go_on = threading.Event()
-    with doors.server.manager.lease("shapes") as servable:
+    with served.server.manager.lease("shapes") as servable:
         run = servable._runner.run
 
     def stuck(feeds, fetches, call=None):
@@ -111,59 +111,59 @@ def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: py
         return run(feeds, fetches, call)
 
     servable._runner.run = stuck
-    one, seven = (doors.request("shapes", {"x": np.float32([x])}) for x in (1.0, 7.0))
+    one, seven = (served.request("shapes", {"x": np.float32([x])}) for x in (1.0, 7.0))
     for count in (1, 2):
         with pytest.raises(grpc.RpcError):
-            doors.prediction.Predict(seven, timeout=0.2)
-        eventually(lambda count=count: calls_of(doors)._stuck == count)
+            served.prediction.Predict(seven, timeout=0.2)
+        eventually(lambda count=count: calls_of(served)._stuck == count)
         if count == 1:
-            assert doors.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
+            assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
     with pytest.raises(grpc.RpcError, match="2 earlier requests go on") as error:
-        doors.prediction.Predict(one, timeout=20)
+        served.prediction.Predict(one, timeout=20)
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
     go_on.set()
-    eventually(lambda: calls_of(doors)._stuck == 0)
-    assert doors.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
+    eventually(lambda: calls_of(served)._stuck == 0)
+    assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
 
 
 @pytest.mark.parametrize("method", [PREDICT, STATUS])
 def test_messages_that_do_not_come(start, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setattr(grpc_calls, "_MAX_COMING_IN", 5)
-    doors = start(grpc_receive_timeout=2.0, grpc_max_threads=1, max_concurrent_requests=1)
+    served = start(grpc_receive_timeout=2.0, grpc_max_threads=1, max_concurrent_requests=1)
     stop = threading.Event()
-    calls = [half_open(doors, method, stop) for _ in range(5)]
-    eventually(lambda: len(calls_of(doors)._coming_in) == 5)
-    assert doors.predict("shapes", ONE)["x"].tolist() == [1.0]  # and the one that waits longest has gone
+    calls = [half_open(served, method, stop) for _ in range(5)]
+    eventually(lambda: len(calls_of(served)._coming_in) == 5)
+    assert served.predict("shapes", ONE)["x"].tolist() == [1.0]  # and the one that waits longest has gone
     assert [call.code() for call in calls[:1]] == [grpc.StatusCode.CANCELLED]
     eventually(lambda: all(call.done() for call in calls))  # by the time-out
     stop.set()
 
 
 def test_answers_that_nobody_reads_are_dropped(start) -> None:
-    doors = start(grpc_answer_timeout=0.5)
-    big = doors.request("shapes", {"x": np.zeros(1_000_000, np.float32)}).SerializeToString()
+    served = start(grpc_answer_timeout=0.5)
+    big = served.request("shapes", {"x": np.zeros(1_000_000, np.float32)}).SerializeToString()
     # A client that takes in no more than it is asked to, and is not asked.
     options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
-    with grpc.insecure_channel(f"127.0.0.1:{doors.server.grpc_port}", options) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{served.server.grpc_port}", options) as channel:
         unread = [channel.unary_stream(PREDICT)(big) for _ in range(8)]
-        eventually(lambda: doors.server.metrics.request_count.first_value() == 8)
-        assert doors.predict("shapes", ONE)["x"].tolist() == [1.0]
-        eventually(lambda: not calls_of(doors)._begun)
+        eventually(lambda: served.server.metrics.request_count.first_value() == 8)
+        assert served.predict("shapes", ONE)["x"].tolist() == [1.0]
+        eventually(lambda: not calls_of(served)._begun)
         with pytest.raises(grpc.RpcError):
             next(iter(unread[0]))
 
 
 def test_a_flood_is_counted_and_logged(start, tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
-    doors = start(max_concurrent_requests=1, access_log=str(log))
-    running = doors.prediction.Predict.future(doors.request("shapes", ENDLESS, "slow"), timeout=20)
-    eventually(lambda: calls_of(doors)._admitted[""] == 1)
+    served = start(max_concurrent_requests=1, access_log=str(log))
+    running = served.prediction.Predict.future(served.request("shapes", ENDLESS, "slow"), timeout=20)
+    eventually(lambda: calls_of(served)._admitted[""] == 1)
     with pytest.raises(grpc.RpcError, match="--max_concurrent_requests") as error:
-        doors.prediction.Predict(doors.request("shapes", ONE))
+        served.prediction.Predict(served.request("shapes", ONE))
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     running.cancel()
-    eventually(lambda: not calls_of(doors)._begun)
-    page = doors.server.metrics.page()
+    eventually(lambda: not calls_of(served)._begun)
+    page = served.server.metrics.page()
     assert 'request_count{model_name="shapes",status="RESOURCE_EXHAUSTED"} 1' in page
     first = json.loads(log.read_text().splitlines()[0])
     assert (first["model"], first["code"]) == ("shapes", "RESOURCE_EXHAUSTED")
@@ -171,14 +171,14 @@ def test_a_flood_is_counted_and_logged(start, tmp_path: Path) -> None:
 
 def test_invented_names_take_no_memory(start, tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
-    doors = start(access_log=str(log))
+    served = start(access_log=str(log))
     for name in ("n" * 1_000_000, "\N{PILE OF POO}" * 1024, *map(str, range(30))):
         with pytest.raises(grpc.RpcError) as error:
-            doors.prediction.Predict(doors.request(name, ONE))
+            served.prediction.Predict(served.request(name, ONE))
         assert error.value.code() is grpc.StatusCode.NOT_FOUND
         assert "Servable not found for request: Latest(" in error.value.details()
-    doors.predict("shapes", ONE)
-    page = doors.server.metrics.page()
+    served.predict("shapes", ONE)
+    page = served.server.metrics.page()
     assert 'request_count{model_name="(unknown)",status="NOT_FOUND"} 32' in page
     assert 'request_count{model_name="shapes",status="OK"} 1' in page
     assert len(page) < 20_000
@@ -194,32 +194,32 @@ def test_a_status_message_fits_its_header(character: str) -> None:
 
 
 def test_reloads_that_wait_for_ever_hold_up_nobody(start, tmp_path: Path) -> None:
-    doors = start(grpc_max_threads=2)
+    served = start(grpc_max_threads=2)
     request = model_management_pb2.ReloadConfigRequest()
     config = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
     listed = config.format("shapes", tmp_path / "shapes") + config.format("none", tmp_path / "none")
     text_format.Parse(f"model_config_list {{ {listed} }}", request.config)
-    calls = [doors.model.HandleReloadConfigRequest.future(request) for _ in range(20)]
+    calls = [served.model.HandleReloadConfigRequest.future(request) for _ in range(20)]
     eventually(lambda: sum(call.done() for call in calls) == 12)
     codes = {call.code() for call in calls if call.done()}
     assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert doors.predict("shapes", ONE)["x"].tolist() == [1.0]
+    assert served.predict("shapes", ONE)["x"].tolist() == [1.0]
     for call in calls:
         call.cancel()
-    eventually(lambda: not calls_of(doors)._begun)
+    eventually(lambda: not calls_of(served)._begun)
     text_format.Parse("", request.config)
     request.config.model_config_list.config.pop()
-    doors.model.HandleReloadConfigRequest(request, timeout=30)
+    served.model.HandleReloadConfigRequest(request, timeout=30)
 
 
 def test_calls_begun_are_answered_when_the_server_leaves(start) -> None:
     """Clients in a loop see answers until they see UNAVAILABLE, and nothing else."""
-    doors = start(shutdown_grace=20)
-    rounds = doors.request("shapes", {"rounds": np.int32([30_000])}, "slow")
+    served = start(shutdown_grace=20)
+    rounds = served.request("shapes", {"rounds": np.int32([30_000])}, "slow")
     begun = threading.Barrier(7)
 
     def ask(_: int) -> grpc.StatusCode:
-        with grpc.insecure_channel(f"127.0.0.1:{doors.server.grpc_port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{served.server.grpc_port}") as channel:
             predict = channel.unary_unary(PREDICT, request_serializer=lambda r: r.SerializeToString())
             predict(rounds, timeout=60)
             begun.wait(60)
@@ -231,17 +231,17 @@ def test_calls_begun_are_answered_when_the_server_leaves(start) -> None:
     with ThreadPoolExecutor(6) as threads:
         codes = threads.map(ask, range(6))
         begun.wait(60)
-        eventually(lambda: calls_of(doors)._begun)
-        doors.server.stop()
+        eventually(lambda: calls_of(served)._begun)
+        served.server.stop()
         assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
 
 
 def test_the_grace_is_kept(start) -> None:
-    doors = start(shutdown_grace=1)
-    call = doors.prediction.Predict.future(doors.request("shapes", ENDLESS, "slow"))
-    eventually(lambda: calls_of(doors)._begun)
+    served = start(shutdown_grace=1)
+    call = served.prediction.Predict.future(served.request("shapes", ENDLESS, "slow"))
+    eventually(lambda: calls_of(served)._begun)
     begin = time.monotonic()
-    doors.server.stop()
+    served.server.stop()
     assert 1 <= time.monotonic() - begin < 8
     assert call.code() is not grpc.StatusCode.OK
 

@@ -127,37 +127,37 @@ def counted(served: Any, status: str) -> bool:
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_upgrade_is_ignored_and_the_request_answered(doors, headers: bytes, chunked: bool) -> None:
+def test_an_upgrade_is_ignored_and_the_request_answered(served, headers: bytes, chunked: bool) -> None:
     framed = b"Content-Length: %d\r\n\r\n%s" % (len(TWO), TWO)
     if chunked:
         framed = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(TWO), TWO)
-    with Peer(doors) as connection:
+    with Peer(served) as connection:
         for _ in range(2):  # and the connection can be used again
             connection.send(POST + headers + framed)
             assert connection.answer()[:2] == (200, b'{\n    "predictions": [3.0\n    ]\n}')
 
 
-def test_an_upgrade_whose_body_comes_later(doors) -> None:
-    with Peer(doors) as connection:
+def test_an_upgrade_whose_body_comes_later(served) -> None:
+    with Peer(served) as connection:
         head = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(TWO)
         for piece in (head[:30], head[30:], TWO[:5], TWO[5:]):
             connection.send(piece)
         assert connection.answer()[0] == 200
 
 
-def test_http_1_0_closes_unless_asked_to_keep_the_connection(doors) -> None:
+def test_http_1_0_closes_unless_asked_to_keep_the_connection(served) -> None:
     request = WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0")
-    assert b"Connection: close\r\n" in exchange(doors, request)
+    assert b"Connection: close\r\n" in exchange(served, request)
     kept = request.replace(b"Host: a", b"Connection: keep-alive")
-    with Peer(doors) as connection:
+    with Peer(served) as connection:
         for _ in range(2):
             connection.send(kept)
             status, _, headers = connection.answer()
             assert (status, headers["connection"]) == (200, "keep-alive")
 
 
-def test_absolute_targets_are_paths_with_a_host(doors) -> None:
-    with Peer(doors) as connection:
+def test_absolute_targets_are_paths_with_a_host(served) -> None:
+    with Peer(served) as connection:
         connection.send(WHOLE.replace(b"/v1/", b"http://somewhere:8501/v1/"))
         assert connection.answer()[0] == 200
 
@@ -174,13 +174,13 @@ def test_absolute_targets_are_paths_with_a_host(doors) -> None:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
     ],
 )
-def test_other_request_lines(doors, line: bytes, status: int) -> None:
-    answer = exchange(doors, line + b"\r\nHost: a\r\nConnection: close\r\n\r\n")
+def test_other_request_lines(served, line: bytes, status: int) -> None:
+    answer = exchange(served, line + b"\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_head_has_no_body(doors) -> None:
-    with Peer(doors) as connection:
+def test_head_has_no_body(served) -> None:
+    with Peer(served) as connection:
         connection.send(b"HEAD /v1/models/half_plus_two HTTP/1.1\r\nHost: a\r\n\r\n" + WHOLE)
         status, body, headers = connection.answer("HEAD")
         assert (status, body) == (400, b"")
@@ -207,21 +207,21 @@ def test_head_has_no_body(doors) -> None:
         b" folded: 1\r\n",
     ],
 )
-def test_requests_whose_end_is_ambiguous_are_refused(doors, headers: bytes) -> None:
-    answer = exchange(doors, POST + headers + b"\r\n" + TWO + WHOLE)
+def test_requests_whose_end_is_ambiguous_are_refused(served, headers: bytes) -> None:
+    answer = exchange(served, POST + headers + b"\r\n" + TWO + WHOLE)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b"Connection: close\r\n" in answer
 
 
-def test_http_1_0_has_no_chunks(doors) -> None:
+def test_http_1_0_has_no_chunks(served) -> None:
     head = POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n"
-    assert exchange(doors, head + b"14\r\n" + TWO + b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert exchange(served, head + b"14\r\n" + TWO + b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_chunks_of_one_byte_and_trailers_that_change_nothing(doors) -> None:
+def test_chunks_of_one_byte_and_trailers_that_change_nothing(served) -> None:
     chunks = b"".join(b"1;note=x\r\n%c\r\n" % byte for byte in TWO)
-    with Peer(doors) as connection:
+    with Peer(served) as connection:
         connection.send(
             POST + b"Transfer-Encoding: Chunked\r\n\r\n" + chunks + b"0\r\nContent-Encoding: gzip\r\n\r\n"
         )
@@ -241,36 +241,36 @@ def test_100_continue(make) -> None:
     assert b"limit of 1000 bytes (--rest_max_body_bytes)" in answer
 
 
-def test_pipelined_requests_are_answered_in_order(doors) -> None:
+def test_pipelined_requests_are_answered_in_order(served) -> None:
     asked = [2.0 * number for number in range(25)]
     bodies = [b'{"instances": [%r]}' % number for number in asked]
-    with Peer(doors) as connection:
+    with Peer(served) as connection:
         connection.send(b"".join(POST + b"Content-Length: %d\r\n\r\n" % len(b) + b for b in bodies))
         answers = [json.loads(connection.answer()[1])["predictions"] for _ in asked]
     assert answers == [[number / 2 + 2] for number in asked]
 
 
-def test_requests_before_a_malformed_one_are_answered(doors) -> None:
-    answer = exchange(doors, WHOLE + WHOLE + b"nonsense\r\n\r\n")
+def test_requests_before_a_malformed_one_are_answered(served) -> None:
+    answer = exchange(served, WHOLE + WHOLE + b"nonsense\r\n\r\n")
     assert answer.count(b"HTTP/1.1 200 ") == 2
     assert answer.count(b"HTTP/1.1 400 ") == 1
 
 
-def test_requests_sent_ahead_without_end_are_refused(doors) -> None:
-    answer = exchange(doors, b"GET /v1/models/half_plus_two HTTP/1.1\r\n\r\n" * 40)
+def test_requests_sent_ahead_without_end_are_refused(served) -> None:
+    answer = exchange(served, b"GET /v1/models/half_plus_two HTTP/1.1\r\n\r\n" * 40)
     assert answer.count(b"HTTP/1.1 200 ") == 32
     assert answer.count(b"HTTP/1.1 429 ") == 1
 
 
-def test_a_client_that_has_sent_all_may_close_its_half(doors) -> None:
-    with Peer(doors) as connection:
+def test_a_client_that_has_sent_all_may_close_its_half(served) -> None:
+    with Peer(served) as connection:
         connection.send(WHOLE + WHOLE)
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.rest().count(b"HTTP/1.1 200 ") == 2
 
 
-def test_a_body_that_is_cut_off_gets_no_answer(doors) -> None:
-    with Peer(doors) as connection:
+def test_a_body_that_is_cut_off_gets_no_answer(served) -> None:
+    with Peer(served) as connection:
         connection.send(WHOLE[:-1])
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.rest() == b""
@@ -337,8 +337,8 @@ def test_long_bodies_of_many_clients_are_not_all_held(make) -> None:
     until(lambda: rest(served).connections.held_bytes == 0)
 
 
-def test_a_name_without_end_is_cut_in_the_answer(doors) -> None:
-    reply = doors.http.get("/v1/models/" + "n" * 20_000)
+def test_a_name_without_end_is_cut_in_the_answer(served) -> None:
+    reply = served.http.get("/v1/models/" + "n" * 20_000)
     assert reply.status_code == 404
     assert reply.json()["error"].endswith("...TRUNCATED")
     assert len(reply.content) < 17_000
@@ -355,8 +355,8 @@ def gzipped(*members: bytes) -> bytes:
     "body",
     [gzipped(TWO), gzipped(TWO[:5], TWO[5:]), gzipped(b"", TWO), gzipped(TWO + b" " * 3 * 2**20)],
 )
-def test_gzip_members_make_one_body(doors, body: bytes) -> None:
-    reply = doors.post("half_plus_two:predict", body, headers={"Content-Encoding": "gzip"})
+def test_gzip_members_make_one_body(served, body: bytes) -> None:
+    reply = served.post("half_plus_two:predict", body, headers={"Content-Encoding": "gzip"})
     assert reply.json() == {"predictions": [3.0]}
 
 
@@ -385,8 +385,8 @@ def test_a_gzip_bomb_names_its_limit(make) -> None:
 @pytest.mark.parametrize(
     "body", [gzipped(TWO)[:-1], gzipped(TWO) + b"x", b"", gzipped(b"") * 2000 + gzipped(TWO)]
 )
-def test_gzip_bodies_that_are_none_are_empty(doors, body: bytes) -> None:
-    reply = doors.post("half_plus_two:predict", body, headers={"Content-Encoding": "gzip"})
+def test_gzip_bodies_that_are_none_are_empty(served, body: bytes) -> None:
+    reply = served.post("half_plus_two:predict", body, headers={"Content-Encoding": "gzip"})
     assert reply.json()["error"] == "JSON Parse error: The document is empty"
 
 
@@ -604,11 +604,11 @@ def test_the_grace_period_is_kept(make) -> None:
         assert running.rest() == b""
 
 
-def test_many_connections_and_requests_in_any_pieces(doors) -> None:
+def test_many_connections_and_requests_in_any_pieces(served) -> None:
     """Whatever the pieces in which bytes arrive, the answers are the same."""
     sent = WHOLE + CHUNKED + b"14\r\n" + TWO + b"\r\n0\r\n\r\n" + GET + b"\r\n"
     for step in (1, 2, 3, 7, 50):
-        with Peer(doors) as connection:
+        with Peer(served) as connection:
             connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for start in range(0, len(sent), step):
                 connection.send(sent[start : start + step])

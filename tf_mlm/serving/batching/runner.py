@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tf_mlm.serving.batching.scheduler import Batch, BatchQueue, BatchScheduler
+from tf_mlm.serving.batching.scheduler import BatchQueue, BatchScheduler, TaskBatch
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.metrics import Metrics
@@ -146,7 +146,7 @@ class _Merger:
         self._runner, self._fetches, self._scheduler = runner, fetches, scheduler
         self._options, self._metrics = options, metrics
 
-    def process(self, batch: Batch[_Task]) -> None:
+    def process(self, batch: TaskBatch[_Task]) -> None:
         now = time.monotonic()
         tasks = [task for task in batch.tasks if not task.abandoned and not task.call.cancelled]
         if tasks and all(task.call.over for task in tasks):

@@ -26,7 +26,7 @@ _NOTICE_SECONDS = 1.0
 Task = TypeVar("Task")
 
 
-class Batch(Generic[Task]):
+class TaskBatch(Generic[Task]):
     """Tasks that will run together. `size` counts rows."""
 
     def __init__(self, deadline: float) -> None:
@@ -45,7 +45,7 @@ class BatchQueue(Generic[Task]):
     def __init__(
         self,
         scheduler: BatchScheduler,
-        process: Callable[[Batch[Task]], None],
+        process: Callable[[TaskBatch[Task]], None],
         max_execution_size: int,
         timeout: float,
         max_batches: int,
@@ -57,7 +57,7 @@ class BatchQueue(Generic[Task]):
         self._timeout = timeout
         self._max_batches = max_batches if splitting else max(1, max_batches)
         self._splitting = splitting
-        self.batches: collections.deque[Batch[Task]] = collections.deque()
+        self.batches: collections.deque[TaskBatch[Task]] = collections.deque()
 
     def submit(self, pieces: list[tuple[Task, int]]) -> None:
         """Enqueues a task's pieces (one, unless it was split); all or none.
@@ -71,7 +71,7 @@ class BatchQueue(Generic[Task]):
             self._check_room(sum(size for _, size in pieces))
             for task, size in pieces:
                 if not self.batches or self.batches[-1].size + size > self._max_size:
-                    self.batches.append(Batch(time.monotonic() + self._timeout))
+                    self.batches.append(TaskBatch(time.monotonic() + self._timeout))
                 self.batches[-1].add(task, size)
             self._scheduler.wake(self)
 
@@ -97,7 +97,7 @@ class BatchQueue(Generic[Task]):
                 f"max_enqueued_batches={self._max_batches}, open_batch_capacity={open_room})",
             )
 
-    def next_ready(self, now: float) -> Batch[Task] | None:
+    def next_ready(self, now: float) -> TaskBatch[Task] | None:
         """Takes out the first batch if it may run."""
         if not self.batches:
             return None
@@ -179,7 +179,7 @@ class BatchScheduler:
                     self._threads.remove(thread)
                     return
 
-    def _take(self) -> tuple[BatchQueue, Batch] | None:
+    def _take(self) -> tuple[BatchQueue, TaskBatch] | None:
         now = float("inf") if self.closed else time.monotonic()
         for _ in range(len(self._queues)):
             queue = self._queues.popleft()

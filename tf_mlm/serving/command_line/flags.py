@@ -148,7 +148,7 @@ FLAGS = (
         "max_concurrent_requests",
         "int32",
         1024,
-        "refuse requests beyond so many in hand, per port; 0: no limit",
+        "refuse requests beyond so many in progress, per port; 0: no limit",
     ),
     Flag("grpc_receive_timeout_seconds", "float", 60.0, "the whole message of a gRPC call must come in"),
     Flag(

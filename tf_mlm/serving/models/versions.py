@@ -1,17 +1,16 @@
-"""Which numbered directories under a base path are versions, and which of them a policy wants."""
+"""Which of the versions under a base path a policy wants."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tf_mlm.version_directory import numbered
+
 _log = logging.getLogger(__name__)
-_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
-_INT64 = range(-(2**63), 2**63)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +60,13 @@ class BasePathError(OSError):
 
 
 def find_versions(name: str, base_path: Path) -> dict[int, Path]:
-    """Every child of the base path whose name is a whole number, by that number.
-
-    Leading zeros are allowed; of several spellings of one number the lexicographically last wins.
+    """The versions under the base path of a servable, by number.
 
     Raises:
         BasePathError: when the base path cannot be listed.
     """
     try:
-        children = sorted(child.name for child in base_path.iterdir())
+        children = numbered(base_path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BasePathError(
@@ -77,18 +74,16 @@ def find_versions(name: str, base_path: Path) -> dict[int, Path]:
             "create it and put a version directory such as 1 into it"
         ) from error
     found: dict[int, Path] = {}
-    for child in children:
-        if not _NUMBER.fullmatch(child.strip()) or int(child) not in _INT64:
-            continue
-        if int(child) in found:
+    for number, path in children:
+        if number in found:
             _log.warning(
                 "Servable %s: %s and %s both spell version %d; the latter is used",
                 name,
-                found[int(child)].name,
-                child,
-                int(child),
+                found[number].name,
+                path.name,
+                number,
             )
-        found[int(child)] = base_path / child
+        found[number] = path
     if not found:
         _log.warning(
             "No versions of servable %s found under base path %s. "

@@ -1,4 +1,4 @@
-"""The same question through every door gives the same answer: Python, SavedModel, gRPC and REST."""
+"""Every signature answers alike in Python, from the SavedModel, over gRPC and over REST."""
 
 from __future__ import annotations
 
