@@ -62,7 +62,7 @@ def tiny_model() -> MaskedLM:
 @pytest.fixture(scope="session")
 def tiny_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version directory with XLA and portable signatures, in a base path of its own."""
-    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.export.saved_model import export
 
     base_path = tmp_path_factory.mktemp("tiny") / "mlm"
-    return export_saved_model(tiny_model, base_path, buckets=BUCKETS, top_k=5)
+    return export(tiny_model, base_path, buckets=BUCKETS, top_k=5)

@@ -27,13 +27,11 @@ MODULES.remove("benchmarks.tpu_compiler")
 @pytest.fixture(scope="module")
 def port(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int | None]:
     """Where a server of the tiny model, called `mlm`, listens for REST."""
-    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.export.saved_model import export
     from tf_mlm.serving.server import ModelServer, ServerOptions
 
     base_path = tmp_path_factory.mktemp("docstrings") / "mlm"
-    export_saved_model(
-        tiny_model, base_path, buckets=Buckets(batch=(1,), length=(16,), masks=(1,)), xla=False
-    )
+    export(tiny_model, base_path, buckets=Buckets(batch=(1,), length=(16,), masks=(1,)), xla=False)
     with ModelServer(ServerOptions(model_name="mlm", model_base_path=str(base_path), rest_port=0)) as server:
         yield server.rest_port
 

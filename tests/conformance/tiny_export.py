@@ -12,7 +12,7 @@ HIDDEN, LENGTH, TOP_K = 4, 16, 3
 def write(base_path: Path, xla: bool) -> Path:
     """One layer of four units for texts of up to 16 tokens; the same weights every time."""
     from tf_mlm.config import Buckets, ModelConfig
-    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.export.saved_model import export
     from tf_mlm.model.masked_lm import MaskedLM
     from tf_mlm.text.preprocessor import TextPreprocessor
     from tf_mlm.text.vocabulary import Vocabulary
@@ -29,4 +29,4 @@ def write(base_path: Path, xla: bool) -> Path:
     )
     model = MaskedLM.from_config(config, seed=7, preprocessor=TextPreprocessor(vocabulary, LENGTH))
     buckets = Buckets(batch=(4,), length=(LENGTH,), masks=(4,))  # few programs, which XLA compiles at start
-    return export_saved_model(model, base_path, buckets=buckets, top_k=TOP_K, xla=xla)
+    return export(model, base_path, buckets=buckets, top_k=TOP_K, xla=xla)

@@ -11,7 +11,7 @@ import tensorflow_text  # noqa: F401  (registers its operations)
 
 from tf_mlm.config import Buckets
 from tf_mlm.export.quantization import compare, is_quantized, quantize
-from tf_mlm.export.saved_model import export_saved_model, read_description
+from tf_mlm.export.saved_model import export, read_description
 from tf_mlm.layers.int8_weight import Int8Weight, rounded, traced_for_xla
 from tf_mlm.model.masked_lm import MaskedLM
 
@@ -127,7 +127,7 @@ def test_an_encoder_of_another_kind_is_refused(tiny_model: MaskedLM) -> None:
 def test_two_loads_keep_their_own_floats(tiny_model: MaskedLM, tmp_path: Path) -> None:
     other = MaskedLM.from_config(tiny_model.config, seed=99, preprocessor=tiny_model.preprocessor)
     paths = [
-        export_saved_model(quantize(model), tmp_path / name, buckets=SMALL, top_k=3, xla=False)
+        export(quantize(model), tmp_path / name, buckets=SMALL, top_k=3, xla=False)
         for name, model in (("one", tiny_model), ("other", other))
     ]
     assert read_description(paths[0])["quantization"] == "int8"

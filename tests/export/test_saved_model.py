@@ -18,7 +18,7 @@ from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.errors import ExportMismatchError, VersionExistsError
 from tf_mlm.export.quantization import quantize
-from tf_mlm.export.saved_model import check_reloaded, export_saved_model, read_description
+from tf_mlm.export.saved_model import check_reloaded, export, read_description
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.version_directory import versions
 
@@ -41,7 +41,7 @@ def stock_session(directory: Path, **job: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def no_xla_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_saved_model(tiny_model, tmp_path_factory.mktemp("plain"), xla=False, buckets=SMALL, top_k=5)
+    return export(tiny_model, tmp_path_factory.mktemp("plain"), xla=False, buckets=SMALL, top_k=5)
 
 
 def assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def test_an_export_without_xla_has_no_twins_and_compiles_nothing(no_xla_export: 
 def test_an_existing_version_is_refused_and_stays_as_it_is(tiny_export: Path, tiny_model: MaskedLM) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_export.rglob("*")}
     with pytest.raises(VersionExistsError, match=r"Version 1 already exists .* write version 2"):
-        export_saved_model(tiny_model, tiny_export.parent, version=1)
+        export(tiny_model, tiny_export.parent, version=1)
     assert {path: path.stat().st_mtime_ns for path in tiny_export.rglob("*")} == before
 
 
@@ -130,7 +130,7 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import conftest
 from tf_mlm.export import saved_model
 saved_model.check_operations = lambda directory: os.kill(os.getpid(), signal.SIGKILL)
-saved_model.export_saved_model(conftest.make_tiny_model(), {str(tmp_path / "base")!r}, xla=False)
+saved_model.export(conftest.make_tiny_model(), {str(tmp_path / "base")!r}, xla=False)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
@@ -148,7 +148,7 @@ def test_a_failing_check_leaves_nothing(
 
     monkeypatch.setattr("tf_mlm.export.saved_model.write_warmup", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        export_saved_model(tiny_model, tmp_path, xla=False, buckets=SMALL)
+        export(tiny_model, tmp_path, xla=False, buckets=SMALL)
     assert os.listdir(tmp_path) == []
 
 
@@ -162,13 +162,13 @@ def test_the_reload_check_finds_an_export_of_another_model(no_xla_export: Path, 
 def test_too_many_buckets_for_the_warmup_file_are_refused(tiny_model: MaskedLM, tmp_path: Path) -> None:
     buckets = Buckets(batch=tuple(range(1, 30)), length=tuple(range(8, 60)), masks=(1,))
     with pytest.raises(ValueError, match="at most 1000 warm-up records"):
-        export_saved_model(tiny_model, tmp_path, buckets=buckets, xla=False)
+        export(tiny_model, tmp_path, buckets=buckets, xla=False)
     assert os.listdir(tmp_path) == []
 
 
 def test_int8_is_stored_as_int8_and_runs_on_any_server(tiny_model: MaskedLM, tmp_path: Path) -> None:
     quantized = quantize(tiny_model)
-    path = export_saved_model(quantized, tmp_path, buckets=SMALL, top_k=5, accuracy={"kl": 0.5})
+    path = export(quantized, tmp_path, buckets=SMALL, top_k=5, accuracy={"kl": 0.5})
     assert read_description(path)["quantization"] == "int8"
     assert read_description(path)["accuracy"] == {"kl": 0.5}
     stored = tf.train.list_variables(str(path / "variables" / "variables"))

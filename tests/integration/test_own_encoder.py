@@ -12,7 +12,7 @@ from conftest import SPECIAL, WORDS
 
 import tf_mlm
 from tf_mlm.config import Buckets, ModelConfig
-from tf_mlm.export.saved_model import export_saved_model
+from tf_mlm.export.saved_model import export
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.model.inference import Inference
 from tf_mlm.training.optimizer import Optimizer
@@ -71,7 +71,7 @@ def test_it_learns(model: tf_mlm.MaskedLM) -> None:
 
 
 def test_its_export_answers_as_it_does(model: tf_mlm.MaskedLM, tmp_path: Path) -> None:
-    path = export_saved_model(model, tmp_path / "mlm", buckets=BUCKETS, top_k=3, xla=False)
+    path = export(model, tmp_path / "mlm", buckets=BUCKETS, top_k=3, xla=False)
     text = tf.constant(TEXTS)
     reloaded = tf.saved_model.load(str(path)).signatures["serving_default"](text=text)
     ours = Inference(model, buckets=BUCKETS, top_k=3).fill(text)

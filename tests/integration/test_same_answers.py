@@ -133,7 +133,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     import tensorflow as tf
 
     import tf_mlm
-    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.export.saved_model import export
     from tf_mlm.model.fill_mask import FillMask
     from tf_mlm.model.masked_lm import MaskedLM
     from tf_mlm.serving.server import ModelServer, ServerOptions
@@ -156,7 +156,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     directory, base = (tmp_path_factory.mktemp(request.param) / name for name in ("model", "mlm"))
     tf_mlm.save(made, directory)
     buckets = Buckets(batch=(4,), length=(32,), masks=(8,))
-    export_saved_model(made, base, buckets=buckets, top_k=10, xla=False)
+    export(made, base, buckets=buckets, top_k=10, xla=False)
     fill_mask = FillMask(tf_mlm.load(directory))
 
     def in_python(verb: str, text: Any, options: dict[str, Any]) -> Any:

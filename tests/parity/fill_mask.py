@@ -112,7 +112,7 @@ def _export(directory: Path) -> Iterator[Path]:
     """A version directory of the model, with both kinds of signatures."""
     buckets = Buckets(batch=(8,), length=(64,), masks=(16,))
     with tempfile.TemporaryDirectory() as base_path:
-        yield tf_mlm.export_saved_model(tf_mlm.load(directory), base_path, buckets=buckets, top_k=7)
+        yield tf_mlm.export(tf_mlm.load(directory), base_path, buckets=buckets, top_k=7)
 
 
 def _compare_served(answer: Mapping[str, Any], pipeline: Any) -> Measurements:

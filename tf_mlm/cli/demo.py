@@ -87,14 +87,12 @@ def command(
     with step("export", "3. Export: one SavedModel that takes raw strings"):
         import tf_mlm
         from tf_mlm.config import Buckets
-        from tf_mlm.export.saved_model import export_saved_model, read_description
+        from tf_mlm.export.saved_model import export, read_description
 
         model = tf_mlm.load(model_dir)
         longest = model.config.max_length
         buckets = Buckets(batch=(1, 8, 32), length=(longest // 2, longest), masks=(1, 8, 64))
-        version = export_saved_model(
-            model, output / "models" / "mlm", buckets=buckets, evaluation=results["evaluation"]
-        )
+        version = export(model, output / "models" / "mlm", buckets=buckets, evaluation=results["evaluation"])
         programs = read_description(version)["programs"]
         out.print(f"Wrote {version}, read it back and got the model's own answers.")
     with contextlib.ExitStack() as stack:

@@ -100,7 +100,7 @@ def command(
 
         import tf_mlm
         from tf_mlm.config import Limits
-        from tf_mlm.export.saved_model import export_saved_model, read_description
+        from tf_mlm.export.saved_model import export, read_description
         from tf_mlm.model.inference import compilations, default_buckets, length_limit
 
         model = tf_mlm.load(model_dir)
@@ -111,7 +111,7 @@ def command(
         accuracy: dict[str, Any] = {}
         if quantize:
             model, accuracy = _quantized(model, evaluate, text_field)
-        path = export_saved_model(
+        path = export(
             model,
             base_path,
             version=version,

@@ -35,7 +35,7 @@ from tf_mlm.version_directory import appearing_at_once, version_path
 DESCRIPTION = Path("assets.extra", "tf_mlm.json")
 
 
-def export_saved_model(
+def export(
     model: MaskedLM,
     base_path: str | os.PathLike[str],
     *,
@@ -78,7 +78,7 @@ def export_saved_model(
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as base_path:
-        ...     export_saved_model(model, base_path, top_k=5, xla=False).name
+        ...     export(model, base_path, top_k=5, xla=False).name
         '1'
     """
     path = version_path(Path(base_path), version)

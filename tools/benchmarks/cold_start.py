@@ -15,7 +15,7 @@ from benchmarks import interpreter
 from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.machine import cores
 from tf_mlm.config import Buckets, ModelConfig
-from tf_mlm.export.saved_model import export_saved_model
+from tf_mlm.export.saved_model import export
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
     tokens = special + [f"unused{index}" for index in range(config.vocab_size - len(special))]
     model = MaskedLM.from_config(config, seed=0, preprocessor=TextPreprocessor(Vocabulary(tokens)))
     with tempfile.TemporaryDirectory() as base_path, tempfile.TemporaryDirectory() as cache:
-        path = export_saved_model(model, base_path, buckets=BUCKETS)
+        path = export(model, base_path, buckets=BUCKETS)
         del model
         warm = functools.partial(_process, path, "serving_default", threads=cores())
         contenders: dict[str, Contender] = {

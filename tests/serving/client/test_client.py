@@ -22,11 +22,11 @@ from tf_mlm.serving.errors import Code
 def mlm(serve, tiny_model, tmp_path_factory: pytest.TempPathFactory):
     """The tiny model, exported without XLA: what is tested here is the way to it."""
     from tf_mlm.config import Buckets
-    from tf_mlm.export.saved_model import export_saved_model
+    from tf_mlm.export.saved_model import export
 
     base = tmp_path_factory.mktemp("client") / "mlm"
     buckets = Buckets(batch=(1, 4), length=(16,), masks=(1, 4))
-    export_saved_model(tiny_model, base, buckets=buckets, top_k=5, xla=False)
+    export(tiny_model, base, buckets=buckets, top_k=5, xla=False)
     return serve(model_name="mlm", model_base_path=str(base))
 
 

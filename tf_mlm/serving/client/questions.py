@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tf_mlm import signatures
-from tf_mlm.errors import DecoderError
+from tf_mlm.errors import AnswerError, DecoderError, MissingOutputsError
 from tf_mlm.fills import FillRequest
 from tf_mlm.serving.client.error import ClientError
 from tf_mlm.serving.client.target import Target
@@ -85,17 +85,17 @@ class Questions:
     def _checking(self) -> Iterator[None]:
         try:
             yield
-        except signatures.MissingOutputsError as error:
+        except MissingOutputsError as error:
             raise ClientError(
                 Code.FAILED_PRECONDITION,
                 f"{error} The model is no export of this version of tf_mlm",
                 str(self._target),
                 hint="Export it again with `tf-mlm export`; `predict` asks any model.",
             ) from error
-        except signatures.AnswerError as error:
-            raise broken_answer(str(error), self._target) from error
         except DecoderError as error:
             raise ClientError(Code.FAILED_PRECONDITION, str(error), str(self._target), hint="") from error
+        except AnswerError as error:
+            raise broken_answer(str(error), self._target) from error
 
 
 def connect(target: Target, settings: Settings, *, waits: bool) -> Transport:
