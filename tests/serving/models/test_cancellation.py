@@ -12,8 +12,8 @@ import pytest
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
-from tf_mlm.serving.models import servable
-from tf_mlm.serving.models.servable import SessionOptions, SessionRunner
+from tf_mlm.serving.models.raw_session import RawSession
+from tf_mlm.serving.models.session_runner import SessionOptions, SessionRunner
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +63,15 @@ def test_an_error_is_told_by_the_plan_that_is_there(runner, monkeypatch: pytest.
     """Another set of nodes to run would be another plan, which takes seconds to prepare for a large graph."""
     plans = set()
 
-    def watched(session: object, options: object, feeds: dict, *rest: object) -> object:
-        outputs, targets, _ = rest
+    def watched(session: RawSession, options: object, feeds: dict, outputs: list, targets: list) -> object:
         if outputs:  # else it opens or closes a queue
             plans.add((len(feeds), len(outputs), len(targets)))
-        return run_session(session, options, feeds, *rest)
+        return run_session(session, options, feeds, outputs, targets)
 
     with pytest.raises(ServingError, match="x must not be negative"):
         run(runner, "refuse_negative", Call(), x=np.float32([-1.0]))
-    run_session = servable.pywrap_tf_session.TF_SessionRun_wrapper
-    monkeypatch.setattr(servable.pywrap_tf_session, "TF_SessionRun_wrapper", watched)
+    run_session = RawSession.run
+    monkeypatch.setattr(RawSession, "run", watched)
     for x in ([-1.0], [1.0]):
         with contextlib.suppress(ServingError):
             run(runner, "refuse_negative", Call(), x=np.float32(x))
@@ -101,7 +100,7 @@ def test_runs_beyond_the_queues_are_run_all_the_same(runner) -> None:
 
 
 def test_output_filters_make_a_bounded_number_of_plans(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tf_mlm.serving.models.servable._MAX_FILTERED_SETS", 2)
+    monkeypatch.setattr("tf_mlm.serving.models.session_runner._MAX_FILTERED_SETS", 2)
     runner = SessionRunner(models / "shapes", SessionOptions(most_runs=1))
     about = runner.signatures["echo"]
     known = len(runner._sets)

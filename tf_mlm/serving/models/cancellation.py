@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.client import pywrap_tf_session
+
+from tf_mlm.serving.models.raw_session import RawSession, caller_options, operation, output
 
 _log = logging.getLogger(__name__)
 # Errors number a run's inputs in the order of their names: what is fed beside them must come last.
@@ -58,22 +58,17 @@ class Canceller:
     """Makes the runs of a session stoppable.
 
     Args:
-        session: a session with the model in it; nodes are added to its graph.
-        graph: that graph.
+        session: with the model in it; nodes are added to its graph.
         runs: how many runs can be stoppable at the same time.
         outputs: the sets of outputs that will be fetched, as tensors, by their key.
     """
 
-    def __init__(
-        self, session: Any, graph: tf.Graph, runs: int, outputs: dict[tuple[str, ...], list[Any]]
-    ) -> None:
-        self._session, self._graph = session, graph
-        self._caller = pywrap_tf_session.TF_NewBufferFromString(
-            config_pb2.RunOptions(inter_op_thread_pool=-1).SerializeToString()
-        )
+    def __init__(self, session: RawSession, runs: int, outputs: dict[tuple[str, ...], list[Any]]) -> None:
+        self._session = session
+        self._caller = caller_options()
         self._lock = threading.Lock()
         self._targets: dict[tuple[str, ...], list[Any]] = {}
-        with graph.as_default(), tf.device("/cpu:0"), tf.name_scope(_SCOPE):
+        with session.graph.as_default(), tf.device("/cpu:0"), tf.name_scope(_SCOPE):
             ops = tf.raw_ops
             self._key = tf.compat.v1.placeholder(tf.int64, [], name="queue")
             shared = "stoppable_runs"
@@ -103,7 +98,7 @@ class Canceller:
         self._queues = [queue.op for queue in queues]
         for key, tensors in outputs.items():
             self._add(key, tensors)
-        session._extend_graph()
+        session.extend()
         self._run(staged)
         self._free = list(range(runs))
         self.close_queue(0)  # prepares these operations
@@ -116,31 +111,29 @@ class Canceller:
         A control dependency alone would not do: TensorFlow drops it where the tensors come from a function
         without side effects. An assertion has some, and looks at its data only when it fails.
         """
-        with self._graph.as_default(), tf.device("/cpu:0"), tf.name_scope(_SCOPE):
+        with self._session.graph.as_default(), tf.device("/cpu:0"), tf.name_scope(_SCOPE):
             fed = tf.greater_equal(self._key, 0)
             there = tf.raw_ops.Assert(condition=fed, data=list(tensors), summarize=1)
             with tf.control_dependencies([there]):
                 done = tf.raw_ops.QueueEnqueueV2(handle=self._handle, components=[True])
-        self._targets[key] = [done._c_op, self._wait._c_op]
+        self._targets[key] = [operation(done), operation(self._wait)]
 
     def begin(self, key: tuple[str, ...], tensors: Callable[[], Sequence[Any]]) -> Stoppable | None:
         """A run of these outputs that can be stopped; `None` when too many are under way."""
         with self._lock:
             if key not in self._targets:
                 self._add(key, tensors())
-                self._session._extend_graph()
+                self._session.extend()
             if not self._free:
                 return None
             number = self._free.pop()
-        feeds = {self._key._as_tf_output(): np.int64(number)}
+        feeds = {output(self._key): np.int64(number)}
         return Stoppable(self, number, feeds, self._targets[key])
 
     def _run(self, operations: Sequence[Any], number: int | None = None) -> None:
         """Runs operations on this thread, whatever TensorFlow's own are busy with."""
-        feeds = {} if number is None else {self._key._as_tf_output(): np.int64(number)}
-        pywrap_tf_session.TF_SessionRun_wrapper(
-            self._session._session, self._caller, feeds, [], [op._c_op for op in operations], None
-        )
+        feeds = {} if number is None else {output(self._key): np.int64(number)}
+        self._session.run(self._caller, feeds, [], [operation(node) for node in operations])
 
     def close_queue(self, number: int) -> None:
         self._run([self._close], number)

@@ -11,7 +11,8 @@ from tf_mlm.serving.batching.runner import BatchingRunner
 from tf_mlm.serving.batching.scheduler import BatchScheduler
 from tf_mlm.serving.errors import Code, as_serving_error, invalid_argument
 from tf_mlm.serving.metrics import Metrics
-from tf_mlm.serving.models.servable import Runner, Servable, SessionOptions, SessionRunner
+from tf_mlm.serving.models.servable import Runner, Servable
+from tf_mlm.serving.models.session_runner import SessionOptions, SessionRunner
 from tf_mlm.serving.models.warmup import warm_up
 from tf_mlm.serving.options import BatchingOptions, ServerOptions
 
