@@ -156,7 +156,7 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
     from tf_mlm.export.calibration import calibrate
     from tf_mlm.model.inference import length_limit
     from tf_mlm.text.preprocessor import TextPreprocessor
-    from tf_mlm.training.data.corpus import read_texts
+    from tf_mlm.training.data.documents import read_texts
     from tf_mlm.training.data.files import find_files
 
     lines = [
@@ -184,10 +184,10 @@ def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tupl
     import tempfile
 
     from tf_mlm.export.quantization import compare, quantize
+    from tf_mlm.training.data.corpus import Corpus
+    from tf_mlm.training.data.corpus_rows import open_rows
     from tf_mlm.training.data.dataset import evaluation_batches
-    from tf_mlm.training.data.files import find_files
     from tf_mlm.training.options import TrainConfig
-    from tf_mlm.training.run.start import open_rows
 
     quantized = quantize(model)
     if not files:
@@ -200,7 +200,8 @@ def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tupl
         text_field=text_field,
     )
     with tempfile.TemporaryDirectory() as directory:
-        rows = open_rows(find_files(files), Path(directory) / "tokens", model, config, None, held_out=1.0)
+        corpus = Corpus.from_config(files, config, held_out=1.0)
+        rows = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
         batches = evaluation_batches(rows.held_out, model.preprocessor.vocabulary, config)
         return quantized, dataclasses.asdict(compare(model, quantized, batches))
 

@@ -40,7 +40,7 @@ def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: 
 
     Example: tf-mlm score my-model "The cat sat." "Sat the cat."
     """
-    from tf_mlm.training.data.corpus import read_texts
+    from tf_mlm.training.data.documents import read_texts
     from tf_mlm.training.data.files import find_files
 
     lines = [text for text in texts if text.strip()]

@@ -33,7 +33,7 @@ def command(
     """
     from tf_mlm.config import TokenizerConfig
     from tf_mlm.text.vocabulary import train_vocabulary
-    from tf_mlm.training.data.corpus import read_documents
+    from tf_mlm.training.data.documents import read_documents
     from tf_mlm.training.data.files import find_files
 
     with console().status("Reading and counting ..."):

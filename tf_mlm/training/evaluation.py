@@ -18,11 +18,12 @@ from tf_mlm.model.directory.checkpoint import read_config
 from tf_mlm.model.directory.tokenizer_files import read_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.data.corpus import Corpus
+from tf_mlm.training.data.corpus_rows import open_rows
 from tf_mlm.training.data.dataset import evaluation_batches
-from tf_mlm.training.data.files import find_files
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.per_replica import PerReplica
-from tf_mlm.training.run.start import loaded_model, open_rows
+from tf_mlm.training.starting_model import loaded_model
 from tf_mlm.training.step import Batch
 
 LOGIT_BYTES = 64 * 2**20
@@ -116,8 +117,7 @@ def compare(
     config = config or TrainConfig(length=row_length(models), batch_size=BATCH_SIZE)
     config = dataclasses.replace(config, dropout=None)  # an evaluation has none
     _check_same_vocabulary(models)
-    paths = find_files(files)
-    share = config.held_out if only_held_out else 1.0
+    corpus = Corpus.from_config(files, config, held_out=None if only_held_out else 1.0)
     results = []
     for given in models:
         model = given if isinstance(given, MaskedLM) else loaded_model(given, config)
@@ -126,7 +126,8 @@ def compare(
                 "Text needs a tokenizer. Received: a model without a `preprocessor`. Give it one."
             )
         with tempfile.TemporaryDirectory() as temporary:
-            store = open_rows(paths, Path(temporary) / "tokens", model, config, console, held_out=share)
+            directory = Path(temporary) / "tokens"
+            store = open_rows(corpus, directory, model, length=config.length, console=console)
             batches = evaluation_batches(store.held_out, model.preprocessor.vocabulary, config)
             result = Evaluator(model)(batches)
         if not math.isfinite(result.loss):

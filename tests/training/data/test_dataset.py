@@ -13,8 +13,10 @@ import tensorflow as tf
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.corpus import is_held_out, read_documents
+from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.dataset import RowOrder, evaluation_batches, share_of, training_batches
+from tf_mlm.training.data.documents import read_documents
+from tf_mlm.training.data.split import is_held_out
 from tf_mlm.training.data.token_store import Rows, TokenStore, open_token_store
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.step import Batch
@@ -141,8 +143,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _store(directory: Path, path: Path, **options: Any) -> TokenStore:
-    settings = {"length": 12, "held_out": 0.2, **options}
-    return open_token_store(directory, [path], TextPreprocessor(VOCABULARY, 64), **settings)
+    settings = {"length": 12, **options}
+    return open_token_store(directory, Corpus([path], 0.2), TextPreprocessor(VOCABULARY, 64), **settings)
 
 
 def test_the_store_holds_every_token_once_on_the_right_side(documents: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
 from tf_mlm.training.data import records
+from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.records import tokenize_documents, write_token_records
 from tf_mlm.training.data.token_store import open_token_store
 
@@ -29,7 +30,7 @@ def test_records_are_split_and_packed_as_their_text_is(
     ids = tmp_path / "ids.tfrecord"
     write_token_records([corpus, lines], ids, preprocessor)
     from_text, from_ids = (
-        open_token_store(tmp_path / name, files, preprocessor, length=16, held_out=0.2)
+        open_token_store(tmp_path / name, Corpus(files, 0.2), preprocessor, length=16)
         for name, files in (("text", [corpus, lines]), ("ids", [ids]))
     )
     assert from_text.documents == from_ids.documents

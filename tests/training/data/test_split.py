@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tf_mlm.errors import ConfigError
-from tf_mlm.training.data.corpus import is_held_out, split_key
-from tf_mlm.training.data.split import Split
+from tf_mlm.training.data.split import Split, is_held_out, split_key
 
 FILES = [Path(f"{name}.txt") for name in "abcde"]
 
@@ -57,3 +56,12 @@ def test_token_ids_have_no_lines() -> None:
 def test_no_text_at_all() -> None:
     with pytest.raises(ConfigError, match=r"must hold text. Received: a\.txt, b\.txt.*without one word"):
         Split(0.1).check(FILES)
+
+
+def test_the_split_depends_on_content_alone() -> None:
+    texts = [f"document {index}" for index in range(4000)]
+    held = {text for text in texts if is_held_out(text, 0.1)}
+    assert held == {text for text in reversed(texts) if is_held_out(text, 0.1)}
+    assert 320 < len(held) < 480
+    assert held < {text for text in texts if is_held_out(text, 0.2)}
+    assert all(is_held_out(text, 1.0) for text in texts)

@@ -17,7 +17,13 @@ import tensorflow as tf
 from rich.console import Console
 
 from tf_mlm.config import ModelConfig
-from tf_mlm.errors import ConfigError, NewHeadWarning, TrainingStateError, UnknownTokensWarning
+from tf_mlm.errors import (
+    ConfigError,
+    NewHeadWarning,
+    TrainingDivergedError,
+    TrainingStateError,
+    UnknownTokensWarning,
+)
 from tf_mlm.model.directory.checkpoint import load, save
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
@@ -25,8 +31,9 @@ from tf_mlm.training.data.dataset import training_batches
 from tf_mlm.training.data.records import write_token_records
 from tf_mlm.training.evaluation import compare, evaluate
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.run import trainer
-from tf_mlm.training.run.trainer import TrainingDivergedError, TrainResult, train
+from tf_mlm.training.run import open as opening
+from tf_mlm.training.run.result import TrainResult
+from tf_mlm.training.run.trainer import train
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +273,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     config = dataclasses.replace(small, steps=20, weight_decay=1000.0, clip_norm=0.0, evaluate_every=10)
     # The update of step 10 overflows; the metrics of that step come before it and are finite.
     monkeypatch.setattr(
-        trainer, "learning_rate_schedule", lambda *_: lambda step: tf.where(step == 9, 3e38, 1e-4)
+        opening, "learning_rate_schedule", lambda *_: lambda step: tf.where(step == 9, 3e38, 1e-4)
     )
     with pytest.raises(
         TrainingDivergedError, match=r"step 10: `.*` holds values that are not.*step-00000005`"
@@ -282,7 +289,7 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(
 ) -> None:
     # Weights of 1e38 are finite; what a model makes of them is not.
     monkeypatch.setattr(
-        trainer, "learning_rate_schedule", lambda *_: lambda step: tf.where(step == 9, 1e38, 1e-4)
+        opening, "learning_rate_schedule", lambda *_: lambda step: tf.where(step == 9, 1e38, 1e-4)
     )
     config = dataclasses.replace(small, steps=20, clip_norm=0.0, evaluate_every=5)
     with pytest.raises(
@@ -380,7 +387,7 @@ def test_a_run_without_a_token_to_predict_is_refused(
         batches = training_batches(*arguments, **options)
         return batches.map(lambda batch: batch._replace(mask_weights=tf.zeros_like(batch.mask_weights)))
 
-    monkeypatch.setattr(trainer, "training_batches", without_masks)
+    monkeypatch.setattr(opening, "training_batches", without_masks)
     with pytest.raises(ConfigError, match=r"Training needs tokens to predict.*in the steps up to 5"):
         train([corpus], tmp_path, small, compile=False)
     assert not (tmp_path / "training" / "checkpoints").exists()

@@ -18,8 +18,9 @@ from google.protobuf.message import DecodeError
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.corpus import documents_of, split_key
+from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.files import find_files, holds_token_ids, no_text
+from tf_mlm.training.data.split import split_key
 
 LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 """Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
@@ -119,7 +120,7 @@ def write_token_records(
     target = Path(output)
     if target.exists():
         raise ConfigError(f"`{target}` must not exist yet. Remove it, or choose another name.")
-    paths = find_files(files, once=True)
+    corpus = Corpus(find_files(files, once=True), 0.0, text_field, line_by_line)  # nothing is held out
     digest = vocabulary_digest(preprocessor.vocabulary).encode()
     tokenizer = tokenizer_digest(preprocessor.vocabulary).encode()
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -127,9 +128,7 @@ def write_token_records(
     written = tokens = 0
     try:
         with tf.io.TFRecordWriter(str(temporary), options) as writer:
-            for _, split, ids in document_ids(
-                paths, preprocessor, text_field=text_field, line_by_line=line_by_line
-            ):
+            for _, split, ids in document_ids(corpus, preprocessor):
                 feature = {
                     IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
                     VOCABULARY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[digest])),
@@ -143,7 +142,7 @@ def write_token_records(
                 written, tokens = written + 1, tokens + len(ids)
                 progress(1)
         if not tokens:
-            raise no_text(paths)
+            raise no_text(corpus.files)
         temporary.rename(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -216,26 +215,19 @@ def _features(path: Path, record: bytes) -> Any:
         ) from None
 
 
-def document_ids(
-    files: Sequence[Path],
-    preprocessor: TextPreprocessor,
-    *,
-    text_field: str = "text",
-    line_by_line: bool = False,
-) -> Iterator[Document]:
+def document_ids(corpus: Corpus, preprocessor: TextPreprocessor) -> Iterator[Document]:
     """Every document, whatever kind of file it comes from; those of text first."""
     known: collections.deque[tuple[Path, bytes]] = collections.deque()
 
     def remembered() -> Iterator[str]:
-        texts = [path for path in files if not holds_token_ids(path)]
-        for path, text in documents_of(texts, text_field=text_field, line_by_line=line_by_line):
+        for path, text in corpus.texts():
             known.append((path, split_key(text)))
             yield text
 
     # The tokenizer runs ahead of its consumer by a few batches, so keys queue up in between.
     for ids in tokenize_documents(remembered(), preprocessor):
         yield Document(*known.popleft(), ids)
-    for path in files:
+    for path in corpus.files:
         if holds_token_ids(path):
             for split, ids in read_token_records(path, preprocessor.vocabulary):
                 yield Document(path, split, ids)

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from tf_mlm.errors import ConfigError
 from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.records import document_ids, vocabulary_digest
 from tf_mlm.training.data.split import Split
 
@@ -67,35 +68,26 @@ class TokenStore:
 
 def open_token_store(
     directory: Path,
-    files: Sequence[Path],
+    corpus: Corpus,
     preprocessor: TextPreprocessor,
     *,
     length: int,
-    held_out: float,
-    text_field: str = "text",
-    line_by_line: bool = False,
     progress: Callable[[int], None] = lambda documents: None,
 ) -> TokenStore:
-    """The rows of `files`; read from `directory` if they were put there for the same files and settings.
-
-    `held_out` is the share of the documents to hold out; with 1 there is nothing to train on.
+    """The rows of a corpus; read from `directory` if they were put there for the same files and settings.
 
     Raises:
         ConfigError: if the files hold no text, or only documents for one side.
     """
     key = {
-        "files": file_states(files),
+        **corpus.key(),
         "vocabulary": vocabulary_digest(preprocessor.vocabulary),
         "tokenizer": to_json(dataclasses.replace(preprocessor.vocabulary.config, extra={})),
         "length": length,
-        "held_out": held_out,
-        "text_field": text_field,
-        "line_by_line": line_by_line,
     }
     index = _read_index(directory, key)
     if index is None:
-        reading = {"text_field": text_field, "line_by_line": line_by_line}
-        index = _build(directory, key, files, preprocessor, length, held_out, reading, progress)
+        index = _build(directory, key, corpus, preprocessor, length, progress)
     sides = {side: _map_rows(directory, side, index, length) for side in SIDES}
     return TokenStore(
         sides["train"],
@@ -105,11 +97,6 @@ def open_token_store(
         index["unknown"],
         index["files"],
     )
-
-
-def file_states(files: Sequence[Path]) -> list[list[Any]]:
-    """Path, size in bytes and time of the last change of each file: what tells that one has changed."""
-    return [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 class _Packer:
@@ -174,11 +161,9 @@ class _Packer:
 def _build(
     directory: Path,
     key: dict[str, Any],
-    files: Sequence[Path],
+    corpus: Corpus,
     preprocessor: TextPreprocessor,
     length: int,
-    held_out: float,
-    reading: dict[str, Any],
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     vocabulary = preprocessor.vocabulary
@@ -186,11 +171,11 @@ def _build(
     temporary = directory.with_name(f".{directory.name}-{os.getpid()}")
     discard(temporary)
     temporary.mkdir(parents=True)
-    split, tokens, unknown = Split(held_out), 0, 0
+    split, tokens, unknown = Split(corpus.held_out), 0, 0
     try:
         packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
-        contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in files}
-        for path, place, ids in document_ids(files, preprocessor, **reading):
+        contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in corpus.files}
+        for path, place, ids in document_ids(corpus, preprocessor):
             if len(ids):
                 packers["held_out" if split.is_held_out(place) else "train"].add(ids)
                 tokens, unknown = tokens + len(ids), unknown + int((ids == vocabulary.unk_id).sum())
@@ -198,11 +183,11 @@ def _build(
             progress(1)
         for packer in packers.values():
             packer.close()
-        split.check(files)
-        if file_states(files) != key["files"]:
+        split.check(corpus.files)
+        if corpus.file_states() != key["files"]:
             raise ConfigError(
                 "Text must stay as it is while it is read. Received: "
-                f"{_changed(files, key['files'])}, which changed. Start again when it is written in full."
+                f"{_changed(corpus, key['files'])}, which changed. Start again when it is written in full."
             )
         digests = {name: digest for packer in packers.values() for name, digest in packer.digests.items()}
         index = {
@@ -224,9 +209,9 @@ def _build(
             discard(temporary)
 
 
-def _changed(files: Sequence[Path], before: list[list[Any]]) -> str:
-    now = file_states(files)
-    return ", ".join(f"`{path}`" for path, old, new in zip(files, before, now, strict=True) if old != new)
+def _changed(corpus: Corpus, before: list[list[Any]]) -> str:
+    states = zip(corpus.files, before, corpus.file_states(), strict=True)
+    return ", ".join(f"`{path}`" for path, old, new in states if old != new)
 
 
 def _map_rows(directory: Path, side: str, index: dict[str, Any], length: int) -> Rows:

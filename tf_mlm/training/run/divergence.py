@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +13,26 @@ from tf_mlm.training.run.checkpointing import Checkpoints
 from tf_mlm.training.step import METRICS
 
 
-def is_finite(variable: tf.Variable, *, but_minus_infinity: bool = False) -> bool:
-    """Whether a variable holds numbers only; some biases forbid tokens by minus infinity."""
+class FiniteWeights:
+    """Watches that variables hold numbers.
+
+    Args:
+        variables: as they are before the first step. Some checkpoints forbid a token by a bias of minus
+            infinity: those that begin with values that are not finite may keep minus infinity.
+    """
+
+    def __init__(self, variables: Mapping[str, tf.Variable]) -> None:
+        self._variables = variables
+        self._unbounded = {name for name, value in variables.items() if not _is_finite(value)}
+
+    def check(self, done: int, checkpoints: Checkpoints) -> None:
+        """Raises `TrainingDivergedError` for the first variable that is not finite after `done` steps."""
+        for name, variable in self._variables.items():
+            if not _is_finite(variable, but_minus_infinity=name in self._unbounded):
+                raise diverged(done, f"`{name}` holds values that are not finite", checkpoints)
+
+
+def _is_finite(variable: tf.Variable, *, but_minus_infinity: bool = False) -> bool:
     if not variable.dtype.is_floating:
         return True
     allowed = tf.math.is_finite(variable)

@@ -20,48 +20,23 @@ import tensorflow as tf
 from rich.console import Console
 
 from tf_mlm.config import ModelConfig, TokenizerConfig
-from tf_mlm.durable import discard
 from tf_mlm.errors import ConfigError, TrainingStateError
-from tf_mlm.errors import TrainingDivergedError as TrainingDivergedError
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.dataset import evaluation_batches, training_batches
-from tf_mlm.training.data.files import find_files
-from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.evaluation import Evaluation, Evaluator
-from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.parameter_groups import named_variables, parameters
-from tf_mlm.training.run.agreement import (
-    check_agreement,
-    from_chief,
-    run_options,
-    shared_options,
-    weights_digest,
-)
-from tf_mlm.training.run.budget import TimeBound, steps_within
+from tf_mlm.training.run.agreement import check_agreement, from_chief, run_options, shared_options
+from tf_mlm.training.run.budget import Pace, steps_within
 from tf_mlm.training.run.checkpointing import Checkpoint, Checkpoints
-from tf_mlm.training.run.divergence import check_metrics, diverged, is_finite
+from tf_mlm.training.run.divergence import FiniteWeights, check_metrics, diverged
 from tf_mlm.training.run.loop import TrainLoop
+from tf_mlm.training.run.open import OpenRun, Source, open_run
 from tf_mlm.training.run.preemption import Preemption
 from tf_mlm.training.run.report import Report
-from tf_mlm.training.run.result import RUN, TrainResult, summary
+from tf_mlm.training.run.result import TrainResult, summary
 from tf_mlm.training.run.resume import explain_change, remember_corpus
 from tf_mlm.training.run.samples import SampleFills
-from tf_mlm.training.run.start import (
-    loaded_model,
-    new_model,
-    open_rows,
-    start_from_frequencies,
-    starting_vocabulary,
-)
-from tf_mlm.training.schedule import learning_rate_schedule
-from tf_mlm.training.step import METRICS, TrainStep
-from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
-
-DEFAULT_STEPS = 10_000
-CALL_SECONDS = 2.0
-"""A preempted run answers within one call of the host loop, so calls are kept about this short."""
+from tf_mlm.training.step import METRICS
 
 
 def train(
@@ -123,216 +98,162 @@ def train(
         >>> sorted(path.name for path in result.directory.iterdir())
         ['config.json', 'model.safetensors', 'tokenizer_config.json', 'training', 'vocab.txt']
     """
-    config = config or TrainConfig()
-    paths, output = find_files(files), Path(output)
-    if from_directory is not None and (vocabulary, model_config, tokenizer_config) != (None, None, None):
-        raise ConfigError(
-            "A model that is continued keeps its vocabulary, tokenizer and sizes. "
-            f"Received: `{from_directory}` and settings of a new model. Leave them out, or leave out --from."
-        )
-    _check_output(output, from_directory)
-    strategy = strategy or make_strategy(config.strategy, tpu=config.tpu)
-    check_batch_size(strategy, config.batch_size, config.accumulation)
-    worker, chief = worker_index(strategy), is_chief(strategy)
-    run_directory = output / RUN
+    output, config = Path(output), config or TrainConfig()
+    source = Source(from_directory, vocabulary, model_config, tokenizer_config)
     with _naming_files(output):
-        if chief:
-            if fresh:
-                discard(run_directory)
-            run_directory.mkdir(parents=True, exist_ok=True)
-        with strategy.scope():
-            if from_directory is not None:
-                model = loaded_model(from_directory, config)
-            else:
-                tokenizer = tokenizer_config or TokenizerConfig()
-                words = starting_vocabulary(vocabulary, paths, run_directory, config, tokenizer, write=chief)
-                model = new_model(config, words, model_config)
-            total_steps = tf.Variable(config.steps or DEFAULT_STEPS, dtype=tf.int64, trainable=False)
-            trained = parameters(model, train=config.train, layer_decay=config.layer_decay)
-            optimizer = Optimizer(trained, learning_rate_schedule(config, total_steps), config)
-            step = TrainStep.from_config(model, optimizer, config)
-        tokens = run_directory / ("tokens" if worker is None else f"tokens-{worker}")
-        store = open_rows(paths, tokens, model, config, console if chief else None)
-        start = None
-        if from_directory is None:
-            start_from_frequencies(model, store.train)
-        else:
-            start = weights_digest(model)
-        run = _Run(config, output, step, total_steps, store, strategy, start, compile=compile)
-        return run(console if chief else None)
+        run = open_run(files, output, config, source, strategy=strategy, fresh=fresh, console=console)
+        return Trainer(run, compile=compile)(console if run.chief else None)
 
 
-class _Run:
-    """A model on its text, from the newest checkpoint to the end."""
+class Trainer:
+    """Takes an open run from its newest checkpoint to its end, once.
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        output: Path,
-        step: TrainStep,
-        total_steps: tf.Variable,
-        store: TokenStore,
-        strategy: tf.distribute.Strategy,
-        start: str | None,
-        *,
-        compile: bool,
-    ) -> None:
-        assert step.model.preprocessor is not None
-        self._config, self._output, self._store, self._strategy = config, output, store, strategy
-        self._model, self._total_steps, self._start = step.model, total_steps, start
-        self._words = step.model.preprocessor.vocabulary
-        self._worker, self._chief = worker_index(strategy), is_chief(strategy)
-        self._loop = TrainLoop(step, strategy, compile=compile)
-        self._evaluator = Evaluator(step.model, strategy, compile=compile)
-        state = step.optimizer.state()
-        self._variables = {f"model/{name}": value for name, value in named_variables(step.model).items()}
-        self._variables |= {f"optimizer/{name}": value for name, value in state.items()}
-        # Some checkpoints forbid a token by a bias of minus infinity; that is no divergence.
-        self._unbounded = {name for name, value in self._variables.items() if not is_finite(value)}
+    Args:
+        run: what `open_run` gave.
+        compile: False runs without XLA.
+    """
+
+    def __init__(self, run: OpenRun, *, compile: bool) -> None:
+        self._run, self._config = run, run.config
+        self._loop = TrainLoop(run.step, run.strategy, compile=compile)
+        self._evaluator = Evaluator(run.model, run.strategy, compile=compile)
+        self._variables = run.variables()
+        self._finite = FiniteWeights(self._variables)
+        self._checkpoints = Checkpoints(
+            run.directory / "checkpoints",
+            keep=run.config.keep_checkpoints,
+            options={},
+            explain=explain_change(run.directory, run.store, run.config),
+        )
+        self._done, self._masks = 0, 0.0
+        self._evaluation: Evaluation | None = None
+        self._evaluation_seconds = 0.0
 
     def __call__(self, console: Console | None) -> TrainResult:
-        config, directory = self._config, self._output / RUN
-        checkpoints = Checkpoints(
-            directory / "checkpoints",
-            keep=config.keep_checkpoints,
-            options={},
-            explain=explain_change(directory, self._store, config),
-        )
-        steps = self._steps(checkpoints.newest())
-        options = run_options(
-            config, self._model.config, self._words, self._store, steps=steps, start=self._start
-        )
-        check_agreement(self._strategy, shared_options(config, options))
-        checkpoints.options = options
-        resumed = checkpoints.restore(self._variables)
-        done = resumed.step if resumed else 0
-        hint = "Put the output directory where all workers see it: the first one writes, all of them read."
-        check_agreement(self._strategy, {"first_step": done}, hint=hint)
-        if self._chief:
-            remember_corpus(directory, self._store, config)
-        report = Report(directory, first_step=done, steps=steps, console=console, write=self._chief)
+        run, config = self._run, self._config
+        steps = self._steps(self._checkpoints.newest())
+        resumed = self._restore(steps)
+        first = self._done
+        report = Report(run.directory, first_step=first, steps=steps, console=console, write=run.chief)
         started = time.monotonic()
         with report:
-            for damaged in checkpoints.skipped:
+            for damaged in self._checkpoints.skipped:
                 report.warning(
                     f"{damaged}; " + ("going on from the one before it." if resumed else "starting anew.")
                 )
             if resumed:
-                report.message(f"Resuming at step {done} of {steps} from `{resumed.directory}`.")
-            ended, last, evaluation = self._train(checkpoints, resumed, steps, report)
-            if self._chief and ended != "stop":
-                save(self._model, self._output)
+                report.message(f"Resuming at step {first} of {steps} from `{resumed.directory}`.")
+            ended = self._train(steps, report, resumed.notes if resumed else {})
+            if run.chief and ended != "stop":
+                save(run.model, run.output)
         seconds = time.monotonic() - started
-        speed = (last - done) * config.batch_size * config.length / max(seconds, 1e-9)
-        result = TrainResult(self._output, last, ended, evaluation, seconds, speed)
+        speed = (self._done - first) * config.batch_size * config.length / max(seconds, 1e-9)
+        result = TrainResult(run.output, self._done, ended, self._evaluation, seconds, speed)
         report.finish(summary(result, steps, config))
         return result
 
     def _steps(self, newest: Checkpoint | None) -> int:
         """How many steps the run has: as given, as planned before, or as measured now."""
-        config = self._config
-        if config.minutes is None:
-            return int(self._total_steps.numpy())
+        run, minutes = self._run, self._config.minutes
+        if minutes is None:
+            return int(run.total_steps.numpy())
         known = 0
-        if newest is not None and newest.options.get("minutes") == config.minutes:
+        if newest is not None and newest.options.get("minutes") == minutes:
             known = int(newest.options["steps"])
-        steps = int(from_chief(self._strategy, known))
+        steps = int(from_chief(run.strategy, known))
         if not steps:
-            steps = steps_within(config.minutes, self._loop, self._batches, self._variables, self._strategy)
-        self._total_steps.assign(steps)
+            steps = steps_within(minutes, self._loop, self._batches, self._variables, run.strategy)
+        run.total_steps.assign(steps)
         return steps
 
-    def _batches(self, first_step: int, last_step: int) -> Iterator[Any]:
-        rows = training_batches(
-            self._store.train, self._words, self._config, first_step=first_step, steps=last_step
+    def _restore(self, steps: int) -> Checkpoint | None:
+        """Goes back to the newest checkpoint, if it is one of a run with these options."""
+        run, config = self._run, self._config
+        options = run_options(
+            config, run.model.config, run.vocabulary, run.store, steps=steps, start=run.start
         )
-        return self._loop.distribute(rows)
+        check_agreement(run.strategy, shared_options(config, options))
+        self._checkpoints.options = options
+        resumed = self._checkpoints.restore(self._variables)
+        if resumed is not None:
+            self._done = resumed.step
+            if resumed.notes.get("evaluation"):
+                self._evaluation = Evaluation(**resumed.notes["evaluation"])
+        hint = "Put the output directory where all workers see it: the first one writes, all of them read."
+        check_agreement(run.strategy, {"first_step": self._done}, hint=hint)
+        if run.chief:
+            remember_corpus(run.directory, run.store, config)
+        return resumed
 
-    def _train(
-        self, checkpoints: Checkpoints, resumed: Checkpoint | None, steps: int, report: Report
-    ) -> tuple[str, int, Evaluation | None]:
-        """What ended the run, the steps done, and the last evaluation."""
-        config = self._config
-        notes: Mapping[str, Any] = resumed.notes if resumed else {}
-        done = resumed.step if resumed else 0
-        evaluation = Evaluation(**notes["evaluation"]) if notes.get("evaluation") else None
+    def _batches(self, first_step: int, last_step: int) -> Iterator[Any]:
+        return self._loop.distribute(self._run.training_batches(first_step, last_step))
+
+    def _train(self, steps: int, report: Report, notes: Mapping[str, Any]) -> str:
+        """Takes the steps that are left; what ended the run. `notes` are those of the checkpoint."""
+        run, config = self._run, self._config
         used, started = notes.get("seconds", 0.0), time.monotonic()
-        bound = None if config.within_minutes is None else TimeBound(60 * config.within_minutes, used=used)
-        before = notes.get("planned", steps)  # the learning rate goes on where it was
-        planned = self._plan(bound, before if before > done else steps, done)
-        assert self._model.preprocessor is not None
-        samples = SampleFills(self._model, self._model.preprocessor, self._store.held_out)
-        masks, count = 0.0, 1 if self._worker is None else config.steps_per_call
-        stop, evaluating = False, 0.0
-        with Preemption(self._strategy) as preemption:
-            data = self._batches(done, steps)
-            while done < planned and not stop and not self._reached(evaluation):
-                begun = time.monotonic()
-                most = _up_to_next(done, count, planned, config.evaluate_every, config.checkpoint_every)
-                metrics = self._loop.run(data, most)
-                seconds = time.monotonic() - begun
-                check_metrics(metrics, done, checkpoints)
-                done += len(metrics)
-                masks += float(metrics[:, METRICS.index("masks")].sum())
-                report.steps(done, metrics, len(metrics) * config.batch_size * config.length / seconds)
-                if self._worker is None:  # several workers must all take the same number
-                    count = max(1, min(config.steps_per_call, int(CALL_SECONDS * len(metrics) / seconds)))
+        pace = Pace(config, run.strategy, run.total_steps, steps, used=used)
+        pace.plan(self._done, before=notes.get("planned"))
+        assert run.model.preprocessor is not None
+        samples = SampleFills(run.model, run.model.preprocessor, run.store.held_out)
+        stop = False
+        with Preemption(run.strategy) as preemption:
+            batches = self._batches(self._done, steps)
+            while self._done < pace.end and not stop and not self._reached():
+                self._take_steps(batches, pace, report)
                 stop = preemption.requested()
-                planned = self._plan(bound, steps, done, reserve=evaluating)
-                evaluate = done == planned or done % config.evaluate_every == 0
-                if evaluate or stop or done % config.checkpoint_every == 0:
-                    # The metrics of a step say nothing of the weights it leaves behind.
-                    self._check_weights(done, masks, checkpoints)
+                pace.plan(self._done, reserve=self._evaluation_seconds)
+                evaluate = self._done == pace.end or self._done % config.evaluate_every == 0
+                if evaluate or stop or self._done % config.checkpoint_every == 0:
+                    self._check_weights()
                     if evaluate:
-                        begun = time.monotonic()
-                        evaluation = self._evaluate(done, checkpoints)
-                        report.evaluation(done, evaluation, samples() if self._chief else [])
-                        evaluating = time.monotonic() - begun  # the last one takes as long
-                    if self._chief:
-                        saved = checkpoints.save(
-                            self._variables,
-                            step=done,
-                            notes={
-                                "evaluation": evaluation and dataclasses.asdict(evaluation),
-                                "seconds": used + time.monotonic() - started,
-                                "planned": planned,
-                            },
-                        )
-                        if evaluate and evaluation is not None:
-                            checkpoints.mark_best(saved, evaluation.loss)
-        if self._reached(evaluation):
-            return "target", done, evaluation
-        ended = "steps" if done == steps else "time" if done >= planned else "stop"
-        return ended, done, evaluation
+                        self._evaluate(report, samples)
+                    if run.chief:
+                        seconds = used + time.monotonic() - started
+                        self._save({"seconds": seconds, "planned": pace.end}, evaluated=evaluate)
+        if self._reached():
+            return "target"
+        return "steps" if self._done == steps else "time" if self._done >= pace.end else "stop"
 
-    def _plan(self, bound: TimeBound | None, steps: int, done: int, reserve: float = 0.0) -> int:
-        """The number of steps, as many as there is time for; the learning rate follows it."""
-        if bound is None:
-            return steps
-        planned = int(from_chief(self._strategy, bound.steps(steps, done=done, reserve=reserve)))
-        self._total_steps.assign(max(planned, 1))
-        return planned
+    def _take_steps(self, batches: Iterator[Any], pace: Pace, report: Report) -> None:
+        """One call of the host loop."""
+        config, begun = self._config, time.monotonic()
+        metrics = self._loop.run(batches, pace.next(self._done))
+        seconds = time.monotonic() - begun
+        check_metrics(metrics, self._done, self._checkpoints)
+        self._done += len(metrics)
+        self._masks += float(metrics[:, METRICS.index("masks")].sum())
+        report.steps(self._done, metrics, len(metrics) * config.batch_size * config.length / seconds)
+        pace.took(len(metrics), seconds)
 
-    def _reached(self, evaluation: Evaluation | None) -> bool:
-        target = self._config.until_top_1
-        return target is not None and evaluation is not None and evaluation.top_1 >= target
-
-    def _evaluate(self, done: int, checkpoints: Checkpoints) -> Evaluation:
-        evaluation = self._evaluator(evaluation_batches(self._store.held_out, self._words, self._config))
-        if not math.isfinite(evaluation.loss):
-            raise diverged(done, f"the held-out loss is {evaluation.loss}", checkpoints)
-        return evaluation
-
-    def _check_weights(self, done: int, masks: float, checkpoints: Checkpoints) -> None:
-        """Before anything that is good is replaced by what is not."""
-        for name, variable in self._variables.items():
-            if not is_finite(variable, but_minus_infinity=name in self._unbounded):
-                raise diverged(done, f"`{name}` holds values that are not finite", checkpoints)
-        if not masks:
+    def _check_weights(self) -> None:
+        """Refuses weights that are no numbers: the metrics of a step say nothing of what it leaves behind."""
+        self._finite.check(self._done, self._checkpoints)
+        if not self._masks:
             raise ConfigError(
-                f"Training needs tokens to predict. Received: none in the steps up to {done}: no token of "
-                "the rows could be masked. Raise `mask_rate` or `length`, or leave out `whole_word`."
+                f"Training needs tokens to predict. Received: none in the steps up to {self._done}: no token "
+                "of the rows could be masked. Raise `mask_rate` or `length`, or leave out `whole_word`."
             )
+
+    def _evaluate(self, report: Report, samples: SampleFills) -> None:
+        begun = time.monotonic()
+        evaluation = self._evaluator(self._run.evaluation_batches())
+        if not math.isfinite(evaluation.loss):
+            raise diverged(self._done, f"the held-out loss is {evaluation.loss}", self._checkpoints)
+        self._evaluation = evaluation
+        report.evaluation(self._done, evaluation, samples() if self._run.chief else [])
+        self._evaluation_seconds = time.monotonic() - begun  # the last one takes as long
+
+    def _save(self, notes: dict[str, Any], *, evaluated: bool) -> None:
+        evaluation = self._evaluation
+        notes = {"evaluation": evaluation and dataclasses.asdict(evaluation), **notes}
+        saved = self._checkpoints.save(self._variables, step=self._done, notes=notes)
+        if evaluated and evaluation is not None:
+            self._checkpoints.mark_best(saved, evaluation.loss)
+
+    def _reached(self) -> bool:
+        target, evaluation = self._config.until_top_1, self._evaluation
+        return target is not None and evaluation is not None and evaluation.top_1 >= target
 
 
 @contextlib.contextmanager
@@ -349,23 +270,3 @@ def _naming_files(output: Path) -> Iterator[None]:
             "written remain. Check the space on the disk and what you may do there, and run the same command "
             "again."
         ) from error
-
-
-def _check_output(output: Path, from_directory: str | os.PathLike[str] | None) -> None:
-    if from_directory is not None and output.resolve() == Path(from_directory).resolve():
-        raise ConfigError(
-            "A model that is continued must not be overwritten: the run could not be resumed. "
-            f"Received: `{output}` for both. Choose another output directory."
-        )
-    files = [name for name in ("config.json", "model.safetensors") if (output / name).exists()]
-    if files and not (output / RUN).exists():
-        raise ConfigError(
-            "The output must not hold a model that no run here has written: it would be lost. "
-            f"Received: `{output}`, which holds {files[0]}. To continue it, name it with --from and choose "
-            "another output; else remove it."
-        )
-
-
-def _up_to_next(done: int, count: int, steps: int, *every: int) -> int:
-    """At most `count` steps, stopping where an evaluation, a checkpoint or the end is due."""
-    return min(count, steps - done, *(interval - done % interval for interval in every))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tf_mlm.errors import ConfigError, SameFileWarning
-from tf_mlm.training.data import corpus
-from tf_mlm.training.data.corpus import is_held_out, read_documents, read_texts
+from tf_mlm.training.data import documents as reader
+from tf_mlm.training.data.documents import read_documents, read_texts
 from tf_mlm.training.data.files import STANDARD_INPUT, find_files
 
 TEXT = "one line\nanother\n\n\n  \nsecond document\r\n"
@@ -51,7 +51,7 @@ def test_globs_are_sorted_and_files_taken_once(tmp_path: Path) -> None:
 def test_long_text_is_cut_at_white_space_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "MOST_CHARACTERS", 50)
+    monkeypatch.setattr(reader, "MOST_CHARACTERS", 50)
     words = [f"word{index}" for index in range(100)]
     in_one_line = _write(tmp_path / "a.txt", " ".join(words))
     in_lines = _write(tmp_path / "b.txt", "\n".join(words))
@@ -63,18 +63,9 @@ def test_long_text_is_cut_at_white_space_and_loses_nothing(
 
 
 def test_characters_across_chunks_are_not_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "MOST_CHARACTERS", 7)
+    monkeypatch.setattr(reader, "MOST_CHARACTERS", 7)
     text = "äöü 漢字 🙂🙂 ß"
     assert " ".join(read_documents([_write(tmp_path / "a.txt", text)])).split() == text.split()
-
-
-def test_the_split_depends_on_content_alone() -> None:
-    texts = [f"document {index}" for index in range(4000)]
-    held = {text for text in texts if is_held_out(text, 0.1)}
-    assert held == {text for text in reversed(texts) if is_held_out(text, 0.1)}
-    assert 320 < len(held) < 480
-    assert held < {text for text in texts if is_held_out(text, 0.2)}
-    assert all(is_held_out(text, 1.0) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -83,14 +74,14 @@ def test_the_split_depends_on_content_alone() -> None:
         ("a.txt", b"", r"which is empty\. Leave it out"),
         ("a.txt", b"text\nPK\x03\x04\x00\x00", r"is binary: line 2 holds a zero byte"),
         ("a.txt", b"fine\ncaf\xe9\n", r"line 2, byte 0xe9"),
-        ("a.txt", b"x" * (corpus.LONGEST_RUN + corpus.MOST_CHARACTERS), r"line 1 runs on"),
+        ("a.txt", b"x" * (reader.LONGEST_RUN + reader.MOST_CHARACTERS), r"line 1 runs on"),
         ("a.gz", gzip.compress(b"text" * 1000, mtime=0)[:40], r"damaged gzip"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2 \(it has no end\)\. Mend"),
         ("a.jsonl", b'{"text": "a b"}\n' + b"[" * 100_000, r"line 2 \(maximum recursion.*\. Mend"),
         ("a.jsonl", b'{"text": "a b", "n": ' + b"9" * 5000 + b"}", r"line 1 \(Exceeds the limit.*\. Mend"),
         (
             "a.jsonl",
-            b'{"text": "' + b"a b " * (corpus.LONGEST_RUN // 3) + b'"}',
+            b'{"text": "' + b"a b " * (reader.LONGEST_RUN // 3) + b'"}',
             r"A JSON value may have.*line 1",
         ),
         ("a.jsonl", b'{"text": null}\n', r'line 1, NoneType in "text"'),
@@ -148,8 +139,8 @@ def test_line_by_line(tmp_path: Path) -> None:
 
 
 def test_texts_are_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "MOST_CHARACTERS", 20)
-    monkeypatch.setattr(corpus, "LONGEST_RUN", 2000)
+    monkeypatch.setattr(reader, "MOST_CHARACTERS", 20)
+    monkeypatch.setattr(reader, "LONGEST_RUN", 2000)
     text = "word " * 100
     assert list(read_texts(_write(tmp_path / "a.txt", text))) == [text.strip()]
     assert list(read_texts(_write(tmp_path / "a.jsonl", json.dumps(text)))) == [text.strip()]
@@ -176,7 +167,7 @@ def test_json_is_read_as_documents_whatever_its_name(
     path = _write(tmp_path / name, (mark + data).encode())
     packed = _write(tmp_path / f"{name}.gz", gzip.compress((mark + data).encode()))
     assert list(read_documents(find_files([path, packed]))) == DOCUMENTS * 2
-    monkeypatch.setattr(corpus, "MOST_CHARACTERS", 64)
+    monkeypatch.setattr(reader, "MOST_CHARACTERS", 64)
     assert " ".join(read_documents([path])).split() == " ".join(DOCUMENTS).split()
 
 

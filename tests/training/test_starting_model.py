@@ -10,7 +10,7 @@ import pytest
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.token_store import Rows
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.run.start import new_model, start_from_frequencies
+from tf_mlm.training.starting_model import new_model, start_from_frequencies
 
 VOCABULARY = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "rare", "often", "never"])
 
