@@ -242,7 +242,7 @@ def test_the_grace_is_kept(start) -> None:
     eventually(lambda: calls_of(served)._begun)
     begin = time.monotonic()
     served.server.stop()
-    assert 1 <= time.monotonic() - begin < 8
+    assert 1 <= time.monotonic() - begin < 60  # the run itself would take hours
     assert call.code() is not grpc.StatusCode.OK
 
 

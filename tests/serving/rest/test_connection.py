@@ -534,7 +534,7 @@ def test_a_request_that_waits_for_a_thread_is_given_up_with_its_client(make, tmp
 
 
 def test_long_bodies_do_not_take_the_threads_of_short_ones(make) -> None:
-    served = make("shapes", rest_api_num_threads=2, rest_api_timeout=3.0)
+    served = make("shapes", rest_api_num_threads=2, rest_api_timeout=300.0)
     long = SLOW + b" " * 2**20
     head = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n" % len(long)
     packed = gzipped(long)
@@ -545,9 +545,8 @@ def test_long_bodies_do_not_take_the_threads_of_short_ones(make) -> None:
             packed_head = gzip_head + b"Content-Length: %d\r\n\r\n" % len(packed)
             stack.enter_context(Peer(served)).send(packed_head + packed)
         until(lambda: in_progress(served) == 4)
-        start = time.monotonic()
         assert served.post("shapes:predict", {"inputs": [1.0]}).json() == {"outputs": [1.0]}
-        assert time.monotonic() - start < 2.5  # not after the first slow one has timed out
+        assert in_progress(served) == 4  # it did not wait for one of the slow ones
 
 
 # ---- leaving ---------------------------------------------------------------------------------------
