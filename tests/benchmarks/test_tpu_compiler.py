@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from benchmarks.tpu_compiler import CHIPS, RefusedError, TpuCompiler, lowered
 from tf_mlm.config import ModelConfig
-from tf_mlm.layers import dense
+from tf_mlm.layers import dense, product
 
 CONFIG = ModelConfig(
     vocab_size=1000, hidden_size=128, num_hidden_layers=1, num_attention_heads=2, intermediate_size=256
@@ -57,15 +57,15 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_refusal(compiler: TpuCompil
 
 @pytest.mark.peers
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("rows", [8, dense.FEW_ROWS])
+@pytest.mark.parametrize("rows", [8, product.FEW_ROWS])
 def test_the_order_of_a_dense_product_makes_no_difference_to_a_tpu(
     compiler: TpuCompiler, monkeypatch: pytest.MonkeyPatch, rows: int, dtype: str
 ) -> None:
     up, down = dense.Dense(256, 512, "gelu", dtype=dtype), dense.Dense(512, 256, dtype=dtype)
     inputs = [tf.zeros([rows, 256], up.precision.compute)]
     asked, programs = [], []
-    for few_rows in (dense.FEW_ROWS, 0):
-        monkeypatch.setattr(dense, "FEW_ROWS", few_rows)
+    for few_rows in (product.FEW_ROWS, 0):
+        monkeypatch.setattr(product, "FEW_ROWS", few_rows)
         asked.append(re.findall(r"stablehlo\.\w+", lowered(lambda rows: down(up(rows)), inputs)))
         programs.append(compiler.instructions(lambda rows: down(up(rows)), inputs))
     assert asked[0] != asked[1]

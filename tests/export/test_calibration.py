@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_mlm.config import ModelConfig
 from tf_mlm.export.calibration import calibrate, length_buckets
 from tf_mlm.model.bucketing import CALL, chunk_size, next_chunk
-from tf_mlm.model.inference import compilations, default_buckets
+from tf_mlm.model.programs import compilations, default_buckets
 
 CONFIG = ModelConfig()
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.questions import Inference
 from tf_mlm.serving.client.client import Client, ClientError
 from tf_mlm.serving.server import ModelServer, ServerOptions
 from tf_mlm.signatures import PORTABLE, SIGNATURES

@@ -14,7 +14,7 @@ import tf_mlm
 from tf_mlm.config import Buckets, ModelConfig
 from tf_mlm.export.saved_model import export
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
-from tf_mlm.model.inference import Inference
+from tf_mlm.model.questions import Inference
 from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import parameters

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from tf_mlm.config import Buckets, Limits
 from tf_mlm.model.directory.checkpoint import load
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.questions import Inference
 from tf_mlm.model.windows import centred, overlapping
 from tf_mlm.text.preprocessor import TextPreprocessor
 

@@ -101,7 +101,7 @@ def command(
         import tf_mlm
         from tf_mlm.config import Limits
         from tf_mlm.export.saved_model import export, read_description
-        from tf_mlm.model.inference import compilations, default_buckets, length_limit
+        from tf_mlm.model.programs import compilations, default_buckets, length_limit
 
         model = tf_mlm.load(model_dir)
         chosen = default_buckets(length_limit(model))
@@ -154,7 +154,7 @@ def command(
 def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:
     """Buckets for the texts in a file, one a line."""
     from tf_mlm.export.calibration import calibrate
-    from tf_mlm.model.inference import length_limit
+    from tf_mlm.model.programs import length_limit
     from tf_mlm.text.preprocessor import TextPreprocessor
     from tf_mlm.training.data.documents import read_texts
     from tf_mlm.training.data.files import find_files

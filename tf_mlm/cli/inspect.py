@@ -70,7 +70,7 @@ def _size(path: Path) -> str:
 
 def _model_facts(path: Path) -> dict[str, Any]:
     import tf_mlm
-    from tf_mlm.model.inference import length_limit
+    from tf_mlm.model.programs import length_limit
 
     model = tf_mlm.load(path)
     parameters = sum(variable.shape.num_elements() for variable in model.trainable_variables)

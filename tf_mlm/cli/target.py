@@ -86,7 +86,7 @@ def _of_model(path: Path, top_k: int) -> InProcess:
     import tensorflow as tf
 
     import tf_mlm
-    from tf_mlm.model.inference import Inference
+    from tf_mlm.model.questions import Inference
     from tf_mlm.signatures import SIGNATURES
 
     # Without XLA: a handful of questions is answered sooner than the programs are compiled.

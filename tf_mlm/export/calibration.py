@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tf_mlm.config import Buckets, ModelConfig
 from tf_mlm.model.bucketing import CALL, next_chunk
-from tf_mlm.model.inference import compilations
+from tf_mlm.model.programs import compilations
 
 STEP = 8
 """Length buckets are multiples of it (or the limit): vector instructions leave no remainder."""

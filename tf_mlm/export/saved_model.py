@@ -28,8 +28,9 @@ from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.quantization import is_quantized
 from tf_mlm.export.warmup import write_warmup
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.programs import compilations
+from tf_mlm.model.questions import Inference
 from tf_mlm.version_directory import appearing_at_once, version_path
 
 DESCRIPTION = Path("assets.extra", "tf_mlm.json")
@@ -60,7 +61,7 @@ def export(
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
         long_texts: what to do with masks and embeddings beyond the largest length bucket: `"refuse"` them or
-            read `"windows"`; see `tf_mlm.model.inference.Inference`.
+            read `"windows"`; see `tf_mlm.model.questions.Inference`.
         limits: the most that one request may ask for (default: `Limits()`, which is generous).
         evaluation: figures to keep in `tf_mlm.json`.
         accuracy: the same of a quantised model (`tf_mlm.export.quantization.quantize`) beside its original.
@@ -106,7 +107,7 @@ def export(
             "max_length": root.inference.buckets.length[-1],
             "long_texts": long_texts,
             "limits": to_json(limits),
-            "programs": root.inference.programs if xla else 0,
+            "programs": compilations(root.inference.buckets) if xla else 0,
             "warmup_records": records,
             "signatures": sorted(functions),
             "model": to_json(model.config),

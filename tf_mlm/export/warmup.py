@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tf_mlm import signatures
-from tf_mlm.model.inference import Inference
+from tf_mlm.model.questions import Inference
 
 MAX_RECORDS = 1000
 """TF-Serving refuses to load a version with more."""

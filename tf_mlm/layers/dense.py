@@ -9,16 +9,14 @@ import tensorflow as tf
 from tf_mlm.layers import activation as activations
 from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.precision import Precision
-
-FEW_ROWS = 256
-"""Up to so many rows a CPU multiplies faster with the kernel on the left, above it with the rows there."""
+from tf_mlm.layers.product import times_kernel
 
 
 class Dense(tf.Module):
     """`activation(inputs @ kernel.T + bias)`.
 
-    The kernel is stored as Hugging Face and torch store it, an output after the other: for few rows a
-    CPU multiplies up to twice as fast that way, for many it makes little difference (docs/performance.md).
+    The kernel is stored as Hugging Face and torch store it, an output after the other, which is also what a
+    CPU multiplies fastest (`tf_mlm.layers.product`).
 
     Shapes:
         inputs: float [..., input_dim]; kernel: [output_dim, input_dim]; result: [..., output_dim].
@@ -57,19 +55,7 @@ class Dense(tf.Module):
         inputs = self.precision.cast(inputs)
         rows = tf.reshape(inputs, [-1, self.input_dim])
         kernel, bias = self.precision.cast(self.kernel), self.precision.cast(self.bias)
-
-        def few() -> tf.Tensor:
-            # The bias comes first, or XLA would cancel the transposition and be left with the slow order.
-            return tf.transpose(tf.matmul(kernel, rows, transpose_b=True) + bias[:, tf.newaxis])
-
-        def many() -> tf.Tensor:
-            return tf.matmul(rows, kernel, transpose_b=True) + bias
-
-        count = rows.shape[0]
-        if count is None:
-            rows = tf.cond(tf.shape(rows)[0] <= FEW_ROWS, few, many)
-        else:
-            rows = few() if count <= FEW_ROWS else many()
+        rows = times_kernel(rows, kernel, bias)
         rows = activations.activated(self.activation, rows)
         outputs = tf.reshape(rows, tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))
         outputs.set_shape(inputs.shape[:-1].concatenate(self.output_dim))

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.layers import activation as activations
 from tf_mlm.layers import initializer as initializers
+from tf_mlm.layers import keras_copy
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
@@ -268,66 +269,20 @@ class MaskedLMHead(tf.Module):
         Raises:
             ValueError: when the layer is not built yet.
         """
-        if not layer.built:
-            raise ValueError(
-                "The Keras layer must be built, so that it has weights to copy. "
-                f"Received: `{layer.name}` with built=False. Call it once, or `layer.build(shape)`."
-            )
-        config = layer.get_config()
+        arguments = keras_copy.head_arguments(layer)
         if layer.token_embedding is not None:
-            config["token_embedding"] = None
             token_embedding = token_embedding or ReversibleEmbedding.from_keras(layer.token_embedding)
-        if isinstance(module := getattr(layer, "module", None), cls):  # of tf_mlm.keras
-            head = cls(**{**config, "token_embedding": token_embedding}, hidden_dim=module.hidden_dim)
-            for ours, theirs in zip(head._own_variables, module._own_variables, strict=True):
-                ours.assign(theirs)
-            return head
-        dense = layer._intermediate_dense
-        head = cls(**{**config, "token_embedding": token_embedding}, hidden_dim=dense.kernel.shape[0])
-        for ours, theirs, transposed in head._pairs(layer):
-            ours.assign(tf.transpose(tf.convert_to_tensor(theirs)) if transposed else theirs)
+        head = cls(**{**arguments, "token_embedding": token_embedding})
+        keras_copy.copy_to_head(layer, head)
         return head
 
     def to_keras(self, token_embedding: Any = None) -> Any:
-        """This head as a built `keras_hub.layers.MaskedLMHead`, weights included (needs keras-hub)."""
-        if self.hidden_dim is None:
-            raise ValueError(
-                "The head must have its variables before they can be copied. "
-                "Received: a head without `hidden_dim`. Call it once, or pass `hidden_dim`."
-            )
-        try:
-            import keras_hub
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "`to_keras` needs keras-hub: run `pip install 'tf-mlm[keras-hub]'`."
-            ) from error
-        config = {**self.get_config(), "token_embedding": None}
+        """This head as a built `keras_hub.layers.MaskedLMHead`, weights included (needs keras-hub).
+
+        Args:
+            token_embedding: the layer whose table to share, where the embedding's was converted already;
+                otherwise it is converted too.
+        """
         if self.token_embedding is not None:
             token_embedding = token_embedding or self.token_embedding.to_keras()
-        layer = keras_hub.layers.MaskedLMHead(**{**config, "token_embedding": token_embedding})
-        layer.build((None, None, self.hidden_dim), (None, None))
-        for ours, theirs, transposed in self._pairs(layer):
-            theirs.assign(tf.transpose(ours) if transposed else ours)
-        return layer
-
-    @property
-    def _own_variables(self) -> list[tf.Variable]:
-        """All but the shared table."""
-        shared = self.token_embedding.variables if self.token_embedding is not None else ()
-        others = {id(variable) for variable in shared}
-        return [variable for variable in self.variables if id(variable) not in others]
-
-    def _pairs(self, layer: Any) -> list[tuple[tf.Variable, Any, bool]]:
-        """Our variables, those of a built KerasHub head but for the shared table, and whether transposed."""
-        assert self.intermediate_dense is not None
-        assert self.intermediate_layer_norm is not None
-        pairs = [
-            (self.intermediate_dense.kernel, layer._intermediate_dense.kernel, True),
-            (self.intermediate_dense.bias, layer._intermediate_dense.bias, False),
-            (self.intermediate_layer_norm.gamma, layer._intermediate_layer_norm.gamma, False),
-            (self.intermediate_layer_norm.beta, layer._intermediate_layer_norm.beta, False),
-            (self.output_bias, layer._bias, False),
-        ]
-        if self.output_kernel is not None:
-            pairs.append((self.output_kernel, layer._kernel, False))
-        return pairs
+        return keras_copy.head_as_keras_hub(self, token_embedding)

@@ -9,17 +9,13 @@ import tensorflow as tf
 
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.layers import initializer as initializers
-from tf_mlm.layers.int8_weight import reads_int8
+from tf_mlm.layers import keras_copy
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.product import times_table
 from tf_mlm.layers.tracking import warn_if_untracked
 
 # Keys of a Keras config that say nothing about the computation.
 _KERAS_BOOKKEEPING = ("batch_shape", "build_config", "input_length")
-
-
-FEW_ROWS = 64
-"""XLA's CPU compiler turns a product that is transposed into the product of the other order. What stands
-between the two, as the bias does, prevents that, which is twice as fast for few rows and slower for many."""
 
 
 class ReversibleEmbedding(tf.Module):
@@ -139,25 +135,7 @@ class ReversibleEmbedding(tf.Module):
         if self.reverse_embeddings is not None:
             logits = self._finish(tf.matmul(rows, tf.cast(self.reverse_embeddings, dtype)), bias)
         else:
-            # The table stands on the left. On the right, transposed, TensorFlow's CPU kernel is up to ten
-            # times slower from two rows up, and XLA's twice for a few rows.
-            table, count = tf.cast(self.embeddings, dtype), tf.shape(rows)[0]
-
-            def columns() -> tf.Tensor:
-                return tf.matmul(table, rows, transpose_b=True)
-
-            def few_columns() -> tf.Tensor:
-                if not reads_int8(self.embeddings):
-                    return columns()
-                return tf.cond(count == 1, lambda: self.embeddings.times_row(rows), columns)
-
-            logits = tf.cond(
-                count <= FEW_ROWS,
-                lambda: tf.transpose(
-                    self._finish(few_columns(), None if bias is None else bias[:, tf.newaxis])
-                ),
-                lambda: self._finish(tf.transpose(columns()), bias),
-            )
+            logits = times_table(rows, self.embeddings, bias, self._finish)
         outputs = tf.reshape(logits, tf.concat([tf.shape(inputs)[:-1], [self.input_dim]], 0))
         outputs.set_shape(inputs.shape[:-1].concatenate(self.input_dim))
         return outputs
@@ -217,11 +195,4 @@ class ReversibleEmbedding(tf.Module):
 
     def to_keras(self) -> Any:
         """This embedding as a built `keras.layers.ReversibleEmbedding`, weights included."""
-        import keras
-
-        layer = keras.layers.ReversibleEmbedding.from_config(self.get_config())
-        layer.build()
-        layer.embeddings.assign(self.embeddings)
-        if self.reverse_embeddings is not None:
-            layer.reverse_embeddings.assign(self.reverse_embeddings)
-        return layer
+        return keras_copy.embedding_as_keras(self)

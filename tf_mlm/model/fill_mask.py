@@ -10,8 +10,8 @@ import tensorflow as tf
 from tf_mlm.config import Buckets
 from tf_mlm.errors import InvalidInputError
 from tf_mlm.fills import FillRequest
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.questions import Inference
 from tf_mlm.model.rules import in_plain_words
 from tf_mlm.signatures import Signature
 

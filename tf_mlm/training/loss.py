@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mlm.arguments import indices_argument, tensor_argument
+from tf_mlm.layers.product import outputs_first
 
 FUSED_BYTES = 256 * 2**20  # logits above this many bytes are worth the second product of the fused form
 SLICE_BYTES = (
@@ -180,9 +181,9 @@ class _Slices:
         return self.start(index) + tf.range(self.size) >= index * self.size
 
     def logits(self, index: tf.Tensor, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """[size, rows], vocabulary first: the fast layout for a table that is stored [vocab, embedding]."""
+        """[size, rows], vocabulary first: as fast as a product with the table gets."""
         part = tf.slice(table, [self.start(index), 0], [self.size, table.shape[1]])
-        logits = tf.matmul(part, states, transpose_b=True)
+        logits = outputs_first(part, states)
         logits += tf.slice(bias, [self.start(index)], [self.size])[:, tf.newaxis]
         return tf.where(self.fresh(index)[:, tf.newaxis], logits, -float("inf")) if self.overlap else logits
 

@@ -15,8 +15,8 @@ from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.text_lines import bert_base, sentences
 from tf_mlm.config import Buckets
 from tf_mlm.model.directory.checkpoint import save
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.questions import Inference
 
 SENTENCES, PARTS = 100, 4
 BUCKETS = Buckets(batch=(8, 32), length=(16, 24, 32, 48), masks=(64,))

@@ -21,8 +21,8 @@ import tensorflow as tf
 from benchmarks.contest import OURS, Outcome, Ratio, compete
 from benchmarks.served import Crowd, over_both, serving
 from tf_mlm.config import Buckets, ModelConfig
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.questions import Inference
 from tf_mlm.serving.models.session_runner import SessionOptions, SessionRunner
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary

@@ -16,8 +16,8 @@ from benchmarks.text_lines import bert_base, sentences, with_a_mask
 from tf_mlm.config import Buckets
 from tf_mlm.export.calibration import length_buckets, work_of_a_text
 from tf_mlm.model.directory.checkpoint import save
-from tf_mlm.model.inference import Inference
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.questions import Inference
 
 LINES, PARTS, BATCH, TOP = 1000, 4, 32, 5
 BATCHES = (8, BATCH)

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.config import Buckets
-from tf_mlm.model.inference import Inference, default_buckets
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.model.programs import default_buckets
+from tf_mlm.model.questions import Inference
 
 BUCKETS = Buckets(batch=(1, 4), length=(8, 16, 32), masks=(1, 4, 16))
 TEXTS = [
