@@ -29,7 +29,7 @@ BELOW = {
     "arguments": set(),
     "durable": set(),
     "errors": set(),
-    "config": {"errors"},
+    "config": {"durable", "errors"},
     "decoder": {"errors"},
     "signatures": {"errors"},
     "texts": {"errors"},

@@ -33,14 +33,34 @@ def write_durably(path: Path, data: bytes) -> None:
         >>> path.read_bytes(), len(list(path.parent.iterdir()))
         (b'hello', 1)
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write a file to: behind the block it is flushed and takes the place of `path`.
+
+    After an error in the block, what was there stays and nothing else does.
+
+    Raises:
+        OSError: with `filename` set to `path`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "note"
+        >>> with replacing(path) as temporary:
+        ...     _ = temporary.write_text("hello")
+        >>> path.read_text()
+        'hello'
+    """
     with naming(path):
         temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
         try:
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
+            yield temporary
+            with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
-            temporary.rename(path)
+            temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()

@@ -18,7 +18,7 @@ from parity.claim import Measurements, claim, difference
 
 import tf_mlm
 from tf_mlm.errors import TokenizerWarning
-from tf_mlm.model.directory.hugging_face import ACTIVATIONS
+from tf_mlm.model.directory.config_json import ACTIVATIONS
 from tf_mlm.model.masked_lm import MaskedLM
 
 VOCAB = 64

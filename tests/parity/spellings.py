@@ -22,7 +22,7 @@ from reference.texts import documentation_lines
 import tf_mlm
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import NewHeadWarning
-from tf_mlm.model.directory.hugging_face import FAMILIES
+from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.text.vocabulary import train_vocabulary
 
 COMPLETE = ("bert", "distilbert", "electra")

@@ -14,7 +14,7 @@ from tf_mlm.config import read_json
 from tf_mlm.convert.named_arrays import NamedArrays
 from tf_mlm.convert.source import Source, read_vocabulary
 from tf_mlm.errors import CheckpointError, ConfigError
-from tf_mlm.model.directory import hugging_face
+from tf_mlm.model.directory import config_json
 
 CONFIG = "bert_config.json"
 
@@ -37,7 +37,7 @@ def read(source: Path, lower_case: bool | None) -> Source:
     prefix = _only_checkpoint(directory) if source.is_dir() else source
     config_file = directory / CONFIG
     try:
-        config = hugging_face.read_config({**read_json(config_file), "model_type": "bert"})
+        config = config_json.read_config({**read_json(config_file), "model_type": "bert"})
     except ConfigError as error:
         raise ConfigError(f"`{config_file}`: {error}") from error
     try:

@@ -53,7 +53,9 @@ def head_as_keras_hub(head: Any, token_embedding: Any) -> Any:
     try:
         import keras_hub
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("`to_keras` needs keras-hub: run `pip install 'tf-mlm[keras-hub]'`.") from error
+        raise ModuleNotFoundError(
+            "`to_keras` needs keras-hub: run `pip install 'tf-mlm[keras-hub]'`."
+        ) from error
     layer = keras_hub.layers.MaskedLMHead(**{**head.get_config(), "token_embedding": token_embedding})
     layer.build((None, None, head.hidden_dim), (None, None))
     for ours, theirs, transposed in _head_pairs(head, layer):

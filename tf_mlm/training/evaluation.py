@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.directory.checkpoint import read_config
-from tf_mlm.model.directory.tokenizer_files import read_preprocessor
+from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus

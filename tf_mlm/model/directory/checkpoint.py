@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from tf_mlm.config import ModelConfig, read_json
+from tf_mlm.config import ModelConfig, read_json, write_json
 from tf_mlm.errors import ConfigError, ConfigWarning, NewHeadWarning
 from tf_mlm.layers import activation as activations
 from tf_mlm.model.bert_encoder import BertEncoder
-from tf_mlm.model.directory import hugging_face
-from tf_mlm.model.directory.hugging_face import FAMILIES, Entry
+from tf_mlm.model.directory import config_json
+from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.model.directory.restore import restore
 from tf_mlm.model.directory.tensor_files import (
-    SAFETENSORS,
     TensorFiles,
-    has_weights,
-    refuse_other_forms,
-    write_json,
     write_safetensors,
 )
-from tf_mlm.model.directory.tokenizer_files import read_preprocessor, write_preprocessor
+from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, head_entries
+from tf_mlm.model.directory.weight_forms import SAFETENSORS, has_weights, refuse_other_forms
+from tf_mlm.model.directory.write_tokenizer import write_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM, head_activation, head_epsilon
 
 CONFIG = "config.json"
@@ -62,7 +61,7 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
         preprocessor = read_preprocessor(directory, config)
         model = MaskedLM.from_config(config, dtype=dtype, seed=seed, preprocessor=preprocessor)
         restored = restore(model, files, directory / CONFIG)
-    if unknown := hugging_face.unknown_keys(config):
+    if unknown := config_json.unknown_keys(config):
         warnings.warn(
             f"`{directory / CONFIG}`: unknown keys have no effect, in transformers either: "
             f"{', '.join(unknown)}. If one of them changes what the model computes, its answers are wrong "
@@ -96,7 +95,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     family = FAMILIES[config.model_type]
-    tensors = _tensors([*hugging_face.encoder_entries(model), *hugging_face.head_entries(model)])
+    tensors = _tensors([*encoder_entries(model), *head_entries(model)])
     if not config.tie_word_embeddings:
         # transformers 5 adds the bias of the decoder, transformers 4 that of the predictions.
         for copy, source in family.copies.items():
@@ -104,7 +103,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
     write_safetensors(directory / SAFETENSORS, tensors)
     if model.preprocessor is not None:
         write_preprocessor(model.preprocessor, directory, config)
-    write_json(directory / CONFIG, hugging_face.write_config(config, encoder.precision.variable))
+    write_json(directory / CONFIG, config_json.write_config(config, encoder.precision.variable))
 
 
 def _tensors(entries: Iterable[Entry]) -> dict[str, np.ndarray]:
@@ -137,7 +136,7 @@ def read_config(directory: Path) -> ModelConfig:
         refuse_other_forms(directory)
     values = read_json(path)
     try:
-        return hugging_face.read_config(values)
+        return config_json.read_config(values)
     except ConfigError as error:
         raise ConfigError(f"`{path}`: {error}") from error
 
@@ -170,5 +169,5 @@ def _check_saveable(model: MaskedLM) -> BertEncoder:
             "Hugging Face's layout has no place for this head: " + "; ".join(broken) + ". "
             "Make the model with MaskedLM.from_config, or save its variables with tf.train.Checkpoint."
         )
-    hugging_face.check_config(config)
+    config_json.check_config(config)
     return model.encoder

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.errors import CheckpointError
-from tf_mlm.model.directory import hugging_face
-from tf_mlm.model.directory.hugging_face import FAMILIES, Entry, Family
+from tf_mlm.model.directory.families import FAMILIES, Family
 from tf_mlm.model.directory.tensor_files import TensorSource
+from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, head_entries
 from tf_mlm.model.masked_lm import MaskedLM
 
 # TensorFlow 1 called the weights of a layer norm so, and the first PyTorch conversions kept it.
@@ -55,8 +55,8 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
     names = {_modern(name): name for name in tensors.shapes}  # today's name → name in the file
     has_prefix = any(name.startswith(family.prefix) for name in names)
     prefix = family.prefix if has_prefix else ""
-    encoder = list(hugging_face.encoder_entries(model, prefix))
-    head = list(hugging_face.head_entries(model))
+    encoder = list(encoder_entries(model, prefix))
+    head = list(head_entries(model))
     copies = {
         copy: prefix + source.removeprefix(family.prefix) if source.startswith(family.prefix) else source
         for copy, source in family.copies.items()

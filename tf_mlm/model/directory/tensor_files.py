@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -16,102 +15,16 @@ import safetensors
 import safetensors.numpy
 
 from tf_mlm.config import check_not_a_pointer, read_json
+from tf_mlm.durable import replacing
 from tf_mlm.errors import CheckpointError, ConfigError
-
-SAFETENSORS = "model.safetensors"
-PYTORCH = "pytorch_model.bin"
-
-_SAVE_AS = "transformers' `from_pretrained({}).save_pretrained(...)`"
-# Weights in forms that are not read here: a pattern of file names, what it is, and the way out.
-_OTHER_FORMS = (
-    (
-        "tf_model*.h5",
-        "weights of transformers' TensorFlow models",
-        f"With transformers 4 and TensorFlow, {_SAVE_AS.format('..., from_tf=True')} writes {SAFETENSORS}.",
-    ),
-    (
-        "flax_model*.msgpack",
-        "weights of transformers' Flax models",
-        f"With transformers 4 and Flax, {_SAVE_AS.format('..., from_flax=True')} writes {SAFETENSORS}.",
-    ),
-    (
-        "*.index",
-        "a TensorFlow checkpoint",
-        "If it is one of TensorFlow 1's BERT, `tf-mlm convert` makes a model directory of it; weights "
-        f"saved with Keras or tf.train.Checkpoint have to be saved as {SAFETENSORS} by the program that "
-        "made them.",
-    ),
-    (
-        "saved_model.pb",
-        "a SavedModel, which is run and not trained on",
-        "Serve it, or take the model directory that it was exported from.",
-    ),
-    (
-        "*.keras",
-        "a Keras model",
-        "`tf-mlm convert` reads KerasHub's presets (preset.save_to_preset); others have to be saved as "
-        f"{SAFETENSORS} by the program that made them.",
-    ),
-    (
-        "*.onnx",
-        "a model for ONNX Runtime, without trainable weights",
-        f"Take the directory it was exported from, with its {SAFETENSORS}.",
-    ),
-    (
-        "onnx/*.onnx",
-        "a model for ONNX Runtime, without trainable weights",
-        f"Take the directory it was exported from, with its {SAFETENSORS}.",
-    ),
-    ("*.gguf", "weights for llama.cpp", f"Take the directory it was made from, with its {SAFETENSORS}."),
-    (
-        "rust_model.ot",
-        "weights for rust-bert",
-        f"Take the directory it was made from, with its {SAFETENSORS}.",
-    ),
-    (
-        "*.safetensors",
-        f"a safetensors file of another name than {SAFETENSORS}",
-        f"If it holds the whole model, rename it to {SAFETENSORS}; a shard needs its "
-        f"{SAFETENSORS}.index.json.",
-    ),
-    (
-        "*.bin",
-        f"a file of another name than {PYTORCH}",
-        f"If it holds PyTorch's weights of the whole model, rename it to {PYTORCH}; a shard needs its "
-        f"{PYTORCH}.index.json.",
-    ),
-    (
-        "*.pt*",
-        f"a file of another name than {PYTORCH}",
-        f"If it holds the `state_dict` of the whole model, rename it to {PYTORCH}.",
-    ),
-    ("*.h5", "weights of a Keras model", f"Save them as {SAFETENSORS} with the program that made them."),
+from tf_mlm.model.directory.weight_forms import (
+    ADAPTER,
+    EXPECTED,
+    PYTORCH,
+    SAFETENSORS,
+    has_weights,
+    refuse_other_forms,
 )
-_ADAPTER = "adapter_config.json"
-_EXPECTED = f"Expected: {SAFETENSORS}, {SAFETENSORS}.index.json or {PYTORCH}."
-
-
-def has_weights(directory: Path) -> bool:
-    """Whether the directory has weights in a form that is read here."""
-    names = (SAFETENSORS, f"{SAFETENSORS}.index.json", PYTORCH, f"{PYTORCH}.index.json")
-    return any((directory / name).is_file() for name in names)
-
-
-def refuse_other_forms(directory: Path) -> None:
-    """Raises a `CheckpointError` that says what a directory holds instead of weights, if that can be told."""
-    if (directory / _ADAPTER).is_file():
-        base = read_json(directory / _ADAPTER).get("base_model_name_or_path")
-        raise CheckpointError(
-            f"`{directory / _ADAPTER}` says that the directory holds an adapter for {base!r}, which would "
-            "have to be added to that model's weights. Merge the two with PEFT (`merge_and_unload()`), and "
-            "save the result as a model of its own."
-        )
-    for pattern, what, way_out in _OTHER_FORMS:
-        if found := sorted(directory.glob(pattern)):
-            raise CheckpointError(
-                f"`{found[0]}` is {what}, and no weights that can be read here lie beside it. {_EXPECTED} "
-                f"{way_out}"
-            )
 
 
 class TensorSource(Protocol):
@@ -150,7 +63,7 @@ class TensorFiles:
         self._readers: dict[str, Callable[[], np.ndarray]] = {}
         self._files: dict[str, Path] = {}
         self._stack = ExitStack()
-        if (directory / _ADAPTER).is_file() or not has_weights(directory):
+        if (directory / ADAPTER).is_file() or not has_weights(directory):
             refuse_other_forms(directory)
         for path in self._weight_files():
             try:
@@ -196,7 +109,7 @@ class TensorFiles:
                             f"to `{self.origin}`."
                         )
                 return shards
-        raise CheckpointError(f"`{self.origin}` holds no weights. {_EXPECTED}")
+        raise CheckpointError(f"`{self.origin}` holds no weights. {EXPECTED}")
 
     def _add(self, path: Path, name: str, shape: Any, read: Callable[[], np.ndarray]) -> None:
         if name in self._files:
@@ -272,30 +185,9 @@ def _first_cut_off(path: Path) -> str:
     return ""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` make a file beside `path`, then puts it in place: readers see the old or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes tensors so that transformers takes the file for one of its own."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata = {"format": "pt"}  # transformers refuses files without it
-    write_atomically(path, lambda beside: safetensors.numpy.save_file(contiguous, beside, metadata=metadata))
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object in the form that Hugging Face writes: sorted, two spaces."""
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda beside: _write_text(beside, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    with replacing(path) as beside:
+        safetensors.numpy.save_file(contiguous, beside, metadata=metadata)

@@ -13,7 +13,7 @@ from reference.model_directory import edit_json
 from tf_mlm.config import AddedToken
 from tf_mlm.errors import CheckpointError, ConfigError, TokenizerWarning
 from tf_mlm.model.directory.checkpoint import load, read_config, save
-from tf_mlm.model.directory.tokenizer_files import read_preprocessor
+from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary

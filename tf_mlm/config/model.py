@@ -1,0 +1,119 @@
+"""The sizes and constants of a model: `config.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tf_mlm.config.rules import require, require_bool, require_whole
+
+MODEL_TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and constants of an encoder with its masked-LM head.
+
+    `head_hidden_act` and `head_layer_norm_eps` are for heads that differ from their encoder, as
+    KerasHub's do; None follows the family. transformers has no such keys and ignores them.
+
+    `extra` keeps the keys of a `config.json` that this package does not use, so that saving
+    a loaded model loses nothing.
+
+    Raises:
+        ConfigError: at construction, for sizes below one, heads that do not divide the hidden
+            size, rates outside [0, 1) or an unknown `model_type`.
+
+    Example:
+        >>> from tf_mlm.config import ModelConfig
+        >>> ModelConfig(vocab_size=100, hidden_size=32, num_attention_heads=4).head_size
+        8
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    embedding_size: int | None = None
+    tie_word_embeddings: bool = True
+    model_type: str = "bert"
+    head_hidden_act: str | None = None
+    head_layer_norm_eps: float | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+        ):
+            require_whole(name, getattr(self, name), least=1)
+        for name in ("type_vocab_size", "pad_token_id"):
+            require_whole(name, getattr(self, name), least=0)
+        if self.embedding_size is not None:
+            require_whole("embedding_size", self.embedding_size, least=1)
+        require(
+            self.hidden_size % self.num_attention_heads == 0,
+            "`num_attention_heads` must divide `hidden_size`; choose a number of heads that does.",
+            hidden_size=self.hidden_size,
+            num_attention_heads=self.num_attention_heads,
+        )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            rate = getattr(self, name)
+            require(0 <= rate < 1, f"`{name}` must lie in [0, 1).", **{name: rate})
+        require(
+            self.layer_norm_eps > 0, "`layer_norm_eps` must be positive.", layer_norm_eps=self.layer_norm_eps
+        )
+        require(
+            self.initializer_range > 0,
+            "`initializer_range` must be positive.",
+            initializer_range=self.initializer_range,
+        )
+        require_bool("tie_word_embeddings", self.tie_word_embeddings)
+        require(
+            self.pad_token_id < self.vocab_size,
+            "`pad_token_id` must be an id of the vocabulary.",
+            pad_token_id=self.pad_token_id,
+            vocab_size=self.vocab_size,
+        )
+        require(
+            self.model_type in MODEL_TYPES,
+            f"`model_type` must be one of {', '.join(MODEL_TYPES)}.",
+            model_type=self.model_type,
+        )
+        require(
+            self.max_length >= 3,
+            "`max_position_embeddings` must leave room for [CLS], one token and [SEP].",
+            max_position_embeddings=self.max_position_embeddings,
+        )
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def token_embedding_size(self) -> int:
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def position_offset(self) -> int:
+        """RoBERTa counts positions from the one behind its padding id."""
+        return self.pad_token_id + 1 if self.model_type in ("roberta", "xlm-roberta") else 0
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens, special ones included, that the position table has rows for."""
+        return self.max_position_embeddings - self.position_offset

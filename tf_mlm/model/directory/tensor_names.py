@@ -1,0 +1,69 @@
+"""Which tensors of a checkpoint are which variables of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tf_mlm.layers.dense import Dense
+from tf_mlm.layers.layer_norm import LayerNorm
+from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
+from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.masked_lm import MaskedLM
+
+
+class Entry(NamedTuple):
+    """A variable, and the tensors that are its parts along the first axis, in the file transposed or not."""
+
+    variable: tf.Variable
+    names: tuple[str, ...]
+    transposed: bool = False
+
+    def part_shape(self) -> tuple[int, ...]:
+        """The shape of each part in the file."""
+        first, *rest = self.variable.shape.as_list()
+        shape = (first // len(self.names), *rest)
+        return shape[::-1] if self.transposed else shape
+
+
+def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
+    """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given."""
+    family, encoder = FAMILIES[model.config.model_type], model.encoder
+    prefix = family.prefix if prefix is None else prefix
+    for path, name in family.embedding.items():
+        yield from _module_entries(_attribute(encoder, f"embedding.{path}"), (prefix + name,))
+    for index, block in enumerate(_attribute(encoder, "blocks")):
+        start = prefix + family.block_prefix.format(index)
+        for path, names in family.block.items():
+            yield from _module_entries(_attribute(block, path), tuple(start + name for name in names))
+
+
+def head_entries(model: MaskedLM) -> Iterator[Entry]:
+    """What a checkpoint holds for the head; a tied projection belongs to the encoder."""
+    family = FAMILIES[model.config.model_type]
+    for path, name in family.head.items():
+        yield from _module_entries(_attribute(model.head, path), (name,))
+    yield Entry(model.head.output_bias, (family.output_bias,))
+    if model.head.output_kernel is not None:
+        yield Entry(model.head.output_kernel, (family.decoder,), transposed=True)
+
+
+def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterator[Entry]:
+    weights = tuple(f"{name}.weight" for name in names)
+    biases = tuple(f"{name}.bias" for name in names)
+    if isinstance(module, Dense):
+        yield Entry(module.kernel, weights)
+        yield Entry(module.bias, biases)
+    elif isinstance(module, LayerNorm):
+        yield Entry(module.gamma, weights)
+        yield Entry(module.beta, biases)
+    elif isinstance(module, ReversibleEmbedding):
+        yield Entry(module.embeddings, weights)
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module

@@ -1,0 +1,71 @@
+"""A preprocessor to the tokenizer files of a model directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
+from tf_mlm.durable import write_durably
+from tf_mlm.model.directory.tokenizer_files import (
+    ADDED_TOKENS,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+)
+from tf_mlm.model.directory.tokenizer_json import write_tokenizer_json
+from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_SETTINGS, OUR_NAMES
+from tf_mlm.text.code_points import WHITE_SPACE
+from tf_mlm.text.preprocessor import TextPreprocessor
+
+
+def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: ModelConfig) -> None:
+    """Writes the vocabulary and `tokenizer_config.json`, and removes what would contradict them.
+
+    The vocabulary is a `vocab.txt` where that says everything, else a `tokenizer.json`. A file left behind by
+    an earlier model in the same directory would silently be another tokenizer.
+    """
+    vocabulary = preprocessor.vocabulary
+    settings = vocabulary.config
+    all_ids = {
+        "" if index == vocabulary.blank_id else token: index
+        for index, token in enumerate(vocabulary.tokens)
+        if index not in vocabulary.unnamed_ids
+    }
+    ids = {token: index for token, index in all_ids.items() if index < vocabulary.pieces}
+    tokens = list(vocabulary.tokens[: len(ids)])
+    is_bert = all(
+        getattr(settings, name) == getattr(TokenizerConfig, name)
+        for name in (
+            *("clean_text", "max_input_chars_per_word", "continuing_subword_prefix", "decoder_cleanup"),
+            "post_processor",
+        )
+    )
+    is_plain = is_bert and list(ids) == tokens and all(token == token.rstrip(WHITE_SPACE) for token in tokens)
+    if is_plain and not tokens[0].startswith("\ufeff"):
+        kept = VOCABULARY
+        text = "".join(f"{token}\n" for token in tokens)
+        write_durably(directory / VOCABULARY, text.encode("utf-8"))
+    else:
+        kept = TOKENIZER
+        write_json(directory / TOKENIZER, write_tokenizer_json(settings, ids, all_ids))
+    values = {
+        **settings.extra,
+        **{name: getattr(settings, name) for name in (*BERT_SETTINGS, *OUR_NAMES)},
+    }
+    limit = preprocessor.max_length or config.max_length
+    if limit < config.max_length or "model_max_length" not in values:
+        values["model_max_length"] = limit
+    if settings.added_tokens:
+        values["added_tokens_decoder"] = {
+            str(all_ids[token.content]): dataclasses.asdict(token)
+            for token in sorted(settings.found_tokens, key=lambda token: all_ids[token.content])
+        }
+    if not is_bert:
+        values["tokenizer_class"] = "PreTrainedTokenizerFast"
+    elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
+        values["tokenizer_class"] = BERT_CLASSES[0]
+    write_json(directory / TOKENIZER_CONFIG, values)
+    for stale in {VOCABULARY, TOKENIZER, SPECIAL_TOKENS, ADDED_TOKENS} - {kept}:
+        (directory / stale).unlink(missing_ok=True)
