@@ -16,7 +16,7 @@ from tf_mlm.config import ModelConfig
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.text.vocabulary import train_vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 
 # Line separators that are none here, in the middle of texts.
 TEXTS = [f"the cat {number} sat\u2028on the\x0c mat\x85again ." for number in range(60)]

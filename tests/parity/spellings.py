@@ -23,7 +23,7 @@ import tf_mlm
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import NewHeadWarning
 from tf_mlm.model.directory.families import FAMILIES
-from tf_mlm.text.vocabulary import train_vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 
 COMPLETE = ("bert", "distilbert", "electra")
 _Weights = dict[str, torch.Tensor]

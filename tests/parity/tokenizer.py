@@ -25,7 +25,8 @@ from reference.texts import CONFIGS, SAMPLES, Torture, documentation_lines, gene
 from transformers import BertTokenizerFast
 
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 
 LENGTH = 64
 NO_LIMIT = 1 << 15

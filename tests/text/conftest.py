@@ -12,7 +12,8 @@ from reference.texts import CONFIGS, SAMPLES, Torture, documentation_lines, gene
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from tf_mlm.text.tokenizer import WordPieceTokenizer
-from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 
 
 @pytest.fixture(scope="session")

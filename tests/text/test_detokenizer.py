@@ -6,7 +6,8 @@ import pytest
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.text.detokenizer import detokenize
-from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "it", "'", "s", "##s", "don", "n't", ".", ",", "?"]
 

@@ -9,7 +9,8 @@ import pytest
 
 from tf_mlm.config import AddedToken, TokenizerConfig
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -128,7 +129,7 @@ def test_training_finds_frequent_words(documentation: list[str]) -> None:
 def test_training_is_the_same_in_every_process(documentation: list[str], tmp_path: Path) -> None:
     (tmp_path / "text").write_text("\n".join(documentation[:3000]), encoding="utf-8")
     program = (
-        "import sys; from tf_mlm.text.vocabulary import train_vocabulary; "
+        "import sys; from tf_mlm.text.wordpiece_training import train_vocabulary; "
         "train_vocabulary(open(sys.argv[1], encoding='utf-8'), 1500).write(sys.argv[2])"
     )
     digests = set()

@@ -32,7 +32,7 @@ def command(
     Example: tf-mlm vocab corpus/*.txt --output vocab.txt --size 8000
     """
     from tf_mlm.config import TokenizerConfig
-    from tf_mlm.text.vocabulary import train_vocabulary
+    from tf_mlm.text.wordpiece_training import train_vocabulary
     from tf_mlm.training.data.documents import read_documents
     from tf_mlm.training.data.files import find_files
 

@@ -44,7 +44,7 @@ class Reads:
         self.positions = tf.gather(positions, self.read_order)
 
 
-class Blocks:
+class BlockRunner:
     """Runs programs over rows, in shapes that are buckets.
 
     Args:
@@ -52,7 +52,7 @@ class Blocks:
         buckets: ascending sizes.
 
     Example:
-        >>> blocks = Blocks(Programs(model, top_k=3, xla=False), Buckets((1, 2), (4, 8), (1, 4)))
+        >>> blocks = BlockRunner(Programs(model, top_k=3, xla=False), Buckets((1, 2), (4, 8), (1, 4)))
         >>> reads = Reads(tf.constant([3, 6]), rows=tf.constant([1, 0, 1]), positions=tf.constant([4, 1, 2]))
         >>> fives = lambda rows, width: (tf.fill([tf.size(rows), width], 5),) * 2
         >>> logits = lambda *rows: [blocks.programs.logits(*rows)]

@@ -1,7 +1,7 @@
 """Everything that can be asked of a masked language model with raw strings, in the graph.
 
 `FillMask` answers from it in Python and the exporter saves it: one implementation for both. Strings run as
-ordinary TensorFlow, the arithmetic in `Programs`, over the rows of a whole request (`Blocks`).
+ordinary TensorFlow, the arithmetic in `Programs`, over the rows of a whole request (`BlockRunner`).
 
 A text longer than the largest length bucket is read in windows (`tf_mlm.model.windows`) or refused;
 nothing is cut off unasked.
@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, Limits
 from tf_mlm.layers.self_attention import length_mask
-from tf_mlm.model.blocks import Blocks, Ids, Reads
+from tf_mlm.model.blocks import BlockRunner, Ids, Reads
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import Programs, States, default_buckets, length_limit
 from tf_mlm.model.request_rules import RequestRules, inputs_of
@@ -100,7 +100,7 @@ class Inference(tf.Module):
         self._limit = limit
         self._logits_row = tf.TensorSpec([None, vocab], tf.float32)
         self.programs = Programs(model, top_k=top_k, xla=xla)
-        self._blocks = Blocks(self.programs, self.buckets)
+        self._blocks = BlockRunner(self.programs, self.buckets)
         self._rules = RequestRules(
             limits,
             length=limit,
@@ -385,7 +385,7 @@ class Inference(tf.Module):
     def _at_masks(
         self, inputs: Preprocessed, slots: Slots, program: Any, outputs: list[tf.TensorSpec], **more: Any
     ) -> list[tf.Tensor]:
-        """Runs a program at every mask of texts; `more` as in `Blocks.at`."""
+        """Runs a program at every mask of texts; `more` as in `BlockRunner.at`."""
         starts = centred(tf.gather(inputs.lengths, slots.texts), slots.positions, self._limit)
         windows, which = shared(slots.texts, starts, inputs.lengths, self._limit)
         reads = Reads(windows.lengths, which, slots.positions - starts)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.arguments import any_tensor, described, tensor_argument
+from tf_mlm.text.whole_words import select_words
 
 _RESOLUTION = 1 << 24
 """Random numbers are whole numbers below this, all of which float32 holds, and rates are rounded to
@@ -221,52 +222,12 @@ class MaskedLMMaskGenerator(tf.Module):
         counts = self._count(tf.reduce_sum(tf.cast(selectable, tf.int32), 1))[:, tf.newaxis]
         draws = tf.cast(_draw(tf.shape(token_ids), seed, _RESOLUTION), tf.float32)  # XLA sorts floats faster
         if self.whole_word:
-            selected = self._select_words(token_ids, selectable, counts, draws)
+            known = tf.clip_by_value(token_ids, 0, self.vocabulary_size - 1)
+            selected = select_words(tf.gather(self._continues, known), selectable, counts, draws)
             from_end = tf.where(selected, length - tf.range(length), 0)
             return length - tf.math.top_k(from_end, most).values
         chosen = tf.math.top_k(tf.where(selectable, draws, -1.0), most).indices
         return tf.sort(tf.where(tf.range(most) < counts, chosen, length), 1)
-
-    def _select_words(
-        self, token_ids: tf.Tensor, selectable: tf.Tensor, counts: tf.Tensor, draws: tf.Tensor
-    ) -> tf.Tensor:
-        """bool [batch, length]: the tokens of words taken in random order, each if it still fits."""
-        shape = tf.shape(token_ids)
-        after_selectable = tf.pad(selectable, [[0, 0], [1, 0]])[:, :-1]
-        continues = tf.gather(self._continues, tf.clip_by_value(token_ids, 0, self.vocabulary_size - 1))
-        words = tf.cumsum(tf.cast(~(continues & after_selectable), tf.int32), 1) - 1
-
-        def per_word(of_token: tf.Tensor) -> tf.Tensor:  # sums; there are at most as many words as tokens
-            segments = words + tf.range(shape[0])[:, tf.newaxis] * shape[1]
-            sums = tf.math.unsorted_segment_sum(
-                tf.reshape(of_token, [-1]), tf.reshape(segments, [-1]), tf.size(words)
-            )
-            return tf.reshape(sums, shape)
-
-        sizes = per_word(tf.ones_like(words))
-        is_whole = (sizes > 0) & (per_word(tf.cast(selectable, tf.int32)) == sizes)
-        order = tf.argsort(tf.where(is_whole, draws, float(_RESOLUTION)), 1)
-        never = shape[1] + 1
-        sizes = tf.gather(tf.where(is_whole, sizes, never), order, batch_dims=1)
-
-        # One pass takes words up to the first that is too long for what is left, and the next pass
-        # goes on behind it, until nothing fits: the same as one word at a time, in a few passes.
-        def fits(left: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
-            return ~taken & (sizes <= left)
-
-        def take(left: tf.Tensor, taken: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            wanted = tf.where(fits(left, taken), sizes, 0)
-            more = (wanted > 0) & (tf.cumsum(wanted, 1) <= left)
-            return left - tf.reduce_sum(tf.where(more, wanted, 0), 1, keepdims=True), taken | more
-
-        _, taken = tf.while_loop(
-            lambda left, taken: tf.reduce_any(fits(left, taken)), take, (counts, tf.zeros(shape, tf.bool))
-        )
-        rows = tf.broadcast_to(tf.range(shape[0])[:, tf.newaxis], shape)
-        taken = tf.scatter_nd(
-            tf.stack([rows, order], 2), tf.cast(taken, tf.int32), shape
-        )  # in text order again
-        return tf.gather(taken, words, batch_dims=1) > 0
 
     def _replace(self, mask_ids: tf.Tensor, choice_seed: tf.Tensor, token_seed: tf.Tensor) -> tf.Tensor:
         """What stands in the place of each selected token."""

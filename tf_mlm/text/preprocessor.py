@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.arguments import any_tensor, indices_argument, is_symbolic, tensor_argument
+from tf_mlm.arguments import indices_argument, tensor_argument
 from tf_mlm.config import Limits
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.detokenizer import detokenize
+from tf_mlm.text.strings import as_strings
 from tf_mlm.text.token_table import TokenTable
 from tf_mlm.text.tokenizer import WordPieceTokenizer
 from tf_mlm.text.tokens import Tokenizer, Tokens
+from tf_mlm.text.truncation import longest_first
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.texts import as_texts
 
 
 class Preprocessed(NamedTuple):
@@ -41,35 +42,36 @@ class Preprocessed(NamedTuple):
 class TextPreprocessor(tf.Module):
     """Tokenises texts or pairs of texts, adds special tokens, cuts and pads, and finds the masks.
 
-    Works eagerly, in a `tf.function`, in `tf.data` and inside a SavedModel (the vocabulary is an asset).
-    Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the
-    longer text first. A mask is never cut off silently.
+        Works eagerly, in a `tf.function`, in `tf.data` and inside a SavedModel (the vocabulary is an asset).
+        Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the
+        longer text first. A mask is never cut off silently.
 
-    Args:
-        vocabulary: the tokens; its configuration says how text is normalised.
-        max_length: the most tokens of a text (or pair), special ones included; None: nothing is cut.
-        pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
-        tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
-        limits: refuse batches with more bytes or tokens than these, before work is spent on them.
+        Args:
+            vocabulary: the tokens; its configuration says how text is normalised.
+            max_length: the most tokens of a text (or pair), special ones included; None: nothing is cut.
+            pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
+            tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
+            limits: refuse batches with more bytes or tokens than these, before work is spent on them.
 
-    Raises:
-        ConfigError: at construction, if `max_length` has no room for a token of text, or there is none to
-            pad to.
-        tf.errors.InvalidArgumentError: on a call, if a mask lies beyond the limit; the message names
-            the text, its token count and the limit.
+        Raises:
+            ConfigError: at construction, if `max_length` has no room for a token of text, or there is none to
+                pad to.
+            tf.errors.InvalidArgumentError: on a call, if a mask lies beyond the limit; the message names
+                the text, its token count and the limit.
 
-    Example:
-        >>> from tf_mlm.text.preprocessor import TextPreprocessor
-        >>> from tf_mlm.text.vocabulary import Vocabulary
-        >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s"]
-        >>> preprocess = TextPreprocessor(Vocabulary(tokens), max_length=8)
-        >>> batch = preprocess(["The cats", "[MASK]"])
-        >>> batch.token_ids.numpy().tolist()
-        [[2, 5, 6, 7, 3], [2, 4, 3, 0, 0]]
-        >>> batch.mask_positions.numpy().tolist(), batch.ends[0].numpy().tolist()
-        ([[-1], [1]], [0, 3, 7, 8, 0])
-        >>> preprocess.detokenize(batch.token_ids[0])
-        'the cats'
+        Example:
+            >>> from tf_mlm.text.preprocessor import TextPreprocessor
+            >>> from tf_mlm.text.truncation import longest_first
+    from tf_mlm.text.vocabulary import Vocabulary
+            >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s"]
+            >>> preprocess = TextPreprocessor(Vocabulary(tokens), max_length=8)
+            >>> batch = preprocess(["The cats", "[MASK]"])
+            >>> batch.token_ids.numpy().tolist()
+            [[2, 5, 6, 7, 3], [2, 4, 3, 0, 0]]
+            >>> batch.mask_positions.numpy().tolist(), batch.ends[0].numpy().tolist()
+            ([[-1], [1]], [0, 3, 7, 8, 0])
+            >>> preprocess.detokenize(batch.token_ids[0])
+            'the cats'
     """
 
     def __init__(
@@ -191,7 +193,7 @@ class TextPreprocessor(tf.Module):
             first, second = self.tokenizer(tf.identity(text)), self.tokenizer(tf.identity(pair))
         kept, kept_second = first.counts, second.counts
         if self.max_length is not None:
-            kept, kept_second = _longest_first(first.counts, second.counts, self.max_length - 3)
+            kept, kept_second = longest_first(first.counts, second.counts, self.max_length - 3)
         total, lengths = first.counts + second.counts + 3, kept + kept_second + 3
         checks = [
             *self._checks(first, kept, total, lengths),
@@ -282,18 +284,6 @@ def _assert_limit(holds: tf.Tensor, rule: str, received: tf.Tensor) -> tf.Operat
     return tf.raw_ops.Assert(condition=holds, data=[message, received], summarize=8)
 
 
-def _longest_first(first: tf.Tensor, second: tf.Tensor, limit: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many tokens [batch] to keep of each text so that both fit: the longer one is cut first."""
-    shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
-    # Cut the longer one; when it is down to the shorter one, cut both, the longer one keeping the odd token.
-    fits = shorter + longer <= limit
-    halved = shorter > limit // 2
-    kept_shorter = tf.where(fits, shorter, tf.where(halved, limit // 2, shorter))
-    kept_longer = tf.where(fits, longer, limit - kept_shorter)
-    is_longer = first > second
-    return tf.where(is_longer, kept_longer, kept_shorter), tf.where(is_longer, kept_shorter, kept_longer)
-
-
 def _positions(is_mask: tf.Tensor) -> tf.Tensor:
     """int32 [batch, masks], the places in each row that are true, in order, then -1."""
     counted = tf.cumsum(tf.cast(is_mask, tf.int32), axis=1)
@@ -303,22 +293,3 @@ def _positions(is_mask: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(
         tf.fill(shape, -1), tf.stack([found[:, 0], nth], 1), tf.cast(found[:, 1], tf.int32)
     )
-
-
-def as_strings(text: Any, argument: str) -> tf.Tensor:
-    """One text or several as string [batch]; lone surrogates become invalid UTF-8, which is ignored.
-
-    Raises:
-        ValueError: for what is no batch of texts; the message names the `argument`.
-    """
-    if not tf.is_tensor(text) and not is_symbolic(text):
-        return tf.constant(as_texts(text, argument)[0], tf.string)
-    rule = "one text or a batch of texts, string [batch]"
-    strings = any_tensor(text, argument, rule)
-    if strings.shape.rank == 0:
-        strings = strings[tf.newaxis]
-    if strings.dtype != tf.string or strings.shape.rank not in (None, 1):
-        raise ValueError(
-            f"`{argument}` must be {rule}. Received: dtype={strings.dtype.name}, shape={strings.shape}."
-        )
-    return tf.ensure_shape(strings, [None])

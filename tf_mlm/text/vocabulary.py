@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.code_points import WHITE_SPACE
-from tf_mlm.text.wordpiece_training import learn_word_pieces
+from tf_mlm.text.vocabulary_file import read_lines
 
 MAX_TOKENS = 1 << 22
 """The most tokens that `tf_text.FastWordpieceTokenizer` can number."""
@@ -225,33 +223,6 @@ class Vocabulary:
         return f"Vocabulary(size={self.size}, config={self.config!r})"
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a vocabulary, without the blanks and line ends behind them, nor empty ones at the end.
-
-    Raises:
-        ConfigError: naming the file, and the line where there is one.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"`{path}` does not exist. Give a file with one token per line.") from None
-    except OSError as error:
-        raise ConfigError(f"`{path}` cannot be read: {error.strerror}.") from error
-    content = content.removeprefix(codecs.BOM_UTF8)
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"A vocabulary must be UTF-8; `{path}`, line {line} holds the byte "
-            f"0x{content[error.start]:02x}, which is not. Save the file again as UTF-8."
-        ) from None
-    lines = [line.rstrip(WHITE_SPACE) for line in lines]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def tokens_by_id(ids: Mapping[str, int], source: str) -> dict[int, str]:
     """The token of each id; an empty one is none.
 
@@ -305,35 +276,3 @@ def _check_tokens(tokens: tuple[str, ...], source: str, place: Callable[[int], s
                 "Replace one of the two by an unused name such as [unused1], so that ids stay as they are."
             )
     return ids
-
-
-def train_vocabulary(
-    texts: Iterable[str], size: int, config: TokenizerConfig | None = None, *, min_frequency: int = 2
-) -> Vocabulary:
-    """Learn a WordPiece vocabulary; the same texts give the same vocabulary.
-
-    Args:
-        texts: lines or documents; they are read once.
-        size: the number of tokens wanted, special ones included. Little text may give fewer, as
-            pieces seen less than `min_frequency` times are not merged.
-        config: normalisation and special tokens.
-        min_frequency: how often a pair of pieces must occur to be merged.
-
-    Raises:
-        ConfigError: if the texts hold no word, or `size` has no room for the characters in them.
-
-    Example:
-        >>> from tf_mlm.text.vocabulary import train_vocabulary
-        >>> "the" in train_vocabulary(["the cat and the dog"] * 3, size=60)
-        True
-    """
-    config = config or TokenizerConfig()
-    specials = len(config.special_tokens)
-    if size <= specials:
-        raise ConfigError(f"`size` must exceed the {specials} special tokens. Received: size={size}.")
-    tokens = learn_word_pieces(
-        texts, size, config, prefix=config.continuing_subword_prefix, min_frequency=min_frequency
-    )
-    if len(tokens) == specials:
-        raise ConfigError("A vocabulary needs text to learn from; the texts hold not one word.")
-    return Vocabulary(tokens, config)

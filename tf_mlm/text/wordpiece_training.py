@@ -14,10 +14,44 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from tf_mlm.config import TokenizerConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.text import code_points as cp
+from tf_mlm.text.vocabulary import Vocabulary
 
 _CHUNK = 1 << 20  # characters normalised at once
 _LARGEST_ALPHABET = 1000
+
+
+def train_vocabulary(
+    texts: Iterable[str], size: int, config: TokenizerConfig | None = None, *, min_frequency: int = 2
+) -> Vocabulary:
+    """Learn a WordPiece vocabulary; the same texts give the same vocabulary.
+
+    Args:
+        texts: lines or documents; they are read once.
+        size: the number of tokens wanted, special ones included. Little text may give fewer, as
+            pieces seen less than `min_frequency` times are not merged.
+        config: normalisation and special tokens.
+        min_frequency: how often a pair of pieces must occur to be merged.
+
+    Raises:
+        ConfigError: if the texts hold no word, or `size` has no room for the characters in them.
+
+    Example:
+        >>> from tf_mlm.text.wordpiece_training import train_vocabulary
+        >>> "the" in train_vocabulary(["the cat and the dog"] * 3, size=60)
+        True
+    """
+    config = config or TokenizerConfig()
+    specials = len(config.special_tokens)
+    if size <= specials:
+        raise ConfigError(f"`size` must exceed the {specials} special tokens. Received: size={size}.")
+    tokens = learn_word_pieces(
+        texts, size, config, prefix=config.continuing_subword_prefix, min_frequency=min_frequency
+    )
+    if len(tokens) == specials:
+        raise ConfigError("A vocabulary needs text to learn from; the texts hold not one word.")
+    return Vocabulary(tokens, config)
 
 
 def learn_word_pieces(

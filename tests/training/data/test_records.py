@@ -10,7 +10,8 @@ import pytest
 
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 from tf_mlm.training.data import records
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.records import tokenize_documents, write_token_records

@@ -38,7 +38,8 @@ from tf_mlm.model.directory.tokenizer_keys import (
 )
 from tf_mlm.model.directory.tokenizer_warnings import warn, warn_of_what_has_no_effect
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.text.vocabulary import Vocabulary, read_lines, tokens_by_id
+from tf_mlm.text.vocabulary import Vocabulary, tokens_by_id
+from tf_mlm.text.vocabulary_file import read_lines
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken as LibraryToken

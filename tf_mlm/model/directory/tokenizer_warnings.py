@@ -15,7 +15,7 @@ from tf_mlm.model.directory.tokenizer_files import (
 )
 from tf_mlm.model.directory.tokenizer_json import Serialised, read_tokenizer_json
 from tf_mlm.model.directory.tokenizer_keys import IGNORED, READ, WITHOUT_EFFECT
-from tf_mlm.text.vocabulary import read_lines
+from tf_mlm.text.vocabulary_file import read_lines
 
 
 def warn_of_what_has_no_effect(files: TokenizerFiles, kind: str, serialised: Serialised) -> None:

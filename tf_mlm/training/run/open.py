@@ -19,7 +19,8 @@ from tf_mlm.config import ModelConfig, TokenizerConfig, to_json
 from tf_mlm.durable import discard, read_checked, write_checked
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.text.vocabulary import Vocabulary, train_vocabulary
+from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece_training import train_vocabulary
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.corpus_rows import open_rows
 from tf_mlm.training.data.dataset import evaluation_batches, training_batches
