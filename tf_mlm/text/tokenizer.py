@@ -17,7 +17,7 @@ that a stock TF-Serving registers. Bytes that are not UTF-8 count as U+FFFD, whi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_text as tf_text
@@ -25,14 +25,14 @@ import tensorflow_text as tf_text
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.errors import ConfigError
 from tf_mlm.text import code_points as cp
-from tf_mlm.text.added_tokens import AddedTokenFinder, Found
+from tf_mlm.text.added_tokens import Found
+from tf_mlm.text.found_tokens import STAND_IN, covered, finder, one_character_each, spans
+from tf_mlm.text.normalization import Normalization, counts_of
 from tf_mlm.text.tokens import Tokens
 from tf_mlm.text.vocabulary import Vocabulary, unused_name
 
 _PLAIN = r"[\t\n\r -~]*"
 _PREFIX = "##"
-# What an added token is until its id is put in: one lone character makes exactly one token.
-_STAND_IN = ord("-")
 
 
 class WordPieceTokenizer(tf.Module):
@@ -56,15 +56,9 @@ class WordPieceTokenizer(tf.Module):
         super().__init__(name=name)
         self.vocabulary = vocabulary
         config = vocabulary.config
-        table = cp.code_points(config)
-        self._pages = tf.constant(table.pages)
-        self._entries = tf.constant(table.entries)
-        self._pool = tf.constant(table.pool)
-        self._marks = tf.constant(table.marks)
-        self._mark_classes = tf.constant(table.mark_classes)
-
-        self._literal, self._literal_ids = _finder(vocabulary, None)
-        self._normalized, self._normalized_ids = _finder(vocabulary, cp.normalizer(config))
+        self._normalization = Normalization(config)
+        self._literal, self._literal_ids = finder(vocabulary, None)
+        self._normalized, self._normalized_ids = finder(vocabulary, cp.normalizer(config))
 
         longest = config.max_input_chars_per_word
         pieces = _pieces(vocabulary)
@@ -116,9 +110,9 @@ class WordPieceTokenizer(tf.Module):
 
     def _is_plain(self, text: tf.Tensor) -> tf.Tensor:
         is_plain = tf.strings.regex_full_match(text, _PLAIN)
-        for finder, searched in ((self._literal, text), (self._normalized, self._lower_case(text))):
-            if finder is not None and finder.ascii_pattern is not None:
-                is_plain &= ~tf.strings.regex_full_match(searched, finder.ascii_pattern)
+        for tokens, searched in ((self._literal, text), (self._normalized, self._lower_case(text))):
+            if tokens is not None and tokens.ascii_pattern is not None:
+                is_plain &= ~tf.strings.regex_full_match(searched, tokens.ascii_pattern)
         return is_plain
 
     def _tokens_of_plain(self, text: tf.Tensor) -> Tokens:
@@ -136,103 +130,56 @@ class WordPieceTokenizer(tf.Module):
         ends = starts + _utf8_size(points)
         line_splits = tf.cast(characters.row_splits, tf.int32)
 
-        pages = tf.gather(self._pages, _shift(points, cp.PAGE_BITS))
-        entries = tf.gather(self._entries, pages * cp.PAGE_SIZE + (points & (cp.PAGE_SIZE - 1)))
+        entries = self._normalization.entries(points)
         given_ids, last_characters = tf.fill([tf.size(points)], -1), tf.range(tf.size(points))
         if self._literal is not None:
             found = self._literal.find(points, line_splits)
-            points, entries = _one_character_each(found, points, entries)
-            given_ids, last_characters = _spans(found, self._literal_ids, tf.size(points))
-        points, entries = self._sort_marks(points, line_splits, entries)
-
-        # From here on [kept] characters: those that normalisation leaves, each with its owner in the text.
-        counts = _shift(entries, cp.COUNT_SHIFT) & cp.COUNT_MASK
-        kinds = entries & cp.KIND_MASK
-        if self._normalized is None:
-            kept, owners = self._replace(points, counts, _shift(entries, cp.VALUE_SHIFT))
-            last_owners = tf.gather(last_characters, owners)
-            given_ids = tf.gather(given_ids, owners)
-            # Which word each character belongs to: words end at spaces and around lone characters.
-            is_break = (kinds >= cp.SPACE) | tf.concat([[False], kinds >= cp.ALONE], 0)[:-1]
-            words_of = tf.gather(tf.cumsum(tf.cast(is_break, tf.int32)), owners)
-            kept_splits = tf.gather(tf.concat([[0], tf.cumsum(counts)], 0), line_splits)
-        else:
-            kept, owners, last_owners, given_ids, words_of, kept_splits = self._with_normalized_tokens(
-                points, line_splits, entries, given_ids, last_characters
-            )
-        is_first = words_of[1:] != words_of[:-1]
-        is_first = tf.concat([[True], is_first, [True]], 0)[: tf.size(kept) + 1]
-        # Words also end with their line. The last entry stands for the end of all of them.
-        is_first = tf.tensor_scatter_nd_update(
-            is_first, kept_splits[:, tf.newaxis], tf.ones_like(kept_splits, tf.bool)
-        )
-        word_splits = tf.cast(tf.where(is_first)[:, 0], tf.int32)
-        word_firsts, word_lasts = word_splits[:-1], word_splits[1:] - 1
-
-        is_long = word_lasts - word_firsts >= self.vocabulary.config.max_input_chars_per_word
-        word_ids = tf.gather(given_ids, word_firsts)  # −1: for WordPiece to find out
-        word_ids = tf.where(is_long, self.vocabulary.unk_id, word_ids)
-        words = tf.strings.unicode_encode(
-            tf.RaggedTensor.from_row_splits(kept, word_splits, validate=False), "UTF-8"
-        )
-        # One character makes exactly one token, whose id is then put right.
-        words = tf.cond(tf.reduce_any(is_long), lambda: tf.where(is_long, "-", words), lambda: words)
-
-        pieces, piece_starts, piece_ends = self._wordpiece_of_words.tokenize_with_offsets(words)
-        word_of = tf.cast(pieces.value_rowids(), tf.int32)  # [tokens], as are all below
-        given = tf.gather(word_ids, word_of)
-        is_given = given >= 0
-        sizes = _utf8_size(kept)
-        byte_firsts = tf.cumsum(sizes, exclusive=True)
-        byte_owners = tf.repeat(tf.range(tf.size(kept)), sizes)  # which character each byte of a word is of
-        word_bytes = tf.gather(byte_firsts, tf.gather(word_firsts, word_of))
-        first = tf.gather(byte_owners, word_bytes + tf.cast(piece_starts.flat_values, tf.int32))
-        last = tf.gather(byte_owners, word_bytes + tf.cast(piece_ends.flat_values, tf.int32) - 1)
-        last = tf.where(is_given, tf.gather(word_lasts, word_of), last)
-
-        token_splits = tf.gather(pieces.row_splits, tf.searchsorted(word_firsts, kept_splits))
+            points, entries = one_character_each(found, points, entries)
+            given_ids, last_characters = spans(found, self._literal_ids, tf.size(points))
+        points, entries = self._normalization.sort_marks(points, line_splits, entries)
+        normalized = self._normalize if self._normalized is None else self._normalize_and_find
+        kept = normalized(points, line_splits, entries, given_ids, last_characters)
+        token_ids, firsts, lasts, splits = self._word_pieces(kept)
         return _tokens(
-            tf.where(is_given, given, pieces.flat_values),
-            tf.gather(starts, tf.gather(owners, first)),
-            tf.gather(ends, tf.gather(last_owners, last)),
-            token_splits,
+            token_ids,
+            tf.gather(starts, tf.gather(kept.owners, firsts)),
+            tf.gather(ends, tf.gather(kept.last_owners, lasts)),
+            splits,
         )
 
-    def _with_normalized_tokens(
+    def _normalize(
         self,
         points: tf.Tensor,
         line_splits: tf.Tensor,
         entries: tf.Tensor,
         given_ids: tf.Tensor,
         last_characters: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
-        """Tokens found in the normalised text, spaces included, each made one lone character of it.
-
-        Returns:
-            [kept] the normalised characters without spaces, the first and the last character of the text that
-            each comes from, the id given to it or -1, and a number for its word; and where each line begins.
-        """
-        assert self._normalized is not None
+    ) -> _Kept:
+        """What normalisation leaves, where no token is looked for in the normalised text."""
         kinds = entries & cp.KIND_MASK
-        counts = _shift(entries, cp.COUNT_SHIFT) & cp.COUNT_MASK
-        is_space, is_ideograph = kinds == cp.SPACE, kinds == cp.IDEOGRAPH
-        sizes = counts + tf.cast(is_space, tf.int32) + 2 * tf.cast(is_ideograph, tf.int32)
-
-        # [stream] characters: an ideograph comes with a space on either side.
-        owners = tf.repeat(tf.range(tf.size(points)), sizes)
-        begins = tf.concat([[0], tf.cumsum(sizes)], 0)
-        nth = tf.range(tf.size(owners)) - tf.gather(begins, owners)
-        values = tf.gather(_shift(entries, cp.VALUE_SHIFT), owners)
-        several = tf.gather(counts, owners) > 1
-        stream = tf.gather(points, owners) + values
-        if self._pool.shape[0]:
-            stream = tf.where(several, tf.gather(self._pool, tf.where(several, values + nth, 0)), stream)
-        blank = tf.gather(is_space, owners) | (tf.gather(is_ideograph, owners) & (nth != 1))
-        as_space = is_ideograph | self.vocabulary.config.clean_text  # cleaning makes every blank a space
-        stream = tf.where(
-            blank, tf.where(tf.gather(as_space, owners), ord(" "), tf.gather(points, owners)), stream
+        kept, owners = self._normalization.replace(points, entries)
+        # Which word each character belongs to: words end at spaces and around lone characters.
+        is_break = (kinds >= cp.SPACE) | tf.concat([[False], kinds >= cp.ALONE], 0)[:-1]
+        return _Kept(
+            characters=kept,
+            owners=owners,
+            last_owners=tf.gather(last_characters, owners),
+            given_ids=tf.gather(given_ids, owners),
+            words=tf.gather(tf.cumsum(tf.cast(is_break, tf.int32)), owners),
+            line_splits=tf.gather(tf.concat([[0], tf.cumsum(counts_of(entries))], 0), line_splits),
         )
 
+    def _normalize_and_find(
+        self,
+        points: tf.Tensor,
+        line_splits: tf.Tensor,
+        entries: tf.Tensor,
+        given_ids: tf.Tensor,
+        last_characters: tf.Tensor,
+    ) -> _Kept:
+        """Tokens found in the normalised text, spaces included, each made one lone character of it."""
+        assert self._normalized is not None
+        stream, owners, blank, begins = self._normalization.with_spaces(points, entries)
         stream_splits = tf.gather(begins, line_splits)
         given_ids, last_owners = tf.gather(given_ids, owners), tf.gather(last_characters, owners)
         is_given = given_ids >= 0
@@ -247,81 +194,74 @@ class WordPieceTokenizer(tf.Module):
         is_new = ~tf.gather(is_given, found.starts)  # the stand-in of a token found before is not searched
         found = Found(*(tf.boolean_mask(tensor, is_new) for tensor in found))
 
-        new_ids, lasts = _spans(found, self._normalized_ids, tf.size(stream))
-        covered = _covered(found, tf.size(stream))
+        new_ids, lasts = spans(found, self._normalized_ids, tf.size(stream))
         given_ids = tf.where(new_ids >= 0, new_ids, given_ids)
-        last_owners = tf.gather(last_owners, lasts)
-        is_lone = (new_ids >= 0) | (tf.gather(kinds >= cp.ALONE, owners) & ~blank)
+        is_lone = (new_ids >= 0) | (tf.gather((entries & cp.KIND_MASK) >= cp.ALONE, owners) & ~blank)
         is_break = is_lone | blank | tf.concat([[False], is_lone], 0)[:-1]
-        words_of = tf.cumsum(tf.cast(is_break, tf.int32))
-        is_kept = (new_ids >= 0) | ~(covered | blank)
+        words = tf.cumsum(tf.cast(is_break, tf.int32))
+        is_kept = (new_ids >= 0) | ~(covered(found, tf.size(stream)) | blank)
         kept_before = tf.concat([[0], tf.cumsum(tf.cast(is_kept, tf.int32))], 0)
-        stream = tf.where(new_ids >= 0, _STAND_IN, stream)
+        stream = tf.where(new_ids >= 0, STAND_IN, stream)
+        of_stream = (stream, owners, tf.gather(last_owners, lasts), given_ids, words)
+        kept = (tf.boolean_mask(tensor, is_kept) for tensor in of_stream)
+        return _Kept(*kept, tf.gather(kept_before, stream_splits))
+
+    def _word_pieces(self, kept: _Kept) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """[tokens] ids, first and last character [kept] of each; [lines + 1] where the tokens of lines begin."""
+        count = tf.size(kept.characters)
+        is_first = kept.words[1:] != kept.words[:-1]
+        is_first = tf.concat([[True], is_first, [True]], 0)[: count + 1]
+        # Words also end with their line. The last entry stands for the end of all of them.
+        is_first = tf.tensor_scatter_nd_update(
+            is_first, kept.line_splits[:, tf.newaxis], tf.ones_like(kept.line_splits, tf.bool)
+        )
+        word_splits = tf.cast(tf.where(is_first)[:, 0], tf.int32)
+        word_firsts, word_lasts = word_splits[:-1], word_splits[1:] - 1
+
+        is_long = word_lasts - word_firsts >= self.vocabulary.config.max_input_chars_per_word
+        word_ids = tf.gather(kept.given_ids, word_firsts)  # −1: for WordPiece to find out
+        word_ids = tf.where(is_long, self.vocabulary.unk_id, word_ids)
+        words = tf.strings.unicode_encode(
+            tf.RaggedTensor.from_row_splits(kept.characters, word_splits, validate=False), "UTF-8"
+        )
+        # One character makes exactly one token, whose id is then put right.
+        words = tf.cond(tf.reduce_any(is_long), lambda: tf.where(is_long, "-", words), lambda: words)
+
+        pieces, piece_starts, piece_ends = self._wordpiece_of_words.tokenize_with_offsets(words)
+        word_of = tf.cast(pieces.value_rowids(), tf.int32)  # [tokens], as are all below
+        given = tf.gather(word_ids, word_of)
+        is_given = given >= 0
+        sizes = _utf8_size(kept.characters)
+        byte_firsts = tf.cumsum(sizes, exclusive=True)
+        byte_owners = tf.repeat(tf.range(count), sizes)  # which character each byte of a word is of
+        word_bytes = tf.gather(byte_firsts, tf.gather(word_firsts, word_of))
+        firsts = tf.gather(byte_owners, word_bytes + tf.cast(piece_starts.flat_values, tf.int32))
+        lasts = tf.gather(byte_owners, word_bytes + tf.cast(piece_ends.flat_values, tf.int32) - 1)
         return (
-            *(
-                tf.boolean_mask(tensor, is_kept)
-                for tensor in (stream, owners, last_owners, given_ids, words_of)
-            ),
-            tf.gather(kept_before, stream_splits),
+            tf.where(is_given, given, pieces.flat_values),
+            firsts,
+            tf.where(is_given, tf.gather(word_lasts, word_of), lasts),
+            tf.gather(pieces.row_splits, tf.searchsorted(word_firsts, kept.line_splits)),
         )
 
-    def _sort_marks(
-        self, points: tf.Tensor, line_splits: tf.Tensor, entries: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Put each run of combining marks in the order of their classes, if any of them stays."""
-        if not self._marks.shape[0]:
-            return points, entries
 
-        def sort() -> tuple[tf.Tensor, tf.Tensor]:
-            places = tf.where((entries & cp.KIND_MASK) != cp.CLEANED)
-            candidates = tf.gather(points, places[:, 0])
-            nearest = tf.minimum(tf.searchsorted(self._marks, candidates), self._marks.shape[0] - 1)
-            is_mark = tf.gather(self._marks, nearest) == candidates
-            classes = tf.where(is_mark, tf.gather(self._mark_classes, nearest), 0)
-            lines = tf.searchsorted(line_splits, tf.cast(places[:, 0], tf.int32), "right")
-            runs = tf.cumsum(tf.cast(classes == 0, tf.int32)) + lines
-            order = tf.argsort(tf.cast(runs, tf.int64) * 256 + tf.cast(classes, tf.int64), stable=True)
-            sources = tf.gather(places[:, 0], order)
-            return (
-                tf.tensor_scatter_nd_update(points, places, tf.gather(points, sources)),
-                tf.tensor_scatter_nd_update(entries, places, tf.gather(entries, sources)),
-            )
+class _Kept(NamedTuple):
+    """What normalisation leaves of some texts, spaces left out; int32 [kept] each, but for the last.
 
-        return tf.cond(tf.reduce_any((entries & cp.IS_KEPT_MARK) != 0), sort, lambda: (points, entries))
+    Attributes:
+        characters: code points; a lone stand-in where there is a token that was found.
+        owners, last_owners: the first and the last character of the texts that each comes from.
+        given_ids: the id of the token that was found, or -1.
+        words: a number for the word that each belongs to.
+        line_splits: [texts + 1], where each text begins.
+    """
 
-    def _replace(
-        self, points: tf.Tensor, counts: tf.Tensor, values: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The normalised characters [kept], and the character of the text that each one comes from."""
-
-        def one_for_one() -> tuple[tf.Tensor, tf.Tensor]:
-            owners = tf.cast(tf.where(counts > 0)[:, 0], tf.int32)
-            return tf.gather(points + values, owners), owners
-
-        def expand() -> tuple[tf.Tensor, tf.Tensor]:
-            owners = tf.repeat(tf.range(tf.size(points)), counts)
-            nth = tf.range(tf.size(owners)) - tf.gather(tf.cumsum(counts, exclusive=True), owners)
-            value = tf.gather(values, owners)
-            is_several = tf.gather(counts, owners) > 1
-            pooled = tf.gather(self._pool, tf.where(is_several, value + nth, 0))
-            return tf.where(is_several, pooled, tf.gather(points, owners) + value), owners
-
-        if not self._pool.shape[0]:
-            return one_for_one()
-        return tf.cond(tf.reduce_any(counts > 1), expand, one_for_one)
-
-
-def _finder(vocabulary: Vocabulary, normalizer: Any) -> tuple[AddedTokenFinder | None, tf.Tensor | None]:
-    """What finds the tokens that are looked for in the text itself or the normalised one, and their ids."""
-    tokens = [
-        token for token in vocabulary.config.found_tokens if token.normalized == (normalizer is not None)
-    ]
-    spellings = [normalizer.normalize_str(token.content) if normalizer else token.content for token in tokens]
-    pairs = [(token, spelling) for token, spelling in zip(tokens, spellings, strict=True) if spelling]
-    if not pairs:
-        return None, None
-    ids = [vocabulary.id_of(token.content) for token, _ in pairs]
-    return AddedTokenFinder(*zip(*pairs, strict=True)), tf.constant(ids, tf.int32)
+    characters: tf.Tensor
+    owners: tf.Tensor
+    last_owners: tf.Tensor
+    given_ids: tf.Tensor
+    words: tf.Tensor
+    line_splits: tf.Tensor
 
 
 def _pieces(vocabulary: Vocabulary) -> list[str]:
@@ -346,44 +286,10 @@ def _pieces(vocabulary: Vocabulary) -> list[str]:
     return pieces
 
 
-def _covered(found: Found, size: tf.Tensor) -> tf.Tensor:
-    """bool [size], which characters belong to a token that was found."""
-    one = tf.ones_like(found.starts)
-    places = tf.concat([found.starts, found.ends], 0)[:, tf.newaxis]
-    return tf.cumsum(tf.scatter_nd(places, tf.concat([one, -one], 0), [size + 1]))[:-1] > 0
-
-
-def _one_character_each(found: Found, points: tf.Tensor, entries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Code points and their entries in which each token that was found is one lone character."""
-
-    def replace() -> tuple[tf.Tensor, tf.Tensor]:
-        starts, one = found.starts[:, tf.newaxis], tf.ones_like(found.starts)
-        cleaned = tf.where(_covered(found, tf.size(points)), cp.CLEANED, entries)
-        return (
-            tf.tensor_scatter_nd_update(points, starts, one * _STAND_IN),
-            tf.tensor_scatter_nd_update(cleaned, starts, one * (cp.ALONE | 1 << cp.COUNT_SHIFT)),
-        )
-
-    return tf.cond(tf.size(found.starts) > 0, replace, lambda: (points, entries))
-
-
-def _spans(found: Found, ids: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """[size] the id of the token that begins at each character or -1, and the last character it spans."""
-    starts = found.starts[:, tf.newaxis]
-    return (
-        tf.tensor_scatter_nd_update(tf.fill([size], -1), starts, tf.gather(ids, found.which)),
-        tf.tensor_scatter_nd_update(tf.range(size), starts, found.ends - 1),
-    )
-
-
 def _tokens(token_ids: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, splits: tf.Tensor) -> Tokens:
     splits = tf.cast(splits, tf.int32)
     starts, ends = tf.cast(starts, tf.int32), tf.cast(ends, tf.int32)
     return Tokens(token_ids, starts, ends, splits[:-1], splits[1:] - splits[:-1])
-
-
-def _shift(values: tf.Tensor, bits: int) -> tf.Tensor:
-    return tf.bitwise.right_shift(values, bits)
 
 
 def _utf8_size(points: tf.Tensor) -> tf.Tensor:
