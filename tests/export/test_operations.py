@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework import op_def_registry
 
 from tf_mlm.errors import UnservableOperationError
 from tf_mlm.export.operations import check_operations, is_servable, stock_operations
+from tf_mlm.export.private_tensorflow import operation_definition
 
 
 class Doubler(tf.Module):
@@ -69,10 +69,10 @@ def test_the_list_does_not_depend_on_the_tensorflow_that_is_installed() -> None:
     import tensorflow_text  # noqa: F401
 
     for name in ("TFText>Utf8Binarize", "TFText>RoundRobinTrim"):
-        assert op_def_registry.get(name) is not None, "no longer there: take another one"
+        assert operation_definition(name) is not None, "no longer there: take another one"
         assert not is_servable(name)
     assert is_servable("SimpleMLInferenceOpWithHandle")  # linked into every server, and not installed here
-    assert op_def_registry.get("SimpleMLInferenceOpWithHandle") is None
+    assert operation_definition("SimpleMLInferenceOpWithHandle") is None
 
 
 @pytest.mark.parametrize("operation", ["MatMul", "StringLower", "FastWordpieceTokenizeWithOffsets"])

@@ -14,9 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
-from tensorflow.python.framework import op_def_registry  # type: ignore[import-untyped]
 
 from tf_mlm.errors import UnservableOperationError
+from tf_mlm.export.private_tensorflow import operation_definition
 
 _LIST = Path(__file__).with_name("stock_operations.txt")
 
@@ -89,6 +89,6 @@ def check_operations(version_directory: Path) -> dict[str, int]:
 
 
 def _is_default(node: Any, name: str) -> bool:
-    definition = op_def_registry.get(node.op)
+    definition = operation_definition(node.op)
     defaults = (attribute.default_value for attribute in definition.attr if attribute.name == name)
     return any(default == node.attr[name] for default in defaults)

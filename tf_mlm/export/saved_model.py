@@ -18,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
-from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[import-untyped]
 
 import tf_mlm
 from tf_mlm import signatures
@@ -26,6 +25,7 @@ from tf_mlm.config import Buckets, Limits, to_json
 from tf_mlm.errors import ExportMismatchError
 from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
+from tf_mlm.export.private_tensorflow import write_fingerprint
 from tf_mlm.export.quantization import is_quantized
 from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.masked_lm import MaskedLM
@@ -169,7 +169,7 @@ def _state_shapes(version_directory: Path, sizes: Mapping[str, int]) -> None:
                 shape = tf.TensorShape([sizes.get(axis) for axis in tensor.shape])
                 found[name].inputs[alias].tensor_shape.CopyFrom(shape.as_proto())
     path.write_bytes(proto.SerializeToString(deterministic=True))
-    fingerprinting_utils.write_fingerprint(str(version_directory))
+    write_fingerprint(version_directory)
 
 
 def check_reloaded(model: MaskedLM, directory: Path) -> None:

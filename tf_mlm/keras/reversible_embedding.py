@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras.src.backend.common import global_state
 
 from tf_mlm.keras.module_layer import ModuleLayer
 from tf_mlm.layers import initializer as initializers
+from tf_mlm.layers.keras_state import keras_state
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding as Module
 
 
@@ -135,8 +135,8 @@ but gives the first layer none when the object stands inside the config of anoth
 
 
 def _objects_being_saved() -> dict[Any, Any] | None:
-    return global_state.get_global_attribute("shared_objects/id_to_config_map")
+    return keras_state("shared_objects/id_to_config_map")
 
 
 def _objects_being_loaded() -> dict[Any, Any] | None:
-    return global_state.get_global_attribute("shared_objects/id_to_obj_map")
+    return keras_state("shared_objects/id_to_obj_map")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 import weakref
 
 import tensorflow as tf
+
+from tf_mlm.layers.keras_state import keras_state
 
 _SEEN: weakref.WeakSet[tf.Module] = weakref.WeakSet()
 
@@ -19,13 +20,11 @@ def is_tracked(module: tf.Module) -> None:
 def warn_if_untracked(module: tf.Module, keras_layer: str) -> None:
     """A warning, once for a module, if it is called inside a Keras layer, which does not train it.
 
-    Which layer is being called only Keras's own state tells. It is looked up where it stands in Keras 3;
-    where it does not, nothing is said (tests/layers/test_tracking.py finds out).
+    Which layer is being called only Keras's own state tells; where it does not, nothing is said.
     """
-    state = sys.modules.get("keras.src.backend.common.global_state")
-    if state is None or module in _SEEN:
+    if module in _SEEN:
         return
-    layer = getattr(state.get_global_attribute("current_call_ctx"), "entry_layer", None)
+    layer = getattr(keras_state("current_call_ctx"), "entry_layer", None)
     if layer is None or not module.trainable_variables:
         return
     is_tracked(module)

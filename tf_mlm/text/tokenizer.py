@@ -202,12 +202,17 @@ class WordPieceTokenizer(tf.Module):
         is_kept = (new_ids >= 0) | ~(covered(found, tf.size(stream)) | blank)
         kept_before = tf.concat([[0], tf.cumsum(tf.cast(is_kept, tf.int32))], 0)
         stream = tf.where(new_ids >= 0, STAND_IN, stream)
-        of_stream = (stream, owners, tf.gather(last_owners, lasts), given_ids, words)
-        kept = (tf.boolean_mask(tensor, is_kept) for tensor in of_stream)
-        return _Kept(*kept, tf.gather(kept_before, stream_splits))
+        return _Kept(
+            characters=tf.boolean_mask(stream, is_kept),
+            owners=tf.boolean_mask(owners, is_kept),
+            last_owners=tf.boolean_mask(tf.gather(last_owners, lasts), is_kept),
+            given_ids=tf.boolean_mask(given_ids, is_kept),
+            words=tf.boolean_mask(words, is_kept),
+            line_splits=tf.gather(kept_before, stream_splits),
+        )
 
     def _word_pieces(self, kept: _Kept) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """[tokens] ids, first and last character [kept] of each; [lines + 1] where the tokens of lines begin."""
+        """[tokens] ids, first and last character [kept] of each; [lines + 1] where each line begins."""
         count = tf.size(kept.characters)
         is_first = kept.words[1:] != kept.words[:-1]
         is_first = tf.concat([[True], is_first, [True]], 0)[: count + 1]
