@@ -18,7 +18,8 @@ from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.errors import ExportMismatchError, VersionExistsError
 from tf_mlm.export.quantization import quantize
-from tf_mlm.export.saved_model import check_reloaded, export, read_description
+from tf_mlm.export.reload_check import check_reloaded
+from tf_mlm.export.saved_model import export, read_description
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.version_directory import versions
 

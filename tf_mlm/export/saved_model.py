@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
@@ -22,11 +21,11 @@ from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-unty
 import tf_mlm
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, Limits, to_json
-from tf_mlm.errors import ExportMismatchError
 from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.private_tensorflow import write_fingerprint
 from tf_mlm.export.quantization import is_quantized
+from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import compilations
@@ -100,28 +99,11 @@ def export(
         counts = check_operations(directory)
         records = write_warmup(root.inference, directory, model_name)
         description = {
-            "format": 1,
-            "xla": xla,
-            "top_k": top_k,
-            "buckets": to_json(root.inference.buckets),
-            "max_length": root.inference.buckets.length[-1],
-            "long_texts": long_texts,
-            "limits": to_json(limits),
-            "programs": compilations(root.inference.buckets) if xla else 0,
+            **_description(model, root.inference),
             "warmup_records": records,
             "signatures": sorted(functions),
-            "model": to_json(model.config),
-            "tokenizer": to_json(root.inference.preprocessor.vocabulary.config),
-            "vocabulary_size": model.head.vocabulary_size,
-            "dtype": model.head.precision.name,
-            "quantization": "int8" if is_quantized(model) else None,
-            "accuracy": dict(accuracy or {}),
             "operations": dict(sorted(counts.items())),
-            "versions": {
-                "tf_mlm": tf_mlm.__version__,
-                "tensorflow": tf.__version__,
-                "tensorflow_text": tensorflow_text.__version__,
-            },
+            "accuracy": dict(accuracy or {}),
             "evaluation": dict(evaluation or {}),
         }
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -129,6 +111,30 @@ def export(
         (directory / batching.FILE).write_text(parameters, encoding="utf-8")
         check_reloaded(model, directory)
     return path
+
+
+def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
+    """What `tf_mlm.json` says of every export of a model with these settings."""
+    return {
+        "format": 1,
+        "xla": inference.xla,
+        "top_k": inference.top_k,
+        "buckets": to_json(inference.buckets),
+        "max_length": inference.buckets.length[-1],
+        "long_texts": inference.long_texts,
+        "limits": to_json(inference.limits),
+        "programs": compilations(inference.buckets) if inference.xla else 0,
+        "model": to_json(model.config),
+        "tokenizer": to_json(inference.preprocessor.vocabulary.config),
+        "vocabulary_size": model.head.vocabulary_size,
+        "dtype": model.head.precision.name,
+        "quantization": "int8" if is_quantized(model) else None,
+        "versions": {
+            "tf_mlm": tf_mlm.__version__,
+            "tensorflow": tf.__version__,
+            "tensorflow_text": tensorflow_text.__version__,
+        },
+    }
 
 
 def read_description(version_directory: Path) -> dict[str, Any]:
@@ -170,77 +176,3 @@ def _state_shapes(version_directory: Path, sizes: Mapping[str, int]) -> None:
                 found[name].inputs[alias].tensor_shape.CopyFrom(shape.as_proto())
     path.write_bytes(proto.SerializeToString(deterministic=True))
     write_fingerprint(version_directory)
-
-
-def check_reloaded(model: MaskedLM, directory: Path) -> None:
-    """Compares every signature of an export with the model it came from, on a few texts.
-
-    The model's side goes through its plain call: no buckets, no chunks, no XLA.
-    """
-    loaded = tf.saved_model.load(str(directory))
-    preprocessor = model.preprocessor
-    assert preprocessor is not None
-    mask = preprocessor.vocabulary.config.mask_token
-    # A whole word of the vocabulary, which must come back as that one token.
-    words = (
-        token for token in reversed(preprocessor.vocabulary.tokens) if token.isascii() and token.isalnum()
-    )
-    word = next(words, mask)
-    text = tf.constant([f"{word} {mask}", f"{mask} {word} {word} {mask} {word}"])
-    inputs = preprocessor(text)
-    positions = tf.maximum(inputs.mask_positions, 0)
-    real = inputs.mask_positions.numpy() >= 0
-    logits = model(inputs.token_ids, inputs.lengths, inputs.segment_ids, positions)
-    probabilities = tf.nn.softmax(logits).numpy()[real]
-    low = model.head.precision.compute in ("bfloat16", "float16")
-    for name, function in loaded.signatures.items():
-        kind = name.removesuffix(signatures.PORTABLE)
-        if kind == signatures.FILL.name:
-            outputs = function(text=text)
-            ids = outputs["token_ids"].numpy()[real]
-            ours = np.take_along_axis(probabilities, ids, -1)
-            _compare(name, ours, outputs["scores"].numpy()[real], low)
-        elif kind == signatures.PREDICT_MASKED.name:
-            outputs = function(
-                token_ids=inputs.token_ids,
-                lengths=inputs.lengths,
-                segment_ids=inputs.segment_ids,
-                mask_positions=positions,
-            )
-            _compare(name, probabilities, tf.nn.softmax(outputs["logits"]).numpy()[real], low)
-        elif kind == signatures.SCORE_TARGETS.name:
-            outputs = function(text=text, targets=tf.constant([[word, mask], [word, word]]))
-            texts = np.nonzero(real)[0]
-            ours = np.take_along_axis(probabilities, outputs["target_ids"].numpy()[texts], -1)
-            _compare(name, ours, outputs["scores"].numpy()[real], low)
-        elif kind == signatures.TOKENIZE.name:
-            _compare(name, inputs.token_ids.numpy(), function(text=text)["token_ids"].numpy(), False)
-        elif kind == signatures.ENCODE.name:
-            states = model.states(inputs.token_ids, inputs.lengths, inputs.segment_ids)
-            hidden = tf.cast(model.hidden(*states), tf.float32).numpy()
-            ours = np.stack([row[:n].mean(0) for row, n in zip(hidden, inputs.lengths.numpy(), strict=True)])
-            _compare(name, ours, function(text=text)["embeddings"].numpy(), low)
-        elif kind == signatures.MASKED_LM_HEAD.name:
-            states = model.states(inputs.token_ids, inputs.lengths, inputs.segment_ids)
-            hidden = tf.cast(model.hidden(*states), tf.float32)
-            outputs = function(hidden_states=hidden, mask_positions=positions)
-            _compare(name, probabilities, tf.nn.softmax(outputs["logits"]).numpy()[real], low)
-        elif kind == signatures.PSEUDO_LOG_LIKELIHOOD.name:
-            outputs = function(text=tf.constant([f"{word} {word}"]))
-            masked = preprocessor(tf.constant([f"{mask} {word}", f"{word} {mask}"]))
-            scores = tf.nn.log_softmax(
-                model(masked[0], masked.lengths, masked.segment_ids, masked.mask_positions)
-            )
-            word_id = int(inputs.token_ids[0, 1])
-            _compare(name, scores.numpy()[:, 0, word_id].sum(keepdims=True), outputs["score"].numpy(), low)
-
-
-def _compare(signature: str, ours: np.ndarray, reloaded: np.ndarray, low_precision: bool) -> None:
-    tolerance = 5e-2 if low_precision else 1e-4
-    if ours.shape == reloaded.shape and np.allclose(ours, reloaded, rtol=tolerance, atol=tolerance):
-        return
-    difference = np.abs(ours - reloaded).max() if ours.shape == reloaded.shape else "another shape"
-    raise ExportMismatchError(
-        f"Signature `{signature}` of the reloaded export must answer as the model does (within {tolerance}). "
-        f"Received: a difference of {difference}. Nothing was written; please report it with your config."
-    )

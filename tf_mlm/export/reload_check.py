@@ -1,0 +1,104 @@
+"""An export, loaded again, beside the model that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm import signatures
+from tf_mlm.errors import ExportMismatchError
+from tf_mlm.model.masked_lm import MaskedLM
+
+Outputs = Mapping[str, tf.Tensor]
+
+
+class _Question(NamedTuple):
+    """Inputs of a signature, and what of its outputs has to equal what."""
+
+    inputs: dict[str, tf.Tensor]
+    pair: Callable[[Outputs], tuple[np.ndarray, np.ndarray]]
+
+
+def check_reloaded(model: MaskedLM, directory: Path) -> None:
+    """Compares every signature of an export with the model it came from, on a few texts.
+
+    The model's side goes through its plain call: no buckets, no chunks, no XLA.
+
+    Raises:
+        ExportMismatchError: naming the first signature that answers differently.
+    """
+    loaded = tf.saved_model.load(str(directory))
+    questions = _questions(model)
+    low = model.head.precision.compute in ("bfloat16", "float16")
+    for name, function in loaded.signatures.items():
+        kind = name.removesuffix(signatures.PORTABLE)
+        ours, reloaded = questions[kind].pair(function(**questions[kind].inputs))
+        _compare(name, ours, reloaded, low and kind != signatures.TOKENIZE.name)
+
+
+def _questions(model: MaskedLM) -> dict[str, _Question]:
+    preprocessor = model.preprocessor
+    assert preprocessor is not None
+    mask, word = preprocessor.vocabulary.config.mask_token, _word(model)
+    text = tf.constant([f"{word} {mask}", f"{mask} {word} {word} {mask} {word}"])
+    inputs = preprocessor(text)
+    ids, positions = inputs[:3], tf.maximum(inputs.mask_positions, 0)
+    real = inputs.mask_positions.numpy() >= 0
+    probabilities = tf.nn.softmax(model(*ids, positions)).numpy()[real]
+    hidden = tf.cast(model.hidden(*model.states(*ids)), tf.float32)
+    means = np.stack([row[:n].mean(0) for row, n in zip(hidden.numpy(), inputs.lengths.numpy(), strict=True)])
+
+    def at(token_ids: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(probabilities, token_ids, -1)
+
+    def filled(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+        return at(outputs["token_ids"].numpy()[real]), outputs["scores"].numpy()[real]
+
+    def scored(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+        return at(outputs["target_ids"].numpy()[np.nonzero(real)[0]]), outputs["scores"].numpy()[real]
+
+    def projected(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+        return probabilities, tf.nn.softmax(outputs["logits"]).numpy()[real]
+
+    texts, targets = {"text": text}, {"targets": tf.constant([[word, mask], [word, word]])}
+    named = {"token_ids": ids[0], "lengths": ids[1], "segment_ids": ids[2], "mask_positions": positions}
+    states = {"hidden_states": hidden, "mask_positions": positions}
+    twice = preprocessor(tf.constant([f"{mask} {word}", f"{word} {mask}"]))
+    word_id = int(inputs.token_ids[0, 1])
+    likelihood = tf.nn.log_softmax(model(*twice[:3], twice.mask_positions)).numpy()[:, 0, word_id]
+    return {
+        signatures.FILL.name: _Question(texts, filled),
+        signatures.SCORE_TARGETS.name: _Question({**texts, **targets}, scored),
+        signatures.PSEUDO_LOG_LIKELIHOOD.name: _Question(
+            {"text": tf.constant([f"{word} {word}"])},
+            lambda outputs: (likelihood.sum(keepdims=True), outputs["score"].numpy()),
+        ),
+        signatures.ENCODE.name: _Question(texts, lambda outputs: (means, outputs["embeddings"].numpy())),
+        signatures.TOKENIZE.name: _Question(
+            texts, lambda outputs: (inputs.token_ids.numpy(), outputs["token_ids"].numpy())
+        ),
+        signatures.PREDICT_MASKED.name: _Question(named, projected),
+        signatures.MASKED_LM_HEAD.name: _Question(states, projected),
+    }
+
+
+def _word(model: MaskedLM) -> str:
+    """A whole word of the vocabulary, which must come back as that one token."""
+    vocabulary = model.preprocessor.vocabulary  # type: ignore[union-attr]
+    words = (token for token in reversed(vocabulary.tokens) if token.isascii() and token.isalnum())
+    return next(words, vocabulary.config.mask_token)
+
+
+def _compare(signature: str, ours: np.ndarray, reloaded: np.ndarray, low_precision: bool) -> None:
+    tolerance = 5e-2 if low_precision else 1e-4
+    if ours.shape == reloaded.shape and np.allclose(ours, reloaded, rtol=tolerance, atol=tolerance):
+        return
+    difference = np.abs(ours - reloaded).max() if ours.shape == reloaded.shape else "another shape"
+    raise ExportMismatchError(
+        f"Signature `{signature}` of the reloaded export must answer as the model does (within {tolerance}). "
+        f"Received: a difference of {difference}. Nothing was written; please report it with your config."
+    )
