@@ -156,7 +156,6 @@ def test_a_megabyte_takes_linear_time(small, unit: str | bytes) -> None:
         return time.perf_counter() - start
 
     seconds(1000)
-    assert seconds(1 << 20) < 5
     # Quadratic time would be 64 times as long for 8 times the text.
     assert seconds(1 << 20) < 32 * max(seconds(1 << 17), 0.01)
 

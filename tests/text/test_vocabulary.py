@@ -160,4 +160,4 @@ def test_half_an_emoji_is_no_obstacle() -> None:
 
 
 def test_a_small_size_is_kept(documentation: list[str]) -> None:
-    assert train_vocabulary(documentation, 40).size <= 40
+    assert train_vocabulary(documentation, 40).size == 40
