@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Check = Callable[[Any], None]
+Check = Callable[..., object]
 
 
 class Needs(enum.Enum):
@@ -64,7 +64,7 @@ class Section:
     def each(
         self,
         rows: Mapping[Any, tuple[Any, ...]],
-        check: Callable[..., None],
+        check: Callable[..., object],
         title: str = "{}",
         needs: Needs | None = None,
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
@@ -14,7 +15,7 @@ from conformance.launcher import Launcher, Process
 from conformance.server import model_spec
 
 Config = model_server_config_pb2.ModelServerConfig
-ModelConfig = model_server_config_pb2.ModelConfig
+ModelConfig: TypeAlias = model_server_config_pb2.ModelConfig
 
 
 class Fleet:

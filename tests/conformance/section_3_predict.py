@@ -250,7 +250,7 @@ def typed_echo(server: Server, signature: str) -> None:
     equal(echo(server, signature, sent), sent, f"echo of {dtype}")
 
 
-for _signature, (_, _field, _values) in FIELDS.items():
+for _signature, (_dtype, _field, _values) in FIELDS.items():
     tensors.add(
         f"{_signature}: in and out through {_field}",
         lambda server, signature=_signature: typed_echo(server, signature),

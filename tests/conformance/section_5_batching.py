@@ -369,7 +369,8 @@ def _(launcher: Launcher) -> None:
         time.sleep(0.5)  # behind the request that takes the thread
         return server.post(f"{M}/unpadded:predict", body)
 
-    _, reply = together(lambda: work(steps), late)
+    reply = together(lambda: work(steps), late)[1]
+    assert isinstance(reply, Reply)
     equal(reply.status, 429, f"HTTP status (body {reply.text[:200]!r})")
     contains(reply.error, "Run() timeout exceeded while waiting in batching queue")
     equal(server.post(f"{M}/unpadded:predict", body).status, 200, "HTTP status once the thread is free")

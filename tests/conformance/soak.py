@@ -60,7 +60,8 @@ def configurations(models: Path, live: Path) -> Iterator[Any]:
 
 def swap_times(answers: list[tuple[float, float]], swaps: list[float]) -> tuple[list[float], list[float]]:
     """How long requests took that were sent during a swap, and all others; both ascending."""
-    around, elsewhere = [], []
+    around: list[float] = []
+    elsewhere: list[float] = []
     for start, seconds in answers:
         during = any(0 <= start - swap < SWAP for swap in swaps)
         (around if during else elsewhere).append(seconds)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import grpc
 import httpx
@@ -100,7 +100,7 @@ class GrpcDoor:
 
     name = "gRPC"
     # model, signature, inputs, status code
-    MALFORMED = (
+    MALFORMED: ClassVar[tuple[tuple[str, str, Any, Any], ...]] = (
         ("nobody", "", {"x": [1.0]}, "NOT_FOUND"),
         ("live", "nothing", {"x": [1.0]}, "FAILED_PRECONDITION"),
         ("live", "", {"y": [1.0]}, "INVALID_ARGUMENT"),
@@ -143,7 +143,7 @@ class RestDoor:
 
     name = "REST"
     # method, path, body, HTTP status
-    MALFORMED = (
+    MALFORMED: ClassVar[tuple[tuple[str, str, Any, Any], ...]] = (
         ("POST", "/v1/models/live:predict", b"{", 400),
         ("POST", "/v1/models/live:predict", b'{"instances": ["a"]}', 400),
         ("POST", "/v1/models/live:predict", b'{"inputs": {}}', 400),

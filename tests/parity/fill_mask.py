@@ -191,6 +191,7 @@ def embeddings(quick: bool) -> Measurements:
     texts = [text.replace("[MASK]", "sushi") for text in TEXTS]
     for start in range(0, len(texts), 1 if quick else 3):
         batch = texts[start : start + 3]
+        assert model.preprocessor is not None
         inputs = model.preprocessor(batch)
         states = model.encoder(inputs.token_ids, inputs.lengths, inputs.segment_ids)
         real = tf.sequence_mask(inputs.lengths, dtype=states.dtype)[:, :, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -80,7 +80,7 @@ class HeadCase:
 
 def _grid(quick: bool) -> Iterator[HeadCase]:
     """Every value of every setting at least once when quick, else every pair of values, and 200 more."""
-    settings = {
+    settings: dict[str, Sequence[Any]] = {
         "table": ("tied", "reverse", "own"),
         "sizes": ((16, 16), (8, 24), (24, 8)),
         "intermediate": ACTIVATIONS,

@@ -525,8 +525,8 @@ def our_tokens_of(model: Any, batch: list[str]) -> list[list[tuple[int, int, int
     columns = (found.token_ids.numpy(), found.starts.numpy(), found.ends.numpy())
     return [
         [
-            tuple(int(value) for value in triple)
-            for triple in zip(*(column[row][:length] for column in columns), strict=True)
+            (int(token), int(start), int(end))
+            for token, start, end in zip(*(column[row][:length] for column in columns), strict=True)
         ]
         for row, length in enumerate(found.lengths.numpy())
     ]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ PLACES = {
 }
 
 
-def find(place: str):
+def find(place: str) -> Any:
     import importlib
 
     module, name = place.split(":")

@@ -191,8 +191,8 @@ def outside(quick: bool) -> Measurements:
         line.encode()[1:-1].replace(b" ", b"\xff\xc3 ") for line in text_classes(lines)["accents, composed"]
     ]
     mended = [line.decode("utf-8", "replace") for line in damaged]
-    for line, ours, expected in zip(damaged, ids(damaged), ids(mended), strict=True):
-        yield f"invalid UTF-8: {line!r}", int(ours != expected)
+    for text, ours, expected in zip(damaged, ids(damaged), ids(mended), strict=True):
+        yield f"invalid UTF-8: {text!r}", int(ours != expected)
     for size in range(LENGTH, LENGTH + lines // 10):
         line = "the " * size + "[MASK]"
         lost = vocabulary.mask_id not in pair.theirs(line, truncation=True, max_length=LENGTH)["input_ids"]

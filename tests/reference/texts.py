@@ -8,6 +8,7 @@ import inspect
 import pydoc_data.topics
 import random
 import unicodedata
+from typing import Literal
 
 from tf_mlm.config import TokenizerConfig
 
@@ -97,6 +98,9 @@ def generated_glosses() -> list[str]:
     return lines
 
 
+FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
+
+
 class Torture:
     """Texts made to go wrong: every category of Unicode, marks in any order, masks anywhere."""
 
@@ -115,7 +119,7 @@ class Torture:
 
     def _part(self) -> str:
         rng = self.rng
-        form = rng.choice(["NFC", "NFD", "NFKC", "NFKD"])
+        form = rng.choice(FORMS)
         return rng.choice(
             (
                 lambda: rng.choice(rng.choice(self.categories)),
