@@ -1,0 +1,1 @@
+"""The manual: what its blocks say is run, and what cannot be run is checked."""

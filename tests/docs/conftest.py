@@ -1,0 +1,58 @@
+"""What a reader of the manual has: some text, a model, and an export of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+SUBJECTS = ("cat", "dog", "bird", "horse", "list", "array", "file")
+VERBS = ("sat", "slept", "ran", "stood", "was read", "was returned")
+PLACES = ("on the mat", "in the house", "under the roof", "at the end")
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    """Sentences of a few words."""
+    chance = random.Random(seed)
+    return [
+        f"The {chance.choice(SUBJECTS)} {chance.choice(VERBS)} {chance.choice(PLACES)}." for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short training runs that do not wait for XLA."""
+    from docs.small import without_xla
+
+    without_xla(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that pages speak of: `corpus/`, `news/`, texts, `my-model` and `models/mlm`."""
+    from docs.small import small_arguments, without_xla
+    from tf_mlm.cli import main
+
+    root = tmp_path_factory.mktemp("materials")
+    for name in ("corpus", "news", "models"):
+        (root / name).mkdir()
+    for number in range(2):
+        (root / "corpus" / f"{number}.txt").write_text("\n\n".join(sentences(300, number)) + "\n")
+    with gzip.open(root / "news" / "2026.jsonl.gz", "wt", encoding="utf-8") as stream:
+        stream.writelines(json.dumps({"text": sentence}) + "\n" for sentence in sentences(300, 2))
+    (root / "held-out.txt").write_text("\n\n".join(sentences(60, 3)) + "\n")
+    (root / "requests.txt").write_text("\n".join(sentences(60, 4)) + "\n")
+    (root / "sentences.txt").write_text("\n".join(sentences(5, 5)) + "\n")
+    corpus = sorted(str(path) for path in (root / "corpus").iterdir())
+    model, base_path = str(root / "my-model"), str(root / "models" / "mlm")
+    with pytest.MonkeyPatch.context() as patch:
+        without_xla(patch)
+        for arguments in (
+            ["train", *corpus, "--output", model, "--json"],
+            ["export", model, base_path, "--json"],
+        ):
+            main(small_arguments(arguments))
+    return root
