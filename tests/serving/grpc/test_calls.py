@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.grpc import api as grpc_api
 from tf_mlm.serving.grpc import calls as grpc_calls
 from tf_mlm.serving.grpc.calls import status_message
 from tf_mlm.serving.grpc.gate import Gate
@@ -151,6 +155,26 @@ def test_answers_that_nobody_reads_are_dropped(start) -> None:
         eventually(lambda: not calls_of(served)._begun)
         with pytest.raises(grpc.RpcError):
             next(iter(unread[0]))
+
+
+def test_silent_connections_leave_files_for_others(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_api, "raise_open_file_limit", lambda: 64)
+    served = start()
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.server.grpc_port)))
+            for _ in range(40)
+        ]
+
+        def closed() -> int:
+            return sum(
+                bool(select.select([each], [], [], 0)[0]) and each.recv(1000) == b"" for each in silent
+            )
+
+        eventually(lambda: closed() >= 40 - 64 // 4)
+        assert served.post("shapes:predict", {"inputs": [1.0]}).json() == {"outputs": [1.0]}
+    answer = served.prediction.Predict(served.request("shapes", ONE), timeout=20)
+    assert list(answer.outputs["x"].float_val) == [1.0]
 
 
 def test_a_flood_is_counted_and_logged(start, tmp_path: Path) -> None:

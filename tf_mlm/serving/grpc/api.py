@@ -32,6 +32,7 @@ from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.example_service import ExampleService, fill_model_spec
 from tf_mlm.serving.grpc.calls import GrpcCalls, Method
 from tf_mlm.serving.grpc.unix_socket import UnixSocket
+from tf_mlm.serving.open_files import raise_open_file_limit
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.service import ModelSpec, Service
 
@@ -134,7 +135,8 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.max_concurrent_streams", 1024),
-        ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
+        # REST may have half of the open files; what is left is for models.
+        ("grpc.max_allowed_incoming_connections", min(_CONNECTIONS, max(16, raise_open_file_limit() // 4))),
         *options.grpc_channel_arguments,
     ]
 
