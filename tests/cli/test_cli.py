@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import warnings
@@ -20,6 +19,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.cli import VERBS, main
+from tf_mlm.serving.process import free_ports
 
 
 def run(*arguments: Any) -> int:
@@ -323,12 +323,6 @@ def serve(*arguments: Any, **environment: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, **environment},
     )
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [taken.getsockname()[1] for taken in sockets]
 
 
 def test_serve_answers_until_it_is_interrupted(base_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import grpc
 
 from conformance.repository import Repository
 from conformance.server import Server
+from tf_mlm.serving.process import ServerProcess, free_ports
 
 START_TIMEOUT = 180.0  # seconds; a server imports TensorFlow and loads every model first
 EXIT_STATUS_OF_FAILURE = 255
@@ -30,38 +29,23 @@ class Finished:
     stderr: str
 
 
-def free_ports(count: int = 2) -> list[int]:
-    """Distinct TCP ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 class Process(Server):
     """A server process of ours to command. Its output is kept in files."""
 
     def __init__(
         self, command: Sequence[str], flags: Sequence[str], directory: Path, rest: bool = True
     ) -> None:
-        grpc_port, rest_port = free_ports()
-        self.grpc_port, self.rest_port = grpc_port, rest_port
-        super().__init__(f"127.0.0.1:{grpc_port}", f"127.0.0.1:{rest_port}")
         self.directory = directory
-        self._stdout = (directory / "stdout").open("wb")
-        self._stderr = (directory / "stderr").open("wb")
-        ports = [f"--port={grpc_port}", *([f"--rest_api_port={rest_port}"] if rest else [])]
-        self._rest = rest
-        self.popen = subprocess.Popen(
-            [*command, *ports, *flags], stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr
+        self._process = ServerProcess(
+            command,
+            flags,
+            directory / "stdout",
+            directory / "stderr",
+            port_flags=("--port", "--rest_api_port") if rest else ("--port",),
         )
+        self.popen = self._process.popen
+        self.grpc_port, self.rest_port = self._process.grpc_port, self._process.rest_port
+        super().__init__(f"127.0.0.1:{self.grpc_port}", f"127.0.0.1:{self.rest_port}")
 
     @property
     def stdout(self) -> str:
@@ -72,31 +56,13 @@ class Process(Server):
         return (self.directory / "stderr").read_text(errors="replace")
 
     def wait_ready(self, timeout: float = START_TIMEOUT) -> Process:
-        deadline = time.monotonic() + timeout
-        ports = [self.grpc_port, *([self.rest_port] if self._rest else [])]
-        while not all(accepts(port) for port in ports):
-            assert self.popen.poll() is None, (
-                f"the server ended with status {self.popen.returncode} instead of starting: "
-                f"{self.stdout[-600:]} {self.stderr[-1500:]}"
-            )
-            assert time.monotonic() < deadline, (
-                f"the server was not ready in {timeout} s: {self.stderr[-1500:]}"
-            )
-            time.sleep(0.05)
+        self._process.wait(timeout)
         grpc.channel_ready_future(self.channel).result(timeout=timeout)
         return self
 
     def stop(self) -> None:
         self.close()
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            try:
-                self.popen.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self.popen.kill()
-                self.popen.wait()
-        self._stdout.close()
-        self._stderr.close()
+        self._process.stop(15)
 
 
 class Launcher:
@@ -143,7 +109,7 @@ class Launcher:
         )
 
     def run_with_ports(self, *flags: str) -> Finished:
-        grpc_port, rest_port = free_ports()
+        grpc_port, rest_port = free_ports(2)
         return self.run(f"--port={grpc_port}", f"--rest_api_port={rest_port}", *flags)
 
     @contextlib.contextmanager

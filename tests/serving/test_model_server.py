@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -19,14 +16,9 @@ import pytest
 from tf_mlm.serving.command_line import flags
 from tf_mlm.serving.command_line.flag_options import channel_arguments, server_options
 from tf_mlm.serving.errors import ServingError
+from tf_mlm.serving.process import ServerProcess, free_ports
 
 COMMAND = [sys.executable, "-m", "tf_mlm.serving.model_server"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(*arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
@@ -165,7 +157,7 @@ def test_failures_are_one_line_and_exit_with_255(tmp_path: Path) -> None:
     assert bad.returncode == 255
     assert "usage: " in bad.stdout
     (tmp_path / "bad.config").write_text("garbage")
-    failed = run(f"--model_config_file={tmp_path / 'bad.config'}", f"--port={free_port()}", "--nonsense")
+    failed = run(f"--model_config_file={tmp_path / 'bad.config'}", f"--port={free_ports(1)[0]}", "--nonsense")
     assert failed.returncode == 255
     assert failed.stdout.startswith("unknown argument: --nonsense\n")
     assert failed.stdout.splitlines()[-1].startswith(
@@ -184,46 +176,23 @@ def test_failures_are_one_line_and_exit_with_255(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_requests_in_flight_finish(models: Path, tmp_path: Path, number: int) -> None:
     shutil.copytree(models / "shapes", tmp_path / "m" / "1")
-    port, rest_port = free_port(), free_port()
-    process = subprocess.Popen(
-        [
-            *COMMAND,
-            f"--port={port}",
-            f"--rest_api_port={rest_port}",
-            "--model_name=m",
-            f"--model_base_path={tmp_path / 'm'}",
-            "--host=127.0.0.1",
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    )
-    try:
-        url = f"http://127.0.0.1:{rest_port}/v1/models/m:predict"
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                assert httpx.post(url, json={"inputs": [1.0]}).json() == {"outputs": [1.0]}
-                break
-            except httpx.ConnectError:
-                assert time.monotonic() < deadline
-                assert process.poll() is None
-                time.sleep(0.05)
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--host=127.0.0.1"]
+    with ServerProcess(COMMAND, flags, tmp_path / "log") as server:
+        server.wait()
+        address = f"http://127.0.0.1:{server.rest_port}/v1/models/m"
+        url = f"{address}:predict"
+        assert httpx.post(url, json={"inputs": [1.0]}).json() == {"outputs": [1.0]}
         answers = []
         body = {"inputs": [100_000], "signature_name": "slow"}
         asker = threading.Thread(target=lambda: answers.append(httpx.post(url, json=body, timeout=60)))
         asker.start()
         # The request has been read once the status page, asked later on the same loop, is answered.
-        assert httpx.get(f"http://127.0.0.1:{rest_port}/v1/models/m").status_code == 200
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        assert httpx.get(address).status_code == 200
+        server.popen.send_signal(number)
+        assert server.popen.wait(60) == 0
         asker.join()
-        assert process.returncode == 0
-        assert "Entering the event loop ..." in errors
         assert [answer.json() for answer in answers] == [{"outputs": [100_000]}]
-    finally:
-        process.kill()
-        process.wait()
+    assert "Entering the event loop ..." in (tmp_path / "log").read_text()
 
 
 def test_every_flag_in_the_page_of_limits_exists() -> None:

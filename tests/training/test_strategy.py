@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from tf_mlm.errors import ConfigError
+from tf_mlm.serving.process import free_ports
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
@@ -77,20 +77,10 @@ def test_accumulation_matches_one_pass(
     assert _largest_difference(one_process, tmp_path) < 1e-5
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def _run_workers(
     start: Callable[..., subprocess.Popen[str]], arguments: list[str]
 ) -> list[tuple[int, str, str]]:
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(arguments))]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(arguments))]
     workers = [
         start(
             argument,

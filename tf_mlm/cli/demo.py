@@ -7,9 +7,6 @@ import dataclasses
 import json
 import random
 import re
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +18,8 @@ import click
 from tf_mlm.cli.console import console, table
 from tf_mlm.cli.fill import fill_table
 from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.serving.errors import ServingError
+from tf_mlm.serving.process import ServerProcess
 from tf_mlm.training.options import TrainConfig
 
 QUESTIONS = (
@@ -49,7 +48,7 @@ SENTENCES = 200
 def command(
     output: Path, until_top_1: float, minutes: float, keep_serving: bool, json_file: Path | None
 ) -> None:
-    """Train on Python's own documentation, export, serve, and ask the same questions at every door.
+    """Train on Python's own documentation, export, serve, and ask in Python, over gRPC and over REST.
 
     Example: tf-mlm demo --minutes 1
     """
@@ -97,22 +96,25 @@ def command(
         out.print(f"Wrote {version}, read it back and got the model's own answers.")
     with contextlib.ExitStack() as stack:
         with step("serve", f"4. Serve: compile {programs} programs, then open the ports"):
-            server = Server(version.parent, output / "server.log", started=time.monotonic())
-            stack.callback(server.stop)
-            server.wait()
-            out.print(f"gRPC {server.grpc}   REST {server.rest}   log {server.log}")
+            log = output / "server.log"
+            server = start_server(version.parent, log)
+            stack.callback(stop, server, log)
+            wait_for(server, log)
+            grpc = f"grpc://127.0.0.1:{server.grpc_port}/mlm"
+            rest = f"http://127.0.0.1:{server.rest_port}/mlm"
+            out.print(f"gRPC {grpc}   REST {rest}   log {log}")
         with step("ask", "5. Ask: in Python, over gRPC, over REST"):
             from tf_mlm.serving.client.client import Client
 
-            doors: dict[str, Any] = {"python": tf_mlm.FillMask(model)(QUESTIONS)}
-            for name, address in (("grpc", server.grpc), ("rest", server.rest)):
+            answers: dict[str, Any] = {"python": tf_mlm.FillMask(model)(QUESTIONS)}
+            for name, address in (("grpc", grpc), ("rest", rest)):
                 with Client(address) as client:
-                    doors[name] = client.fill(list(QUESTIONS))
-            for question, fills in zip(QUESTIONS, doors["grpc"], strict=True):
+                    answers[name] = client.fill(list(QUESTIONS))
+            for question, fills in zip(QUESTIONS, answers["grpc"], strict=True):
                 out.print(fill_table(question, fills))
-            results["fills"] = doors
-            results["largest_difference"] = largest_difference(doors)
-            with Client(server.grpc) as client:
+            results["fills"] = answers
+            results["largest_difference"] = largest_difference(answers)
+            with Client(grpc) as client:
                 results["word_order"] = word_order(client, corpus)
         if keep_serving:
             stack.pop_all()
@@ -134,7 +136,7 @@ def command(
         ("  that is better by a factor of", f"{held_out['lift']:.2f}"),
         ("held-out top-5", f"{held_out['top_5']:.1%}"),
         ("training ended at", f"{ended} (step {results['steps']:,})"),
-        ("largest difference between the doors", f"{results['largest_difference']:.1e}"),
+        ("largest difference between them", f"{results['largest_difference']:.1e}"),
         ("sentences that beat their shuffled words", f"{order['better']} of {order['sentences']}"),
         ("time, training alone / all", f"{seconds['train']:.0f} s / {seconds['total']:.0f} s"),
         ("model directory, as Hugging Face's", str(model_dir)),
@@ -147,7 +149,7 @@ def command(
         json_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     out.print('\nAsk more: [bold]tf-mlm fill demo/model "Raises a \\[MASK] if the file exists."[/]')
     if keep_serving:
-        out.print(f'Still serving: tf-mlm fill {server.grpc} "..."; stop it with: kill {server.process.pid}')
+        out.print(f'Still serving: tf-mlm fill {grpc} "..."; stop it with: kill {server.popen.pid}')
     else:
         out.print(f"Serve again: [bold]tf-mlm serve {version.parent}[/]")
 
@@ -173,53 +175,28 @@ def recipe() -> TrainConfig:
     )
 
 
-class Server:
+def start_server(base_path: Path, log: Path) -> ServerProcess:
     """`tf-mlm serve` in a process of its own, as a user would start it."""
-
-    def __init__(self, base_path: Path, log: Path, started: float) -> None:
-        self.log = log
-        ports = []
-        with contextlib.ExitStack() as stack:
-            for _ in range(2):
-                free = stack.enter_context(socket.socket())
-                free.bind(("127.0.0.1", 0))
-                ports.append(free.getsockname()[1])
-        self.grpc = f"grpc://127.0.0.1:{ports[0]}/mlm"
-        self.rest = f"http://127.0.0.1:{ports[1]}/mlm"
-        arguments = ["serve", str(base_path), f"--port={ports[0]}", f"--rest-port={ports[1]}"]
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tf_mlm", *arguments],
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-
-    def wait(self, seconds: float = 300) -> None:
-        """Until the model is available over REST, the last port to open."""
-        import httpx
-
-        host, name = self.rest.rsplit("/", 1)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{host}/v1/models/{name}").status_code == 200:
-                    return
-            time.sleep(0.1)
-        tail = self.log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise click.ClickException(f"The server did not start ({' '.join(tail)}). Its log is {self.log}.")
-
-    def stop(self) -> None:
-        """SIGTERM, then wait for the requests in flight."""
-        self.process.send_signal(signal.SIGTERM)
-        if code := self.process.wait(60):
-            raise click.ClickException(f"The server stopped with exit code {code}. Its log is {self.log}.")
+    command = [sys.executable, "-m", "tf_mlm", "serve", str(base_path)]
+    return ServerProcess(command, [], log, port_flags=("--port", "--rest-port"), outlives=True)
 
 
-def largest_difference(doors: dict[str, Any]) -> float:
-    """The largest difference of scores between doors; infinite when the tokens differ."""
+def wait_for(server: ServerProcess, log: Path) -> None:
+    """Until the model answers."""
+    try:
+        server.wait()
+    except ServingError as error:
+        raise click.ClickException(f"{error.message.splitlines()[-1]}. Its log is {log}.") from error
+
+
+def stop(server: ServerProcess, log: Path) -> None:
+    """Once the requests in flight are answered."""
+    if code := server.stop():
+        raise click.ClickException(f"The server stopped with exit code {code}. Its log is {log}.")
+
+
+def largest_difference(answers: dict[str, Any]) -> float:
+    """The largest difference of scores between ways of asking; infinite when the tokens differ."""
 
     def flat(value: Any) -> Iterator[dict[str, Any]]:
         if isinstance(value, dict):
@@ -228,7 +205,7 @@ def largest_difference(doors: dict[str, Any]) -> float:
             for item in value:
                 yield from flat(item)
 
-    first, *others = (list(flat(door)) for door in doors.values())
+    first, *others = (list(flat(each)) for each in answers.values())
     worst = 0.0
     for other in others:
         for one, two in zip(first, other, strict=True):

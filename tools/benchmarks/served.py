@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
-import subprocess
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
+from tf_mlm.serving.process import ServerProcess
 from tf_mlm.serving.tensor_codec import decode, encode
 
 NAME = "m"
@@ -120,20 +120,10 @@ class Crowd:
 @contextlib.contextmanager
 def serving(base_path: Path, *flags: str) -> Iterator[tuple[int, int]]:
     """The embedded server as a process of its own; its gRPC and REST ports once it answers."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        ports = first.getsockname()[1], second.getsockname()[1]
     command = [
         *(sys.executable, "-m", "tf_mlm.serving.model_server", "--host=127.0.0.1"),
-        *(f"--port={ports[0]}", f"--rest_api_port={ports[1]}"),
-        *(f"--model_name={NAME}", f"--model_base_path={base_path}", "--max_num_load_retries=0", *flags),
+        *(f"--model_name={NAME}", f"--model_base_path={base_path}", "--max_num_load_retries=0"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=PATIENCE)
-        yield ports
-    finally:
-        process.terminate()
-        process.wait()
+    with ServerProcess(command, flags, Path(os.devnull)) as server:
+        server.wait(PATIENCE)
+        yield server.grpc_port, server.rest_port
