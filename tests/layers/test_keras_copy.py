@@ -17,7 +17,7 @@ def test_keras_hub_has_its_variables_under_the_names_that_are_copied() -> None:
     missing = [name for name in names if not hasattr(layer, name)]
     assert not missing, (
         f"keras_hub {keras_hub.__version__}'s MaskedLMHead has no {', '.join(missing)} any more: look up "
-        "what its masked_lm_head.py calls them now, and change tf_mlm.layers.keras_copy._head_pairs."
+        "what its masked_lm_head.py calls them now, and change tf_mlm.layers.keras_copy.head_pairs."
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from parity.claim import Measurements, claim, difference, relative
 
+from tf_mlm.layers.keras_copy import head_pairs
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 
@@ -128,7 +129,7 @@ def head_gradients(quick: bool) -> Measurements:
         layer = case.keras_layer()
         head = MaskedLMHead.from_keras(layer)
         states, positions = case.inputs()
-        pairs = [*head._pairs(layer), *_tables(head.token_embedding, layer.token_embedding)]
+        pairs = [*head_pairs(head, layer), *_tables(head.token_embedding, layer.token_embedding)]
         cotangent = np.random.default_rng(2).normal(size=(*positions.shape, VOCAB)).astype(np.float32)
 
         def gradients(call: Any, weights: list[Any], states: tf.Tensor) -> list[tf.Tensor]:
@@ -182,7 +183,7 @@ def head_round_trips(quick: bool) -> Measurements:
             if is_ours:
                 pairs = [(*pair, False) for pair in zip(head.variables, back.variables, strict=True)]
             else:
-                pairs = [*head._pairs(there), *_tables(head.token_embedding, there.token_embedding)]
+                pairs = [*head_pairs(head, there), *_tables(head.token_embedding, there.token_embedding)]
             for variable, copy, transposed in pairs:
                 copy.assign(tf.transpose(variable) if transposed else variable)
             yield (

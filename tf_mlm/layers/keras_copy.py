@@ -34,7 +34,7 @@ def copy_to_head(layer: Any, head: Any) -> None:
         for ours, theirs in zip(_unshared(head), _unshared(own), strict=True):
             ours.assign(theirs)
         return
-    for ours, theirs, transposed in _head_pairs(head, layer):
+    for ours, theirs, transposed in head_pairs(head, layer):
         ours.assign(tf.transpose(tf.convert_to_tensor(theirs)) if transposed else theirs)
 
 
@@ -58,7 +58,7 @@ def head_as_keras_hub(head: Any, token_embedding: Any) -> Any:
         ) from error
     layer = keras_hub.layers.MaskedLMHead(**{**head.get_config(), "token_embedding": token_embedding})
     layer.build((None, None, head.hidden_dim), (None, None))
-    for ours, theirs, transposed in _head_pairs(head, layer):
+    for ours, theirs, transposed in head_pairs(head, layer):
         theirs.assign(tf.transpose(ours) if transposed else ours)
     return layer
 
@@ -75,7 +75,7 @@ def embedding_as_keras(embedding: Any) -> Any:
     return layer
 
 
-def _head_pairs(head: Any, layer: Any) -> Iterator[tuple[tf.Variable, Any, bool]]:
+def head_pairs(head: Any, layer: Any) -> Iterator[tuple[tf.Variable, Any, bool]]:
     """Our variables, those of a built KerasHub head, and whether transposed. Private names, as there are no
     others; `tests/layers/test_keras_copy.py` says what to do when KerasHub changes them."""
     yield head.intermediate_dense.kernel, layer._intermediate_dense.kernel, True
