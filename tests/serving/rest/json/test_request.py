@@ -11,6 +11,7 @@ from tensorflow_serving.apis import classification_pb2
 
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.rest.json import request as json_request
+from tf_mlm.serving.rest.json.values import decode_base64
 
 X_FLOAT = {"x": t.DT_FLOAT}
 AB = {"a": t.DT_INT32, "b": t.DT_STRING}
@@ -230,9 +231,9 @@ def test_base64_is_read_in_time_that_grows_with_its_length(end: str) -> None:
     value = {"b64": " \n" * 1_000_000 + end}
     if end:
         with pytest.raises(ServingError, match="Unable to base64 decode"):
-            json_request.decode_base64(value)
+            decode_base64(value)
     else:
-        assert json_request.decode_base64(value) == b""
+        assert decode_base64(value) == b""
 
 
 @pytest.mark.parametrize(
@@ -249,9 +250,9 @@ def test_base64_is_read_in_time_that_grows_with_its_length(end: str) -> None:
 def test_blanks_and_padding_in_base64(text: str, expected: bytes | None) -> None:
     if expected is None:
         with pytest.raises(ServingError, match="Unable to base64 decode"):
-            json_request.decode_base64({"b64": text})
+            decode_base64({"b64": text})
     else:
-        assert json_request.decode_base64({"b64": text}) == expected
+        assert decode_base64({"b64": text}) == expected
 
 
 @pytest.mark.parametrize("dtype", [t.DT_FLOAT, t.DT_INT32, t.DT_UINT64, t.DT_BOOL, t.DT_STRING])
