@@ -69,6 +69,6 @@ def without_xla(patch: pytest.MonkeyPatch) -> None:
 if __name__ == "__main__":
     from tf_mlm.cli import main
 
-    if sys.argv[1] in ("train", "evaluate"):
+    if sys.argv[1:2] in (["train"], ["evaluate"]):
         without_xla(pytest.MonkeyPatch())
     main(small_arguments(sys.argv[1:]))
