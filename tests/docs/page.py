@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from docs.blocks import ROOT, Block
 from docs.small import small_arguments, small_program
+from tf_mlm.serving.process import accepts, free_ports
 
 PORTS = ("8500", "8501")  # those that pages speak of
 _SECONDS = 240.0
@@ -32,7 +32,7 @@ class Page:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._ports = _free_ports(len(PORTS))
+        self._ports = free_ports(len(PORTS))
         self._servers: list[subprocess.Popen[bytes]] = []
         # Dataclasses look their module up by its name.
         self._module = types.ModuleType("page")
@@ -108,7 +108,7 @@ class Page:
         )
         self._servers.append(server)
         deadline = time.monotonic() + _SECONDS
-        while not all(_listens(port) for port in ports.values()):
+        while not all(accepts(port) for port in ports.values()):
             assert server.poll() is None, f"tf-mlm {shlex.join(arguments)} ended with {server.returncode}"
             assert time.monotonic() < deadline, f"tf-mlm {shlex.join(arguments)} opened no ports"
             time.sleep(0.05)
@@ -148,17 +148,3 @@ def _is_plain(line: str) -> bool:
     first = line.split(maxsplit=1)[0]
     bare = " ".join(line.split('"')[::2])
     return first == "#" or (first == "tf-mlm" and not _SHELL & set(bare.split(" #")[0]))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
