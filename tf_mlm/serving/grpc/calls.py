@@ -29,13 +29,13 @@ from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.grpc.gate import Gate
+from tf_mlm.serving.grpc.status import status_message
 from tf_mlm.serving.options import MAX_STUCK_RUNS, ServerOptions
 from tf_mlm.serving.service import Service
 
 _log = logging.getLogger(__name__)
-_MAX_MESSAGE = 1024
-_MAX_MESSAGE_BYTES = 4096
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
+_MAX_LOGGED_NAME = 1024
 _WATCH_PERIOD = 0.1
 # What nobody waits for is given this long to notice.
 _NOTICE_SECONDS = 1.0
@@ -43,26 +43,6 @@ _MAX_COMING_IN = 256
 _MAX_OTHERS = 256  # questions about models, reloads, health checks
 _CONTROL_SECONDS = 5.0
 _GOODBYE, _LONGEST_GOODBYE = 0.1, 1.0
-
-
-def status_message(message: str) -> str:
-    """Error texts are cut at 1024 characters, or sooner, so that they fit HTTP/2 headers.
-
-    There a byte outside ASCII takes three, and clients break a stream whose headers are beyond 8 KiB.
-
-    Example:
-        >>> from tf_mlm.serving.grpc.calls import status_message
-        >>> status_message("x" * 2000)[-15:], len(status_message("\N{PILE OF POO}" * 1024))
-        ('xxx...TRUNCATED', 353)
-    """
-    message = message.encode("utf-8", "replace").decode()
-    short, room = message[:_MAX_MESSAGE], _MAX_MESSAGE_BYTES
-    for end, character in enumerate(short):
-        room -= 1 if character.isascii() else 3 * len(character.encode())
-        if room < 0:
-            short = short[:end]
-            break
-    return message if len(short) == len(message) else short + "...TRUNCATED"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +185,7 @@ class GrpcCalls:
             self._service.count(progress.model, code, seconds, method.api, "GRPC")
         peer = progress.context.peer
         self._access_log.write(
-            "grpc", method.api, progress.model[:_MAX_MESSAGE], code.name, seconds, peer=peer
+            "grpc", method.api, progress.model[:_MAX_LOGGED_NAME], code.name, seconds, peer=peer
         )
 
     # ---- all calls -----------------------------------------------------------------------------
