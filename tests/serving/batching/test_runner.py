@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tf_mlm.serving.batching.runner import BatchingRunner, merge, task_size
+from tf_mlm.serving.batching.merge import merge, task_size
+from tf_mlm.serving.batching.runner import BatchingRunner
 from tf_mlm.serving.batching.scheduler import BatchScheduler
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError

@@ -15,10 +15,11 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tf_mlm.serving.batching.merge import Feeds, merge, precondition, task_size
 from tf_mlm.serving.batching.scheduler import BatchQueue, BatchScheduler, TaskBatch
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
@@ -26,7 +27,6 @@ from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.models.servable import Runner
 from tf_mlm.serving.options import BatchingOptions
 
-Feeds = Mapping[str, np.ndarray]
 # Errors of the whole batch: it could not be put together or taken apart, or ran out of time.
 _NEVER_ALONE = (
     Code.CANCELLED,
@@ -36,59 +36,8 @@ _NEVER_ALONE = (
 )
 
 
-def _precondition(message: str) -> ServingError:
-    return ServingError(Code.FAILED_PRECONDITION, message)
-
-
 def _queue_timeout() -> ServingError:
     return ServingError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
-
-
-def task_size(feeds: Feeds) -> int:
-    """Rows of a request: dim 0, which its inputs must share."""
-    if not feeds:
-        raise invalid_argument("Batching Run() must have at least one input tensor")
-    if any(array.ndim == 0 for array in feeds.values()):
-        raise invalid_argument("Batching Run() input tensors must have at least one dimension")
-    sizes = {array.shape[0] for array in feeds.values()}
-    if len(sizes) > 1:
-        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
-    return sizes.pop()
-
-
-def merge(name: str, arrays: Sequence[np.ndarray], pad_lengths: bool, extra_rows: int) -> np.ndarray:
-    """One input of all tasks, joined along dim 0, with `extra_rows` copies of a row at the end.
-
-    Raises:
-        ServingError: FAILED_PRECONDITION when other dims differ and lengths are not padded.
-    """
-    if len({array.shape[1:] for array in arrays}) > 1:
-        if not pad_lengths:
-            raise _precondition(
-                f"Tensors with name '{name}' from different tasks have different shapes and padding is "
-                "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the "
-                "same name have equal dimensions starting with the first dim."
-            )
-        arrays = _pad_lengths(arrays)
-    if extra_rows:
-        arrays = [*arrays, np.repeat(arrays[-1][:1], extra_rows, axis=0)]
-    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
-
-
-def _pad_lengths(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    ranks = {array.ndim for array in arrays}
-    if len(ranks) > 1 or not 1 <= max(ranks) <= 6:
-        raise invalid_argument("Only tensors with rank from 1 to 6 can be padded.")
-    shape = np.max([array.shape[1:] for array in arrays], axis=0)
-    padded = []
-    for array in arrays:
-        missing = [(0, int(size) - have) for size, have in zip(shape, array.shape[1:], strict=True)]
-        if any(after for _, after in missing):
-            if array.size == 0:
-                raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
-            array = np.pad(array, [(0, 0), *missing], constant_values=array.flat[0])
-        padded.append(array)
-    return padded
 
 
 @dataclasses.dataclass(eq=False)
@@ -197,9 +146,9 @@ class _Merger:
             outputs = self._runner.run(feeds, self._fetches, call)
         for output in outputs:
             if output.ndim == 0:
-                raise _precondition("Batched output tensor has 0 dimensions")
+                raise precondition("Batched output tensor has 0 dimensions")
             if output.shape[0] != padded:
-                raise _precondition(
+                raise precondition(
                     "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes "
                     "of the input tensors"
                 )
