@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tf_mlm.errors import VersionExistsError
-from tf_mlm.version_directory import appearing_at_once, newest, version_path, versions
+from tf_mlm.version_directory import new_version, newest, version_path, versions
 
 
 def test_versions_are_whole_numbers_as_tf_serving_reads_them(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_base_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_it_appears_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "base" / "3"
-    with appearing_at_once(path) as directory:
+    with new_version(path) as directory:
         (directory / "inner").mkdir()
         (directory / "inner" / "file").write_text("content")
         assert not path.exists()
@@ -60,7 +60,7 @@ def test_it_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     def broken() -> None:
-        with appearing_at_once(tmp_path / "3") as directory:
+        with new_version(tmp_path / "3") as directory:
             (directory / "file").touch()
             raise RuntimeError("broken")
 
@@ -73,7 +73,7 @@ def test_a_version_made_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "3"
 
     def overtaken() -> None:
-        with appearing_at_once(path):
+        with new_version(path):
             path.mkdir()
             (path / "theirs").touch()
 

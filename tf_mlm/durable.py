@@ -1,4 +1,6 @@
-"""Files that are whole or absent, whatever happens to the process or the machine that writes them.
+"""Files and directories that are whole or absent, whatever happens to the process or the machine.
+
+Everything in the package that must survive is written here: beside its place, flushed, and renamed.
 
 Only the standard library is imported here.
 """
@@ -9,19 +11,18 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 CHECKSUM, VALUE = "sha256", "value"
+UNFINISHED = ".unfinished-"
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Puts `data` into `path`, or leaves what was there.
-
-    It is written beside, flushed to the disk and renamed, and the rename is flushed too.
+    """Puts `data` into the file `path`, or leaves what was there.
 
     Raises:
         OSError: with `filename` set to `path`.
@@ -33,48 +34,56 @@ def write_durably(path: Path, data: bytes) -> None:
         >>> path.read_bytes(), len(list(path.parent.iterdir()))
         (b'hello', 1)
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    with appearing(path) as beside, naming(path):
+        beside.write_bytes(data)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file to: behind the block it is flushed and takes the place of `path`.
+def appearing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, where the block makes a file or a directory that then becomes `path` in one step.
 
-    After an error in the block, what was there stays and nothing else does.
+    When the block ends without an error, what it made is flushed to the disk, with all that is in it,
+    and renamed, and the rename is flushed too. A file takes the place of another one; a directory needs
+    its place free, or empty. After an error nothing is left. What a killed process left has a name
+    that begins with a dot, and `discard_unfinished` removes it.
 
     Raises:
-        OSError: with `filename` set to `path`.
+        OSError: with `filename` set to `path`, if it cannot be flushed or renamed.
 
     Example:
         >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "note"
-        >>> with replacing(path) as temporary:
-        ...     _ = temporary.write_text("hello")
-        >>> path.read_text()
+        >>> path = Path(tempfile.mkdtemp()) / "folder"
+        >>> with appearing(path) as beside:
+        ...     beside.mkdir()
+        ...     _ = (beside / "note").write_text("hello")
+        ...     path.exists()
+        False
+        >>> (path / "note").read_text()
         'hello'
     """
-    with naming(path):
-        temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
-        try:
-            yield temporary
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        flush_directory(path.parent)
-
-
-def flush_directory(path: Path) -> None:
-    """Flushes a directory to the disk, and so the names in it."""
-    descriptor = os.open(path, os.O_RDONLY)
+    beside = path.with_name(f".{path.name}{UNFINISHED}{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield beside
+        with naming(path):
+            for folder, _, files in os.walk(beside, topdown=False):
+                for name in files:
+                    _flush(Path(folder, name))
+                _flush(Path(folder))
+            if not beside.is_dir():
+                _flush(beside)
+            os.replace(beside, path)
+            _flush(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            discard(beside)
+        raise
+
+
+def discard_unfinished(directory: Path, name: str = "*") -> None:
+    """Removes what processes that were killed left beside `name`; only for what no other process writes."""
+    for leftover in directory.glob(f".{name}{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            discard(leftover)
 
 
 def discard(path: Path) -> None:
@@ -89,14 +98,19 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def checked(value: Any) -> bytes:
+    """A JSON value together with its checksum, as `read_checked` reads it from a file."""
+    text = json.dumps(value, sort_keys=True)
+    return json.dumps({CHECKSUM: _digest(text), VALUE: json.loads(text)}, indent=1).encode()
+
+
 def write_checked(path: Path, value: Any) -> None:
-    """`write_durably` of a JSON value together with its checksum.
+    """`write_durably` of `checked(value)`.
 
     Raises:
         OSError: with `filename` set to `path`.
     """
-    text = json.dumps(value, sort_keys=True)
-    write_durably(path, json.dumps({CHECKSUM: _digest(text), VALUE: json.loads(text)}, indent=1).encode())
+    write_durably(path, checked(value))
 
 
 def read_checked(path: Path) -> Any:
@@ -138,6 +152,15 @@ def naming(path: Path) -> Iterator[None]:
         error.filename = str(path)
         error.filename2 = None
         raise
+
+
+def _flush(path: Path) -> None:
+    """Flushes a file, or the names in a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(text: str) -> str:

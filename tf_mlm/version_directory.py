@@ -6,14 +6,12 @@ export is written beside, under a name that is none, brought to disk, and rename
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tf_mlm.durable import appearing
 from tf_mlm.errors import VersionExistsError
 
 _NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
@@ -73,36 +71,16 @@ def version_path(base_path: Path, version: int | None) -> Path:
 
 
 @contextmanager
-def appearing_at_once(path: Path) -> Iterator[Path]:
+def new_version(path: Path) -> Iterator[Path]:
     """A directory to write into, which becomes `path` when the block ends without an error.
 
     Raises:
         VersionExistsError: when somebody else made `path` meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
-    try:
+    with appearing(path) as unfinished:
+        unfinished.mkdir()
+        unfinished.chmod(0o755)  # whatever the umask: a server often runs as another user
         yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp made it private; a server often runs as another user
-        _sync_tree(unfinished)
         if path.exists():
             raise VersionExistsError(f"`{path}` was made by another process meanwhile and stays as it is.")
-        unfinished.rename(path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _sync_tree(directory: Path) -> None:
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            _sync(Path(folder, name))
-        _sync(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,7 +30,7 @@ from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import compilations
 from tf_mlm.model.questions import Inference
-from tf_mlm.version_directory import appearing_at_once, version_path
+from tf_mlm.version_directory import new_version, version_path
 
 DESCRIPTION = Path("assets.extra", "tf_mlm.json")
 
@@ -93,7 +93,7 @@ def export(
         root.portable = root.inference.portable()
         twins = signature_functions(root.portable)
         functions |= {name + signatures.PORTABLE: function for name, function in twins.items()}
-    with appearing_at_once(path) as directory:
+    with new_version(path) as directory:
         tf.saved_model.save(root, str(directory), signatures=functions)
         _state_shapes(directory, {"hidden": root.inference.hidden_size})
         counts = check_operations(directory)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_mlm.config import TokenizerConfig
+from tf_mlm.durable import write_durably
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.vocabulary_file import read_lines
 
@@ -152,7 +153,7 @@ class Vocabulary:
 
     def write(self, path: str | Path) -> None:
         r"""Write one token per line in UTF-8, each ended by `\n`."""
-        Path(path).write_bytes("".join(f"{token}\n" for token in self.tokens).encode("utf-8"))
+        write_durably(Path(path), "".join(f"{token}\n" for token in self.tokens).encode("utf-8"))
 
     @property
     def size(self) -> int:

@@ -58,7 +58,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, damage: str)
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
     checkpoints = _checkpoints(tmp_path)
     checkpoints.save(_variables(1.0), step=1)
-    leftover = tmp_path / "checkpoints" / ".writing-00000002-99"
+    leftover = tmp_path / "checkpoints" / ".step-00000002.unfinished-99-0a1b2c3d"
     leftover.mkdir()
     (leftover / STATE).write_bytes(b"half")
     assert checkpoints.restore(_variables()).step == 1

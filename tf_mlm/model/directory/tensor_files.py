@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from tf_mlm.config import check_not_a_pointer, read_json
-from tf_mlm.durable import replacing
+from tf_mlm.durable import appearing
 from tf_mlm.errors import CheckpointError, ConfigError
 from tf_mlm.model.directory.weight_forms import (
     ADAPTER,
@@ -189,5 +189,5 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes tensors so that transformers takes the file for one of its own."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     metadata = {"format": "pt"}  # transformers refuses files without it
-    with replacing(path) as beside:
+    with appearing(path) as beside:
         safetensors.numpy.save_file(contiguous, beside, metadata=metadata)

@@ -14,6 +14,8 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tf_mlm.durable import appearing
+
 PACKAGES = ("numpy", "keras", "tensorflow")
 LEAST_CHARACTERS = 200  # shorter documents say little and make many rows of padding
 
@@ -49,7 +51,7 @@ def documentation_corpus(packages: Sequence[str] = PACKAGES) -> Iterator[tuple[s
 def write_documentation_corpus(path: Path, packages: Sequence[str] = PACKAGES) -> int:
     """Writes the corpus as JSON lines of `name` and `text`; returns the number of words."""
     words = 0
-    with path.open("w", encoding="utf-8") as stream:
+    with appearing(path) as beside, beside.open("w", encoding="utf-8") as stream:
         for name, text in documentation_corpus(packages):
             stream.write(json.dumps({"name": name, "text": text}, ensure_ascii=False) + "\n")
             words += len(text.split())

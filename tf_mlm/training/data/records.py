@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from tf_mlm.durable import appearing
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
@@ -123,11 +124,10 @@ def write_token_records(
     corpus = Corpus(find_files(files, once=True), 0.0, text_field, line_by_line)  # nothing is held out
     digest = vocabulary_digest(preprocessor.vocabulary).encode()
     tokenizer = tokenizer_digest(preprocessor.vocabulary).encode()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     options = tf.io.TFRecordOptions(compression_type="GZIP" if target.suffix == ".gz" else "")
     written = tokens = 0
-    try:
-        with tf.io.TFRecordWriter(str(temporary), options) as writer:
+    with appearing(target) as beside:
+        with tf.io.TFRecordWriter(str(beside), options) as writer:
             for _, split, ids in document_ids(corpus, preprocessor):
                 feature = {
                     IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
@@ -143,9 +143,6 @@ def write_token_records(
                 progress(1)
         if not tokens:
             raise no_text(corpus.files)
-        temporary.rename(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return written, tokens
 
 

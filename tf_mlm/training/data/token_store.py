@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.config import to_json
-from tf_mlm.durable import discard, naming, read_checked, write_checked
+from tf_mlm.durable import appearing, checked, discard, discard_unfinished, naming, read_checked
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
@@ -153,9 +152,8 @@ class _Packer:
         if self._waiting:
             self._pack()
         for path, stream in zip(self._paths, self._streams, strict=True):
-            with naming(path), stream:
-                stream.flush()
-                os.fsync(stream.fileno())
+            with naming(path):
+                stream.close()
 
 
 def _build(
@@ -168,11 +166,11 @@ def _build(
 ) -> dict[str, Any]:
     vocabulary = preprocessor.vocabulary
     dtype = "uint16" if vocabulary.size <= 1 << 16 else "int32"
-    temporary = directory.with_name(f".{directory.name}-{os.getpid()}")
-    discard(temporary)
-    temporary.mkdir(parents=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    discard_unfinished(directory.parent, directory.name)
     split, tokens, unknown = Split(corpus.held_out), 0, 0
-    try:
+    with appearing(directory) as temporary:
+        temporary.mkdir()
         packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
         contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in corpus.files}
         for path, place, ids in document_ids(corpus, preprocessor):
@@ -200,13 +198,10 @@ def _build(
             "digests": digests,
             "digest": hashlib.blake2b(json.dumps(digests).encode(), digest_size=8).hexdigest(),
         }
-        write_checked(temporary / INDEX, index)
+        with naming(temporary / INDEX):
+            (temporary / INDEX).write_bytes(checked(index))
         discard(directory)
-        temporary.rename(directory)
-        return index
-    finally:
-        if temporary.exists():
-            discard(temporary)
+    return index
 
 
 def _changed(corpus: Corpus, before: list[list[Any]]) -> str:

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ import numpy as np
 import safetensors.numpy
 import tensorflow as tf
 
-from tf_mlm.durable import discard, flush_directory, read_checked, write_checked, write_durably
+from tf_mlm.durable import appearing, checked, discard, discard_unfinished, read_checked, write_checked
 from tf_mlm.errors import ConfigError, TrainingStateError
 
-STATE, MANIFEST, BEST, TEMPORARY = "state.safetensors", "manifest.json", "best.json", ".writing-"
+STATE, MANIFEST, BEST = "state.safetensors", "manifest.json", "best.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +82,9 @@ class Checkpoints:
             TrainingStateError: if the disk is full or not writable; the earlier checkpoints remain.
         """
         target = self.directory / f"step-{step:08d}"
-        temporary = self.directory / f"{TEMPORARY}{step:08d}-{os.getpid()}"
         try:
-            self._clear_temporaries()
-            temporary.mkdir(parents=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            discard_unfinished(self.directory)
             data = safetensors.numpy.save({name: _value(variable) for name, variable in variables.items()})
             manifest = {
                 "step": step,
@@ -95,14 +93,12 @@ class Checkpoints:
                 "options": self.options,
                 "notes": dict(notes or {}),
             }
-            write_durably(temporary / STATE, data)
-            write_checked(temporary / MANIFEST, manifest)
-            discard(target)  # only a damaged one is written again
-            temporary.rename(target)
-            flush_directory(self.directory)
+            with appearing(target) as beside:
+                beside.mkdir()
+                (beside / STATE).write_bytes(data)
+                (beside / MANIFEST).write_bytes(checked(manifest))
+                discard(target)  # only a damaged one is written again
         except OSError as error:
-            with contextlib.suppress(OSError):
-                discard(temporary)
             raise TrainingStateError(
                 f"The checkpoint of step {step} could not be written to `{self.directory}`: "
                 f"{error.strerror or error}. {self._last_good()} Free some space and run the same command "
@@ -197,11 +193,6 @@ class Checkpoints:
             if best is None or directory.name != best["directory"]:
                 with contextlib.suppress(OSError):
                     discard(directory)
-
-    def _clear_temporaries(self) -> None:
-        for leftover in self.directory.glob(f"{TEMPORARY}*"):
-            with contextlib.suppress(OSError):
-                discard(leftover)
 
     def _last_good(self) -> str:
         directories = self._directories()
