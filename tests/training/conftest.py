@@ -64,7 +64,8 @@ import json, sys
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 arguments = json.loads(sys.argv[1])
-result = train(arguments["files"], arguments["output"], TrainConfig(**arguments["config"]))
+config = TrainConfig(**arguments["config"])
+result = train(arguments["files"], arguments["output"], config, compile=arguments.get("compile", True))
 print(json.dumps({"steps": result.steps, "finished": result.finished}))
 """
 

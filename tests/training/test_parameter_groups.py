@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
 from tf_mlm.errors import ConfigError
@@ -29,6 +30,21 @@ def test_names_are_unique_and_shared_variables_come_once(model: MaskedLM) -> Non
     names = named_variables(model)
     assert len(names) == len(_ids(names.values())) == len(_ids(model.variables))
     assert "encoder/blocks/0/attention/query_key_value/kernel" in names
+
+
+def test_tensorflow_still_tells_the_paths_of_variables() -> None:
+    module, inner = tf.Module(), tf.Module()
+    inner.kernel, inner.others = tf.Variable(1.0), {"a": tf.Variable(2.0)}
+    module.blocks, module.again = [inner], inner.kernel
+    try:
+        found = {name: float(variable) for name, variable in named_variables(module).items()}
+    except (AttributeError, TypeError) as error:
+        found = {"": repr(error)}
+    assert found == {"again": 1.0, "blocks/0/others/a": 2.0}, (
+        "`tf.Module._flatten(predicate=..., with_path=True)`, which is private, has changed. Walk the "
+        "attributes in `named_variables` instead: by name, lists by index, dicts by key, each variable under "
+        "its first path in breadth-first order. Checkpoints hold these names: runs resume only if they stay."
+    )
 
 
 def test_all_trains_everything(model: MaskedLM) -> None:

@@ -55,8 +55,9 @@ def _largest_difference(first: Path, second: Path) -> float:
     return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
 
 
-def _arguments(corpus: Path, output: Path, config: TrainConfig) -> str:
-    return json.dumps({"files": [str(corpus)], "output": str(output), "config": dataclasses.asdict(config)})
+def _arguments(corpus: Path, output: Path, config: TrainConfig, *, compile: bool = True) -> str:
+    settings = {"files": [str(corpus)], "output": str(output), "config": dataclasses.asdict(config)}
+    return json.dumps({**settings, "compile": compile})
 
 
 def test_two_mirrored_devices_match_one(
@@ -135,7 +136,7 @@ def test_workers_that_do_not_share_the_checkpoints_stop(
     corpus: Path, config: TrainConfig, tmp_path: Path, start_training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     config = dataclasses.replace(config, steps=1, strategy="multiworker")
-    arguments = [_arguments(corpus, tmp_path / name, config) for name in ("first", "second")]
+    arguments = [_arguments(corpus, tmp_path / name, config, compile=False) for name in ("first", "second")]
     for code, _, err in _run_workers(start_training, arguments):
         assert code == 0, err
     for code, _, err in _run_workers(start_training, arguments):
@@ -217,7 +218,7 @@ def test_the_clock_of_the_first_worker_decides_how_many_steps_a_time_budget_allo
     budgets = ({"minutes": 0.05}, {"within_minutes": 0.05, "steps": 100_000, "evaluate_every": 100_000})
     for number, budget in enumerate(budgets):
         settings = dataclasses.replace(timed, **budget)  # type: ignore[arg-type]
-        arguments = _arguments(corpus, tmp_path / str(number), settings)
+        arguments = _arguments(corpus, tmp_path / str(number), settings, compile=False)
         found = _run_workers(start_training, [arguments, arguments])
         assert [code for code, _, _ in found] == [0, 0], found
         steps = [json.loads(out)["steps"] for _, out, _ in found]

@@ -31,6 +31,7 @@ def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
         >>> list(named_variables(module))
         ['layers/0']
     """
+    # The one private interface of TensorFlow here: public ones list variables without their paths.
     found = module._flatten(predicate=lambda value: isinstance(value, tf.Variable), with_path=True)
     names: dict[int, tuple[str, tf.Variable]] = {}
     for path, variable in found:

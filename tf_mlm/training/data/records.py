@@ -22,6 +22,7 @@ from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.files import find_files, holds_token_ids, no_text
 from tf_mlm.training.data.split import split_key
+from tf_mlm.training.operation_error import reason
 
 LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 """Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
@@ -189,9 +190,9 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[tuple[byt
             ids = ids.astype(np.int32)
             yield split[0] if split else split_key(ids.tobytes()), ids
     except tf.errors.OpError as error:
-        # TensorFlow says where in its graph it read, before and behind what was wrong.
-        reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
-        raise ConfigError(f"`{path}` is not a whole TFRecord file: {reason}. Write it again.") from None
+        raise ConfigError(
+            f"`{path}` is not a whole TFRecord file: {reason(error)}. Write it again."
+        ) from None
 
 
 class Document(NamedTuple):

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from tf_mlm.durable import naming, write_durably
 from tf_mlm.training.evaluation import Evaluation
+from tf_mlm.training.operation_error import reason
 from tf_mlm.training.run.curve import draw_curve
 from tf_mlm.training.run.log import read_log
 from tf_mlm.training.step import METRICS
@@ -140,8 +141,7 @@ class Report:
         try:
             yield
         except tf.errors.OpError as error:
-            reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]
-            raise OSError(error.error_code, reason, str(self._events)) from error
+            raise OSError(error.error_code, reason(error), str(self._events)) from error
 
     def _drop_after(self, step: int) -> None:
         """Forgets what an attempt that was killed logged behind the checkpoint it left."""
