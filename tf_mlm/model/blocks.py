@@ -54,7 +54,9 @@ class BlockRunner:
     Example:
         >>> blocks = BlockRunner(Programs(model, top_k=3, xla=False), Buckets((1, 2), (4, 8), (1, 4)))
         >>> reads = Reads(tf.constant([3, 6]), rows=tf.constant([1, 0, 1]), positions=tf.constant([4, 1, 2]))
-        >>> fives = lambda rows, width: (tf.fill([tf.size(rows), width], 5),) * 2
+        >>> def fives(rows, width):
+        ...     ids = tf.fill([tf.size(rows), width], 5)
+        ...     return ids, tf.zeros_like(ids)
         >>> logits = lambda *rows: [blocks.programs.logits(*rows)]
         >>> [found] = blocks.at(reads, fives, logits, [tf.TensorSpec([None, 21])])
         >>> found.shape
