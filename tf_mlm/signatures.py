@@ -53,7 +53,7 @@ class Signature:
         Example:
             >>> ENCODE.check_outputs({}, 1)
             Traceback (most recent call last):
-            tf_mlm.signatures.MissingOutputsError: The answer of `encode` lacks embeddings.
+            tf_mlm.errors.MissingOutputsError: The answer of `encode` lacks embeddings.
         """
         if missing := sorted(self.outputs.keys() - outputs.keys()):
             raise MissingOutputsError(f"The answer of `{self.name}` lacks {', '.join(missing)}.")

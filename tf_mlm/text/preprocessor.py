@@ -42,36 +42,35 @@ class Preprocessed(NamedTuple):
 class TextPreprocessor(tf.Module):
     """Tokenises texts or pairs of texts, adds special tokens, cuts and pads, and finds the masks.
 
-        Works eagerly, in a `tf.function`, in `tf.data` and inside a SavedModel (the vocabulary is an asset).
-        Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the
-        longer text first. A mask is never cut off silently.
+    Works eagerly, in a `tf.function`, in `tf.data` and inside a SavedModel (the vocabulary is an asset).
+    Text over the limit is cut as Hugging Face does with `truncation=True`: at the end, and of a pair the
+    longer text first. A mask is never cut off silently.
 
-        Args:
-            vocabulary: the tokens; its configuration says how text is normalised.
-            max_length: the most tokens of a text (or pair), special ones included; None: nothing is cut.
-            pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
-            tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
-            limits: refuse batches with more bytes or tokens than these, before work is spent on them.
+    Args:
+        vocabulary: the tokens; its configuration says how text is normalised.
+        max_length: the most tokens of a text (or pair), special ones included; None: nothing is cut.
+        pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
+        tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
+        limits: refuse batches with more bytes or tokens than these, before work is spent on them.
 
-        Raises:
-            ConfigError: at construction, if `max_length` has no room for a token of text, or there is none to
-                pad to.
-            tf.errors.InvalidArgumentError: on a call, if a mask lies beyond the limit; the message names
-                the text, its token count and the limit.
+    Raises:
+        ConfigError: at construction, if `max_length` has no room for a token of text, or there is none to
+            pad to.
+        tf.errors.InvalidArgumentError: on a call, if a mask lies beyond the limit; the message names
+            the text, its token count and the limit.
 
-        Example:
-            >>> from tf_mlm.text.preprocessor import TextPreprocessor
-            >>> from tf_mlm.text.truncation import longest_first
-    from tf_mlm.text.vocabulary import Vocabulary
-            >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s"]
-            >>> preprocess = TextPreprocessor(Vocabulary(tokens), max_length=8)
-            >>> batch = preprocess(["The cats", "[MASK]"])
-            >>> batch.token_ids.numpy().tolist()
-            [[2, 5, 6, 7, 3], [2, 4, 3, 0, 0]]
-            >>> batch.mask_positions.numpy().tolist(), batch.ends[0].numpy().tolist()
-            ([[-1], [1]], [0, 3, 7, 8, 0])
-            >>> preprocess.detokenize(batch.token_ids[0])
-            'the cats'
+    Example:
+        >>> from tf_mlm.text.preprocessor import TextPreprocessor
+        >>> from tf_mlm.text.vocabulary import Vocabulary
+        >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s"]
+        >>> preprocess = TextPreprocessor(Vocabulary(tokens), max_length=8)
+        >>> batch = preprocess(["The cats", "[MASK]"])
+        >>> batch.token_ids.numpy().tolist()
+        [[2, 5, 6, 7, 3], [2, 4, 3, 0, 0]]
+        >>> batch.mask_positions.numpy().tolist(), batch.ends[0].numpy().tolist()
+        ([[-1], [1]], [0, 3, 7, 8, 0])
+        >>> preprocess.detokenize(batch.token_ids[0])
+        'the cats'
     """
 
     def __init__(

@@ -9,9 +9,10 @@ def longest_first(first: tf.Tensor, second: tf.Tensor, limit: int) -> tuple[tf.T
     """How many tokens [batch] to keep of each text so that both fit: the longer one is cut first.
 
     Example:
+        >>> from tf_mlm.text.truncation import longest_first
         >>> kept = longest_first(tf.constant([3, 9]), tf.constant([8, 9]), limit=9)
         >>> [part.numpy().tolist() for part in kept]
-        [[3, 5], [6, 4]]
+        [[3, 4], [6, 5]]
     """
     shorter, longer = tf.minimum(first, second), tf.maximum(first, second)
     # Cut the longer one; when it is down to the shorter one, cut both, the longer one keeping the odd token.
