@@ -1,21 +1,26 @@
-"""The wheel, in an environment and a folder where there is no checkout."""
+"""The wheel, in an environment and a folder where there is no checkout: it exports, serves and fills."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tf_mlm
+from tf_mlm.model.masked_lm import MaskedLM
 
 ROOT = Path(__file__).parents[2]
+BUCKETS = ("--batch-buckets=1", "--length-buckets=16", "--mask-buckets=1")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,33 @@ def run(installed: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@contextlib.contextmanager
+def serving(installed: Path, folder: Path, base_path: Path) -> Iterator[str]:
+    """Its gRPC address."""
+    command = ["serve", str(base_path), "--embedded", "--port=0", "--rest-port=0"]
+    with subprocess.Popen(
+        [str(installed / "python"), "-m", "tf_mlm", *command],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            log = ""
+            while "Entering the event loop" not in log:
+                line = server.stdout.readline()
+                assert line, log
+                log += line
+            port = re.search(r"--port=(\d+)", log)
+            assert port is not None, log
+            yield f"grpc://127.0.0.1:{port[1]}/mlm"
+        finally:
+            server.terminate()
+            server.communicate()
+
+
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     source = {
@@ -104,3 +136,15 @@ def test_the_command_is_installed_and_knows_its_version(wheel: Path, installed: 
     assert run(installed, empty, "--version").strip().endswith(tf_mlm.__version__)
     assert "Fill the masks of a text." in run(installed, empty, "--help")
     assert "needs a checkout" in run(installed, empty, "bench", "--help")
+
+
+def test_export_serve_and_fill(tiny_model: MaskedLM, installed: Path, empty: Path, tmp_path: Path) -> None:
+    tf_mlm.save(tiny_model, tmp_path / "model")
+    base_path = tmp_path / "models" / "mlm"
+    run(installed, empty, "export", str(tmp_path / "model"), str(base_path), "--no-xla", *BUCKETS)
+    question = ("the [MASK] sat on a mat .", "--top-k=1", "--json")
+    here = run(installed, empty, "fill", str(base_path), *question)
+    with serving(installed, empty, base_path) as address:
+        assert run(installed, empty, "fill", address, *question) == here
+    assert '"token_str"' in here
+    assert list(empty.iterdir()) == []
