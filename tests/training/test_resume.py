@@ -19,7 +19,7 @@ from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 
-DEADLINE = 120.0
+DEADLINE = 600
 Start = Callable[..., "subprocess.Popen[str]"]
 
 

@@ -32,7 +32,7 @@ ONE = {"x": np.float32([1.0])}
 ENDLESS = {"rounds": np.int32([2_000_000_000])}
 
 
-def eventually(holds: Callable[[], object], seconds: float = 30) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

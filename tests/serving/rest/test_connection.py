@@ -23,7 +23,7 @@ TWO = b'{"instances": [2.0]}'
 POST = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: a\r\n"
 WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(TWO) + TWO
 SLOW = b'{"inputs": [2000000000], "signature_name": "slow"}'
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Peer:
