@@ -145,7 +145,7 @@ def _compare_targets(answer: Mapping[str, Any], pipeline: Any) -> Measurements:
 
 
 @contextlib.contextmanager
-def _doors(version: Path) -> Iterator[dict[str, Callable[[dict[str, Any], str], Mapping[str, Any]]]]:
+def _askers(version: Path) -> Iterator[dict[str, Callable[[dict[str, Any], str], Mapping[str, Any]]]]:
     """Ways to ask a signature of an export: in Python, and of a server over both protocols."""
     loaded = tf.saved_model.load(str(version))
 
@@ -171,15 +171,15 @@ def _text(token: bytes | str) -> str:
 def exported(quick: bool) -> Measurements:
     for name, directory in itertools.islice(_directories(quick), 1 if quick else None):
         pipeline = _pipeline(directory)
-        with _export(directory) as version, _doors(version) as doors:
-            for (door, ask), suffix in itertools.product(doors.items(), ("", PORTABLE)):
+        with _export(directory) as version, _askers(version) as askers:
+            for (way, ask), suffix in itertools.product(askers.items(), ("", PORTABLE)):
                 answer = ask({"text": TEXTS}, FILL.name + suffix)
                 for text, value in _compare_served(answer, pipeline):
-                    yield f"{name} {door} serving_default{suffix} {text}", value
+                    yield f"{name} {way} serving_default{suffix} {text}", value
                 inputs = {"text": TEXTS, "targets": [TARGETS] * len(TEXTS)}
                 answer = ask(inputs, SCORE_TARGETS.name + suffix)
                 for text, value in _compare_targets(answer, pipeline):
-                    yield f"{name} {door} score_targets{suffix} {text}", value
+                    yield f"{name} {way} score_targets{suffix} {text}", value
 
 
 @claim("all-MiniLM-L6-v2: mean-pooled embeddings = sentence-transformers'", 1e-5)
