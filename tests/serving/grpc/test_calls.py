@@ -158,7 +158,9 @@ def test_answers_that_nobody_reads_are_dropped(start) -> None:
 
 def test_silent_connections_leave_files_for_others(start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_api, "raise_open_file_limit", lambda: 64)
-    served = start()
+    # Silence alone would end them too; here it must be their number.
+    monkeypatch.setattr(grpc_api, "_LONGEST_HANDSHAKE_MS", 600_000)
+    served = start(grpc_receive_timeout=600.0)
     with contextlib.ExitStack() as stack:
         silent = [
             stack.enter_context(socket.create_connection(("127.0.0.1", served.server.grpc_port)))

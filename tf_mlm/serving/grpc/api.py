@@ -40,6 +40,7 @@ from tf_mlm.serving.service import ModelSpec, Service
 _QUESTIONS_AT_ONCE = 64
 _RELOADS_AT_ONCE = 8
 _CONNECTIONS = 4096
+_LONGEST_HANDSHAKE_MS = 20_000
 
 
 class _Methods:
@@ -129,7 +130,7 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, Any]]:
         # Two servers silently sharing a port would each get half of the requests.
         ("grpc.so_reuseport", 0),
         # A connection that says nothing, or whose other end is no longer there, does not stay.
-        ("grpc.server_handshake_timeout_ms", min(handshake, 20_000)),
+        ("grpc.server_handshake_timeout_ms", min(handshake, _LONGEST_HANDSHAKE_MS)),
         ("grpc.max_connection_idle_ms", idle),
         ("grpc.keepalive_time_ms", min(idle, 60_000)),
         ("grpc.keepalive_timeout_ms", 20_000),
