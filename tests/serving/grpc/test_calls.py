@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import select
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +18,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
-from tf_mlm.serving.grpc import api as grpc_api
 from tf_mlm.serving.grpc import calls as grpc_calls
 from tf_mlm.serving.grpc.gate import Gate
 from tf_mlm.serving.options import BatchingOptions
@@ -156,28 +152,6 @@ def test_answers_that_nobody_reads_are_dropped(start) -> None:
             next(iter(unread[0]))
 
 
-def test_silent_connections_leave_files_for_others(start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_api, "raise_open_file_limit", lambda: 64)
-    # Silence alone would end them too; here it must be their number.
-    monkeypatch.setattr(grpc_api, "_LONGEST_HANDSHAKE_MS", 600_000)
-    served = start(grpc_receive_timeout=600.0)
-    with contextlib.ExitStack() as stack:
-        silent = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", served.server.grpc_port)))
-            for _ in range(40)
-        ]
-
-        def closed() -> int:
-            return sum(
-                bool(select.select([each], [], [], 0)[0]) and each.recv(1000) == b"" for each in silent
-            )
-
-        eventually(lambda: closed() >= 40 - 64 // 4)
-        assert served.post("shapes:predict", {"inputs": [1.0]}).json() == {"outputs": [1.0]}
-    answer = served.prediction.Predict(served.request("shapes", ONE), timeout=20)
-    assert list(answer.outputs["x"].float_val) == [1.0]
-
-
 def test_a_flood_is_counted_and_logged(start, tmp_path: Path) -> None:
     log = tmp_path / "access.jsonl"
     served = start(max_concurrent_requests=1, access_log=str(log))
@@ -227,6 +201,24 @@ def test_reloads_that_wait_for_ever_hold_up_nobody(start, tmp_path: Path) -> Non
     text_format.Parse("", request.config)
     request.config.model_config_list.config.pop()
     served.model.HandleReloadConfigRequest(request, timeout=30)
+
+
+def test_a_reload_waits_for_those_that_are_ending(start, tmp_path: Path) -> None:
+    """Clients that give up their calls and one that comes directly after: the places are about to be free."""
+    served = start()
+    good = model_management_pb2.ReloadConfigRequest()
+    config = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
+    shapes = config.format("shapes", tmp_path / "shapes")
+    text_format.Parse(f"model_config_list {{ {shapes} }}", good.config)
+    for name in "abcde":
+        endless = model_management_pb2.ReloadConfigRequest()
+        listed = shapes + config.format(name, tmp_path / name)
+        text_format.Parse(f"model_config_list {{ {listed} }}", endless.config)
+        calls = [served.model.HandleReloadConfigRequest.future(endless) for _ in range(8)]
+        eventually(lambda: calls_of(served)._admitted["HandleReloadConfigRequest"] == 8)
+        for call in calls:
+            call.cancel()
+        served.model.HandleReloadConfigRequest(good, timeout=60)
 
 
 def test_calls_begun_are_answered_when_the_server_leaves(start) -> None:

@@ -578,6 +578,26 @@ def test_requests_that_have_come_are_answered_when_the_server_stops(make) -> Non
         assert not stopper.is_alive()
 
 
+def test_connections_still_in_the_listen_queue_are_answered_when_the_server_stops(make) -> None:
+    """They are open for the client; closing the listener would reset them with their requests."""
+    served = make()
+    loop, listener = rest(served).loop, rest(served)._socket
+    unread = threading.Event()
+
+    def stop_accepting() -> None:
+        loop.remove_reader(listener.fileno())
+        unread.set()
+
+    loop.call_soon_threadsafe(stop_accepting)
+    assert unread.wait(PATIENCE)
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(Peer(served)) for _ in range(20)]
+        for peer in waiting:
+            peer.send(WHOLE)
+        served.server.stop()
+        assert [peer.answer()[0] for peer in waiting] == [200] * 20
+
+
 def test_a_new_connection_is_refused_while_the_server_stops(make) -> None:
     served = make("shapes", rest_api_timeout=1.0)
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW

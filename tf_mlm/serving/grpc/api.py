@@ -31,6 +31,7 @@ from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.example_service import ExampleService, fill_model_spec
 from tf_mlm.serving.grpc.calls import GrpcCalls, Method
+from tf_mlm.serving.grpc.connections import ConnectionWatch
 from tf_mlm.serving.grpc.unix_socket import UnixSocket
 from tf_mlm.serving.open_files import raise_open_file_limit
 from tf_mlm.serving.options import ServerOptions
@@ -136,10 +137,14 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.max_concurrent_streams", 1024),
-        # REST may have half of the open files; what is left is for models.
-        ("grpc.max_allowed_incoming_connections", min(_CONNECTIONS, max(16, raise_open_file_limit() // 4))),
+        ("grpc.max_allowed_incoming_connections", _most_connections()),
         *options.grpc_channel_arguments,
     ]
+
+
+def _most_connections() -> int:
+    """REST may have half of the open files; what is left is for models."""
+    return min(_CONNECTIONS, max(16, raise_open_file_limit() // 4))
 
 
 class GrpcServer:
@@ -168,6 +173,9 @@ class GrpcServer:
         if options.grpc_port is not None:
             host = f"[{options.grpc_host}]" if ":" in options.grpc_host else options.grpc_host
             self.port = self._bind(f"{host}:{options.grpc_port}", options)
+        self._watch: ConnectionWatch | None = None
+        if self.port is not None:
+            self._watch = ConnectionWatch(self.port, _most_connections(), self._calls.callers)
         self._socket: UnixSocket | None = None
         if options.grpc_socket_path:
             self._socket = self._bind_socket(options.grpc_socket_path, options)
@@ -218,5 +226,7 @@ class GrpcServer:
         answered = self._calls.drain(deadline)
         self._server.stop(0.1 if answered else 0).wait(1.0)
         self._calls.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._socket is not None:
             self._socket.remove()

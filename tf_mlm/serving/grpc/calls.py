@@ -28,6 +28,7 @@ from google.protobuf.message import DecodeError, Message
 from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
+from tf_mlm.serving.grpc.connections import host_and_port
 from tf_mlm.serving.grpc.gate import Gate
 from tf_mlm.serving.grpc.status import status_message
 from tf_mlm.serving.options import MAX_STUCK_RUNS, ServerOptions
@@ -42,6 +43,7 @@ _NOTICE_SECONDS = 1.0
 _MAX_COMING_IN = 256
 _MAX_OTHERS = 256  # questions about models, reloads, health checks
 _CONTROL_SECONDS = 5.0
+_PLACE_SECONDS = 1.0
 _GOODBYE, _LONGEST_GOODBYE = 0.1, 1.0
 
 
@@ -103,6 +105,7 @@ class GrpcCalls:
         self._begun: set[_Progress] = set()
         self._coming_in: collections.OrderedDict[_Progress, None] = collections.OrderedDict()
         self._admitted: collections.Counter[str] = collections.Counter()  # by method; "" for graphs
+        self._in_line: collections.Counter[str] = collections.Counter()
         self._stuck = 0
         self._refusing = False
         self._last_refusal = 0.0
@@ -116,6 +119,12 @@ class GrpcCalls:
         """How many threads the calls can hold at once."""
         most = self._options.max_concurrent_requests or 2**12
         return most + _MAX_COMING_IN + _MAX_OTHERS
+
+    def callers(self) -> set[tuple[str, int]]:
+        """Host and port of every client that waits for an answer, or is being given one."""
+        with self._changed:
+            begun = list(self._begun)
+        return {host_and_port(progress.context.peer()) for progress in begun}
 
     def handler(self, method: Method) -> grpc.RpcMethodHandler:
         """What gRPC runs for a method."""
@@ -208,6 +217,8 @@ class GrpcCalls:
         graph = progress.method.at_once is None
         limit = self._options.max_concurrent_requests if graph else progress.method.at_once
         with self._changed:
+            if limit and not graph:
+                self._wait_for_place(progress.kind, limit)
             if limit and self._admitted[progress.kind] >= limit:
                 flag = " (--max_concurrent_requests)" if graph else ""
                 raise ServingError(
@@ -221,6 +232,13 @@ class GrpcCalls:
                 )
             self._admitted[progress.kind] += 1
             progress.admitted = True
+
+    def _wait_for_place(self, kind: str, places: int) -> None:
+        """Others of the kind may be ending just now. As many wait as can be answered, and not for long."""
+        if self._in_line[kind] < places:
+            self._in_line[kind] += 1
+            self._changed.wait_for(lambda: self._admitted[kind] < places, _PLACE_SECONDS)
+            self._in_line[kind] -= 1
 
     def _return(self, progress: _Progress) -> None:
         """The handler is done; what is left is that the client takes the answer."""

@@ -96,6 +96,7 @@ class ModelManager:
         while not self._apply_lock.acquire(timeout=0.1):
             _raise_if(given_up)
         try:
+            _raise_if(given_up)  # while it waited, too: what its client took back does not come into force
             yield
         finally:
             self._apply_lock.release()

@@ -56,25 +56,31 @@ class RestServer:
 
     async def _serve(self) -> None:
         self._listener = await self.loop.create_server(
-            lambda: Connection(self._options, self.connections, self.threads),
-            sock=self._socket,
-            backlog=_BACKLOG,
+            self._connection, sock=self._socket, backlog=_BACKLOG
         )
         self._started.set()
         await self.connections.emptied.wait()
 
+    def _connection(self) -> Connection:
+        return Connection(self._options, self.connections, self.threads)
+
     def stop(self, grace: float) -> None:
         """Refuses new connections, answers the requests that have come, for at most `grace` seconds."""
         with contextlib.suppress(RuntimeError):  # stopped before
-            self.loop.call_soon_threadsafe(self._drain, grace)
+            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._drain(grace)))
         self._thread.join(grace + 5)
         self.threads.close()
         self._socket.close()
 
-    def _drain(self, grace: float) -> None:
-        if self.connections.draining:
+    async def _drain(self, grace: float) -> None:
+        if not self._listener.is_serving():
             return
+        waiting = _accept_all(self._socket)
         self._listener.close()
+        await asyncio.gather(
+            *(self.loop.connect_accepted_socket(self._connection, sock=one) for one in waiting),
+            return_exceptions=True,
+        )
         self.loop.call_later(min(DRAIN_PAUSE, grace), self.connections.close_waiting)
         self.loop.call_later(grace, self._abort_all)
         self.connections.drain()
@@ -91,6 +97,15 @@ class RestServer:
             self.connections.evict(64)
             return
         loop.default_exception_handler(context)
+
+
+def _accept_all(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait to be accepted: closing the listener would reset them, requests and all."""
+    accepted = []
+    with contextlib.suppress(OSError):  # none is left, or no file
+        while True:
+            accepted.append(listener.accept()[0])
+    return accepted
 
 
 def _listen(host: str, port: int) -> socket.socket:
