@@ -186,7 +186,7 @@ def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_pat
     gate = served.server._grpc._calls._gate
     request = served.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
     running = served.prediction.Predict.future(request, timeout=5)
-    eventually(lambda: gate._free == 0)
+    eventually(lambda: gate._holders)
     waiting = served.prediction.Predict.future(served.request("shapes", {"x": np.float32([1.0])}))
     eventually(lambda: len(gate._line) == 1)
     waiting.cancel()

@@ -20,8 +20,8 @@ _REST_SIZES = (
 )
 _GRPC_TIMES = ("grpc_receive_timeout", "grpc_answer_timeout", "grpc_idle_timeout")
 _REST_TIMES = ("rest_header_timeout", "rest_body_timeout", "rest_idle_timeout", "rest_write_timeout")
-# Runs that go on although nobody waits for them; beyond so many, no more are begun.
-MAX_STUCK_RUNS = 128
+# Runs that go on although nobody waits for them; beyond so many of one protocol, no more are begun.
+MAX_STUCK_RUNS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +97,9 @@ class ServerOptions:
 
     Attributes:
         model_config_file: text `ModelServerConfig`; wins over `model_name` and `model_base_path`.
-        grpc_max_threads, rest_api_num_threads: requests answered at once. TF-Serving's default is
-            4 per CPU; ours is at least 64, since a request waiting in a batch holds a thread.
+        grpc_max_threads, rest_api_num_threads: requests to one model that are worked on at once; those to
+            other models have a quarter more. 0 stands for 4 per CPU as in TF-Serving, but at least 16, or 64
+            with batching, where those that wait for their batch count.
         grpc_receive_timeout: the whole message of a call must have come in.
         grpc_answer_timeout: its answer must have been taken; then the call is ended.
         grpc_idle_timeout: a connection without calls is closed.
@@ -131,7 +132,7 @@ class ServerOptions:
     grpc_host: str = "127.0.0.1"
     grpc_port: int | None = 0
     grpc_socket_path: str = ""
-    grpc_max_threads: int = max(64, 4 * _CPUS)
+    grpc_max_threads: int = 0
     grpc_receive_timeout: float = 60.0
     grpc_answer_timeout: float = 60.0
     grpc_idle_timeout: float = 600.0
@@ -142,7 +143,7 @@ class ServerOptions:
 
     rest_host: str = "127.0.0.1"
     rest_port: int | None = 0
-    rest_api_num_threads: int = max(64, 4 * _CPUS)
+    rest_api_num_threads: int = 0
     rest_api_timeout: float = 30.0
     rest_api_enable_cors_support: bool = False
     prometheus_path: str = ""
@@ -186,9 +187,17 @@ class ServerOptions:
     @property
     def most_runs(self) -> int:
         """Graph runs that can be under way at once, those that nobody waits for any more included."""
-        return self.grpc_max_threads + self.rest_api_num_threads + MAX_STUCK_RUNS
+        return sum(places + places // 4 + 1 + MAX_STUCK_RUNS for places in self._places)
+
+    @property
+    def _places(self) -> tuple[int, ...]:
+        return self.grpc_max_threads, self.rest_api_num_threads, max(1, self.rest_api_num_threads // 8)
 
     def __post_init__(self) -> None:
+        least = 16 if self.batching is None else 64
+        for name in ("grpc_max_threads", "rest_api_num_threads"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, max(least, 4 * _CPUS))
         for name in ("grpc_port", "rest_port"):
             port = getattr(self, name)
             if port is not None and not 0 <= port <= 65535:

@@ -117,6 +117,7 @@ class Client:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,  # Linux shares cores by session: as if on another machine
         )
         assert self._popen.stdin is not None
         self._popen.stdin.write(json.dumps(vars(questions)) + "\n")

@@ -244,6 +244,23 @@ def test_a_request_whose_client_has_gone_is_left_out_of_its_batch(make) -> None:
     assert [array.tolist() for array in model.seen[1:]] == [[6]]
 
 
+def test_a_model_that_never_answers_leaves_a_thread_to_the_others() -> None:
+    batching, slow, quick = BatchingOptions(max_batch_size=1, num_batch_threads=2), Doubler(), Doubler()
+    scheduler = BatchScheduler(2)
+    stuck, other = (BatchingRunner(model, batching, scheduler, Metrics()) for model in (slow, quick))
+    slow.gate.clear()
+    with ThreadPoolExecutor(6) as threads:
+        waiting = [threads.submit(stuck.run, row(1), [name]) for name in ("y", "z") for _ in range(3)]
+        for _ in range(2):
+            assert slow.started.acquire(timeout=30)
+        for _ in range(5):
+            assert other.run(row(2), ["y"], Call(30))[0].tolist() == [4]
+        assert not slow.started.acquire(timeout=0)  # a model's two threads are all it has
+        slow.gate.set()
+        assert [future.result(30)[0].tolist() for future in waiting] == [[2]] * 6
+    scheduler.close()
+
+
 def test_a_batch_ends_when_the_last_of_its_clients_has_gone(make) -> None:
     runner, model = make(max_batch_size=2, batch_timeout=30.0)
     calls, ended = [Call(), Call()], []

@@ -16,10 +16,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
 
-from tf_mlm.serving.call import Call
-from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving import gate
 from tf_mlm.serving.grpc import calls as grpc_calls
-from tf_mlm.serving.grpc.gate import Gate
 from tf_mlm.serving.options import BatchingOptions
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -70,8 +68,8 @@ def test_calls_without_their_client_end(start, batching: BatchingOptions | None)
     served = start(grpc_max_threads=3, max_request_seconds=0, batching=batching)
     request = served.request("shapes", ENDLESS, "slow")
     calls = [served.prediction.Predict.future(request) for _ in range(7)]
-    gate = calls_of(served)._gate
-    eventually(lambda: len(gate._line) == 4)
+    line = calls_of(served)._gate._line
+    eventually(lambda: len(line) == 4)
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = "shapes"
     assert served.model.GetModelStatus(status, timeout=10).model_version_status[0].version == 1
@@ -82,7 +80,7 @@ def test_calls_without_their_client_end(start, batching: BatchingOptions | None)
         call.cancel()
     answer = served.prediction.Predict(served.request("shapes", ONE), timeout=20)
     assert list(answer.outputs["x"].float_val) == [1.0]
-    eventually(lambda: not gate._line and not calls_of(served)._begun)
+    eventually(lambda: not line and not calls_of(served)._begun)
 
 
 def test_the_server_s_own_limit_ends_a_call(start) -> None:
@@ -97,8 +95,8 @@ def test_the_server_s_own_limit_ends_a_call(start) -> None:
 
 
 def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_calls, "_NOTICE_SECONDS", 0.1)
-    monkeypatch.setattr(grpc_calls, "MAX_STUCK_RUNS", 2)
+    monkeypatch.setattr(gate, "NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(gate, "MAX_STUCK_RUNS", 2)
     served = start(grpc_max_threads=1)
     go_on = threading.Event()
     with served.server.manager.lease("shapes") as servable:
@@ -111,17 +109,15 @@ def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: py
 
     servable._runner.run = stuck
     one, seven = (served.request("shapes", {"x": np.float32([x])}) for x in (1.0, 7.0))
-    for count in (1, 2):
+    for _ in range(2):
         with pytest.raises(grpc.RpcError):
             served.prediction.Predict(seven, timeout=0.2)
-        eventually(lambda count=count: calls_of(served)._stuck == count)
-        if count == 1:
-            assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
+        assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
     with pytest.raises(grpc.RpcError, match="2 earlier requests go on") as error:
         served.prediction.Predict(one, timeout=20)
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
     go_on.set()
-    eventually(lambda: calls_of(served)._stuck == 0)
+    eventually(lambda: calls_of(served)._gate._stuck == 0)
     assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
 
 
@@ -253,26 +249,3 @@ def test_the_grace_is_kept(start) -> None:
     served.server.stop()
     assert 1 <= time.monotonic() - begin < 60  # the run itself would take hours
     assert call.code() is not grpc.StatusCode.OK
-
-
-def test_a_gate_serves_in_order_and_forgets_who_has_gone() -> None:
-    gate, order, gone = Gate(1), [], Call()
-    gate.enter(Call())
-
-    def wait(name: str, call: Call) -> None:
-        try:
-            gate.enter(call)
-            order.append(name)
-            gate.leave()
-        except ServingError as error:
-            order.append(error.code.name)
-
-    with ThreadPoolExecutor(3) as threads:
-        for position, (name, call) in enumerate((("a", Call()), ("b", gone), ("c", Call())), 1):
-            threads.submit(wait, name, call)
-            eventually(lambda position=position: len(gate._line) == position)
-        gone.cancel()
-        eventually(lambda: order == [Code.CANCELLED.name])
-        gate.leave()
-    assert order == ["CANCELLED", "a", "c"]
-    gate.enter(Call(timeout=0))  # its place was given back

@@ -37,9 +37,7 @@ def served(serve, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     # Silence alone would end them too; here it must be their number.
     monkeypatch.setattr(grpc_api, "_LONGEST_HANDSHAKE_MS", 600_000)
     shutil.copytree(models / "shapes", tmp_path / "shapes" / "1")
-    started = serve(
-        model_name="shapes", model_base_path=str(tmp_path / "shapes"), grpc_receive_timeout=600.0
-    )
+    started = serve(model_name="shapes", model_base_path=str(tmp_path / "shapes"), grpc_receive_timeout=600.0)
     yield started
     started.server.stop()
 
@@ -92,9 +90,7 @@ def test_who_waits_for_an_answer_or_has_called_stays(served) -> None:
         served.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
     )
     others = [
-        grpc.insecure_channel(
-            f"127.0.0.1:{served.server.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]
-        )
+        grpc.insecure_channel(f"127.0.0.1:{served.server.grpc_port}", [("grpc.use_local_subchannel_pool", 1)])
         for _ in range(4)
     ]
     states: list[list[grpc.ChannelConnectivity]] = [[] for _ in others]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance import tf1
+from conformance.attacks.models import stuck
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
@@ -49,6 +52,35 @@ def test_an_endless_run_ends_when_its_client_goes_and_the_next_has_its_queue(run
         assert errors == [Code.CANCELLED]
         assert len(runner._canceller._free) == 4
     assert run(runner, "serving_default", Call(), x=np.float32([1.0]))[0].tolist() == [1.0]
+
+
+def test_endless_runs_that_begin_together_all_stop(tmp_path: Path) -> None:
+    """Their loops must not hold the threads that the nodes which stop them need."""
+    cores = os.cpu_count() or 1
+    tf1.write(tmp_path / "stuck", stuck)
+    for _ in range(10):
+        runner = SessionRunner(tmp_path / "stuck", SessionOptions(most_runs=2 * cores))
+        calls, begin, stopped = [Call() for _ in range(cores)], threading.Barrier(cores), []
+
+        def endless(call: Call, runner=runner, begin=begin, stopped=stopped) -> None:
+            begin.wait(60)
+            with pytest.raises(ServingError):
+                run(runner, "serving_default", call, x=np.float32([1.0]))
+            stopped.append(call)
+
+        threads = [threading.Thread(target=endless, args=(call,), daemon=True) for call in calls]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 60
+        while len(runner._canceller._free) > cores and time.monotonic() < deadline:
+            pass
+        time.sleep(0.2)  # each is in its loop
+        for call in calls:
+            call.cancel()
+        for thread in threads:
+            thread.join(60)
+        assert len(stopped) == cores
+        runner.close()
 
 
 def test_a_kernel_s_own_error_is_the_one_that_is_told(runner) -> None:

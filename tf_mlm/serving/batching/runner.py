@@ -190,6 +190,7 @@ class BatchingRunner:
                     options.batch_timeout,
                     options.max_enqueued_batches,
                     options.enable_large_batch_splitting,
+                    self._runner,
                 )
         return queue
 

@@ -50,8 +50,10 @@ class BatchQueue(Generic[Task]):
         timeout: float,
         max_batches: int,
         splitting: bool,
+        owner: object,
     ) -> None:
         self._scheduler = scheduler
+        self.owner = owner  # the model: queues of one share its threads
         self.process = process
         self._max_size = max_execution_size
         self._timeout = timeout
@@ -110,17 +112,22 @@ class BatchQueue(Generic[Task]):
 class BatchScheduler:
     """Threads that serve any number of queues, round robin.
 
-    A thread whose batch goes on when nobody waits for it any more is replaced, and ends after it.
+    A model may hold `num_threads` of them; a quarter more is kept for the others, so that a model that never
+    answers does not silence them. A thread whose batch goes on when nobody waits for it any more is replaced,
+    and ends after it.
     """
 
     def __init__(self, num_threads: int) -> None:
+        self._most_of_one = num_threads
+        self._busy: collections.Counter[int] = collections.Counter()  # threads by the identity of the owner
         self.changed = threading.Condition()
         self.closed = False
         self._queues: collections.deque[BatchQueue] = collections.deque()  # those with batches
         self._threads: list[threading.Thread] = []
         self._running: dict[threading.Thread, Call] = {}
+        self._owners: dict[threading.Thread, int] = {}
         self._replaced: set[threading.Thread] = set()
-        for _ in range(num_threads):
+        for _ in range(num_threads + max(1, num_threads // 4)):
             self._start_thread()
         threading.Thread(target=self._watch, name="batch-watch", daemon=True).start()
 
@@ -152,6 +159,7 @@ class BatchScheduler:
                 for thread, call in over.items():
                     if now - over_since[call] >= _NOTICE_SECONDS and len(self._replaced) < MAX_STUCK_RUNS:
                         self._replaced.add(thread)
+                        self._free(thread)
                         self._start_thread()
 
     def wake(self, queue: BatchQueue) -> None:
@@ -168,22 +176,37 @@ class BatchScheduler:
                         return
                     self.changed.wait(self._next_deadline())
                 queue, batch = found
+                thread = threading.current_thread()
+                self._owners[thread] = id(queue.owner)
+                self._busy[id(queue.owner)] += 1
             try:
                 queue.process(batch)
             except Exception:
                 _log.exception("A batch could not be processed")
             with self.changed:
-                thread = threading.current_thread()
+                self._free(thread)
                 if thread in self._replaced:
                     self._replaced.remove(thread)
                     self._threads.remove(thread)
                     return
 
+    def _free(self, thread: threading.Thread) -> None:
+        """The thread holds none of its model's places any more."""
+        owner = self._owners.pop(thread, None)
+        if owner is not None:
+            self._busy[owner] -= 1
+            if not self._busy[owner]:
+                del self._busy[owner]
+            self.changed.notify()  # a batch of the same model may have waited for that
+
+    def _may_run(self, queue: BatchQueue) -> bool:
+        return self._busy[id(queue.owner)] < self._most_of_one
+
     def _take(self) -> tuple[BatchQueue, TaskBatch] | None:
         now = float("inf") if self.closed else time.monotonic()
         for _ in range(len(self._queues)):
             queue = self._queues.popleft()
-            batch = queue.next_ready(now)
+            batch = queue.next_ready(now) if self._may_run(queue) else None
             if queue.batches:
                 self._queues.append(queue)
             if batch is not None:
@@ -193,7 +216,7 @@ class BatchScheduler:
         return None
 
     def _next_deadline(self) -> float | None:
-        deadlines = [queue.batches[0].deadline for queue in self._queues]
+        deadlines = [queue.batches[0].deadline for queue in self._queues if self._may_run(queue)]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def close(self, timeout: float = 30.0) -> None:

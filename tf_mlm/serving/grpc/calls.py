@@ -3,9 +3,7 @@
     coming in → waiting for a place → being worked on → its answer being taken
 
 A call holds a thread in the first three. One whose message does not come, or whose answer nobody reads, is
-ended after a time; when too many are coming in, the one that has been longest makes room. A call that goes on
-when nobody waits for it any more, which a kernel can that ignores its cancellation, gives its place to the
-next: it no longer counts as one at work. When too many do that, no more are begun.
+ended after a time; when too many are coming in, the one that has been longest makes room.
 
 Handlers are registered as if requests were streams, which look the same on the wire: so they are called
 when the first byte has come, and parse the message on their own thread, not on the one that serves all.
@@ -14,6 +12,7 @@ when the first byte has come, and parse the message on their own thread, not on 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import queue
@@ -28,18 +27,16 @@ from google.protobuf.message import DecodeError, Message
 from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
+from tf_mlm.serving.gate import Gate
 from tf_mlm.serving.grpc.connections import host_and_port
-from tf_mlm.serving.grpc.gate import Gate
 from tf_mlm.serving.grpc.status import status_message
-from tf_mlm.serving.options import MAX_STUCK_RUNS, ServerOptions
+from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.service import Service
 
 _log = logging.getLogger(__name__)
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _MAX_LOGGED_NAME = 1024
 _WATCH_PERIOD = 0.1
-# What nobody waits for is given this long to notice.
-_NOTICE_SECONDS = 1.0
 _MAX_COMING_IN = 256
 _MAX_OTHERS = 256  # questions about models, reloads, health checks
 _CONTROL_SECONDS = 5.0
@@ -77,9 +74,6 @@ class _Progress:
         self.model = ""
         self.times_out: float | None = time.monotonic() + limit  # of what it is at now
         self.admitted = False
-        self.working = False  # holds a place at the gate
-        self.stuck = False  # has given that place to another
-        self.over_since: float | None = None
         self.returned = False  # its handler has
         self.ended = False  # the call has
 
@@ -106,7 +100,6 @@ class GrpcCalls:
         self._coming_in: collections.OrderedDict[_Progress, None] = collections.OrderedDict()
         self._admitted: collections.Counter[str] = collections.Counter()  # by method; "" for graphs
         self._in_line: collections.Counter[str] = collections.Counter()
-        self._stuck = 0
         self._refusing = False
         self._last_refusal = 0.0
         self._closed = threading.Event()
@@ -155,11 +148,10 @@ class GrpcCalls:
             request = self._receive(progress, messages)
             progress.model = method.model(request)
             self._admit(progress)
-            if method.at_once is None:
-                self._gate.enter(call)
-                progress.working = True
-            call.check()
-            answer = method.work(request, call)
+            graph = method.at_once is None
+            with self._gate.place(call, progress.model) if graph else contextlib.nullcontext():
+                call.check()
+                answer = method.work(request, call)
         except Exception as caught:
             error = as_serving_error(caught)
             if error is not caught:
@@ -224,12 +216,6 @@ class GrpcCalls:
                 raise ServingError(
                     Code.RESOURCE_EXHAUSTED, f"{limit} such calls are being answered{flag}; try again later"
                 )
-            if graph and self._stuck >= MAX_STUCK_RUNS:
-                raise ServingError(
-                    Code.UNAVAILABLE,
-                    f"{self._stuck} earlier requests go on although nobody waits for them; no more are begun "
-                    "until they end",
-                )
             self._admitted[progress.kind] += 1
             progress.admitted = True
 
@@ -243,11 +229,6 @@ class GrpcCalls:
     def _return(self, progress: _Progress) -> None:
         """The handler is done; what is left is that the client takes the answer."""
         with self._changed:
-            if progress.stuck:
-                self._stuck -= 1
-            elif progress.working:
-                self._gate.leave()
-            progress.working = progress.stuck = False
             progress.returned = True
             progress.times_out = time.monotonic() + self._options.grpc_answer_timeout
             self._forget_if_over(progress)
@@ -278,20 +259,8 @@ class GrpcCalls:
             now = time.monotonic()
             with self._changed:
                 late = [p for p in self._begun if p.times_out is not None and now >= p.times_out]
-                for progress in self._begun:
-                    self._look_for_stuck(progress, now)
             for progress in late:
                 progress.context.cancel()
-
-    def _look_for_stuck(self, progress: _Progress, now: float) -> None:
-        if not progress.working or progress.stuck or not progress.call.over:
-            return
-        progress.over_since = progress.over_since or now
-        if now - progress.over_since >= _NOTICE_SECONDS:
-            progress.stuck = True
-            self._stuck += 1
-            self._gate.leave()
-            _log.warning("A request to model %.100s goes on although nobody waits for it", progress.model)
 
     def drain(self, deadline: float) -> bool:
         """Refuses new calls and waits until those begun have been answered; whether all were by `deadline`.
@@ -312,4 +281,5 @@ class GrpcCalls:
 
     def close(self) -> None:
         self._closed.set()
+        self._gate.close()
         self._gone.put(None)

@@ -1,9 +1,9 @@
 """Room for new gRPC connections: where there are too many, those that have been silent longest are closed.
 
-gRPC's server in Python neither lists its connections nor tells which of them has ever said anything, and when it
-holds as many as it may, it turns new ones away until a time-out ends an old one. The kernel knows both, so it is
-asked: which of the process's sockets belong to the port, and how long each has been silent. On Linux only;
-elsewhere the time-outs have to do. Standard library only.
+gRPC's server in Python neither lists its connections nor tells which of them has ever said anything, and when
+it holds as many as it may, it turns new ones away until a time-out ends an old one. The kernel knows both, so
+it is asked: which of the process's sockets belong to the port, and how long each has been silent. On Linux
+only; elsewhere the time-outs have to do. Standard library only.
 """
 
 from __future__ import annotations

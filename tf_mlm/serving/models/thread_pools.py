@@ -1,8 +1,10 @@
 """On which of a session's threads a graph run goes.
 
-TensorFlow is fastest with a thread per core. But a loop in a graph can hold a thread for as long as it runs:
-so many endless runs, and no other begins or even notices its deadline. So a session has two pools, and a run
-takes the large one, with a thread for every run there can be, as soon as the small one could be held up.
+TensorFlow is fastest with few threads. But a loop in a graph can hold a thread for as long as it runs: so
+many endless runs, and no other begins or even notices that it is to stop. So a session has two pools, and a
+run takes the large one, with threads for every run there can be, as soon as the small one could be held up.
+The small one has a run per core at most, and twice as many threads and one: whatever those runs hold, the
+nodes that stop them find a thread.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class ThreadPools:
         )
         if self._has_large:
             threads = most_runs + self._cores
-            config.session_inter_op_thread_pool.add()
+            config.session_inter_op_thread_pool.add(num_threads=2 * self._cores + 1)
             config.session_inter_op_thread_pool.add(num_threads=threads, global_name=f"serving-{threads}")
         self._lock = threading.Lock()
         self._numbers = itertools.count()

@@ -24,6 +24,7 @@ from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
+from tf_mlm.serving.gate import Gate
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.rest.gzip_body import TooLargeError, inflate
 from tf_mlm.serving.rest.json import request as json_request
@@ -33,8 +34,10 @@ from tf_mlm.serving.rest.path import BadVersionError, ModelPath, parse_path
 from tf_mlm.serving.service import DEFAULT_SIGNATURE, ModelSpec, Service
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
-# Bodies beyond this size, inflated, are answered on threads of their own, and read one at a time.
+# Bodies beyond this size, inflated, have few places of their own, so that short ones never wait for them, and
+# are read one at a time.
 LONG_BODY = 256 * 1024
+_LONG_PLACES = 8  # one for so many places of short bodies
 _MAX_LOGGED_PATH = 1024
 _CORS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -43,8 +46,8 @@ _CORS = (
 )
 
 
-class LongBody(Exception):
-    """Raised by `answer` for a body that, inflated, is too long for the thread it was given."""
+class _LongBodyError(Exception):
+    """A body that is, inflated, too long for the place that its request has."""
 
 
 class RestApi:
@@ -58,22 +61,25 @@ class RestApi:
         self._timeout = options.rest_api_timeout if options.rest_api_timeout > 0 else None
         self._max_body = options.rest_max_body_bytes
         self._max_values = options.rest_max_json_values
+        self._places = Gate(options.rest_api_num_threads)
+        self._long_places = Gate(max(1, options.rest_api_num_threads // _LONG_PLACES))
         self._long_bodies = threading.Lock()
 
     def new_call(self) -> Call:
         """A call whose time begins now."""
         return self._service.call(self._timeout)
 
-    def answer(self, request: Request, peer: str = "", call: Call | None = None, long: bool = True) -> Reply:
+    def close(self) -> None:
+        """Ends what watches requests at work."""
+        self._places.close()
+        self._long_places.close()
+
+    def answer(self, request: Request, peer: str = "", call: Call | None = None) -> Reply:
         """The reply to a request.
 
         Args:
             peer: the client, as logged.
             call: its deadline and cancellation.
-            long: whether this thread may be held by a body of more than `LONG_BODY` bytes.
-
-        Raises:
-            LongBody: if it may not.
         """
         path, _, query = request.target.partition("?")
         if self._options.prometheus_path and path == self._options.prometheus_path:
@@ -95,9 +101,7 @@ class RestApi:
             target = parse_path(request.method, request.target)
             if target is None:
                 raise invalid_argument(f"Malformed request: {request.method} {request.target}")
-            body = self._dispatch(request, target, call or self.new_call(), long)
-        except LongBody:
-            raise
+            body = self._dispatch(request, target, call or self.new_call())
         except Exception as caught:
             error = as_serving_error(caught)
         seconds = time.perf_counter() - start
@@ -140,11 +144,19 @@ class RestApi:
 
     # ---- the actions ---------------------------------------------------------------------------
 
-    def _dispatch(self, request: Request, target: ModelPath, call: Call, long: bool) -> str:
+    def _dispatch(self, request: Request, target: ModelPath, call: Call) -> str:
         call.check()
         if request.method == "GET":
             return self._about(target)
-        body = self._plain_body(request, long)
+        model = target.spec.name
+        if len(request.body) <= LONG_BODY:
+            with contextlib.suppress(_LongBodyError), self._places.place(call, model):
+                return self._act(request, target, self._plain_body(request, False), call)
+        with self._long_places.place(call, model):
+            return self._act(request, target, self._plain_body(request, True), call)
+
+    def _act(self, request: Request, target: ModelPath, body: bytes | bytearray, call: Call) -> str:
+        call.check()
         if target.action == "predict":
             return self._predict(target.spec, body, call)
         if target.action == "classify":
@@ -165,7 +177,7 @@ class RestApi:
             return inflate(request.body, self._max_body if long else LONG_BODY)
         except TooLargeError:
             if not long:
-                raise LongBody from None
+                raise _LongBodyError from None
             # TF-Serving takes such a body for an empty one; the code and the beginning are its.
             raise invalid_argument(
                 "JSON Parse error: The document is empty: inflated, the gzip body is larger than "

@@ -1,6 +1,6 @@
 """The threads that answer complete requests, as a graph run blocks.
 
-Long bodies have a few threads of their own, so that short ones never wait for them.
+Every request has one; how many of them work at a time is the API's affair.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.options import ServerOptions
-from tf_mlm.serving.rest.api import LONG_BODY, LongBody, RestApi
+from tf_mlm.serving.rest.api import RestApi
 from tf_mlm.serving.rest.message import Refused, Reply, Request
+
+_MOST_THREADS = 4096  # where requests have no limit
 
 Answer = Callable[[Request, Reply], None]
 """Takes the reply to a request, on the event loop."""
@@ -32,9 +34,7 @@ class RequestThreads:
         self._api, self._loop = api, loop
         self._limit = options.max_concurrent_requests
         self.requests = 0
-        count = options.rest_api_num_threads
-        self._threads = ThreadPoolExecutor(count, "rest")
-        self._long_threads = ThreadPoolExecutor(max(1, count // 8), "rest_long")
+        self._threads = ThreadPoolExecutor(self._limit or _MOST_THREADS, "rest")
 
     def begin(self, request: Request, peer: str, answer: Answer) -> Call:
         """Has a thread answer a complete request; the call, by which it can be given up.
@@ -48,30 +48,17 @@ class RequestThreads:
             raise Refused(429, Code.RESOURCE_EXHAUSTED, text)
         call = self._api.new_call()
         self.requests += 1
-        self._submit(request, peer, answer, call, len(request.body) > LONG_BODY)
-        return call
-
-    def _submit(self, request: Request, peer: str, answer: Answer, call: Call, long: bool) -> None:
-        threads = self._long_threads if long else self._threads
 
         def done(future: Future[Reply]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._end, request, peer, answer, call, future)
+                self._loop.call_soon_threadsafe(self._end, request, peer, answer, future)
 
-        future = threads.submit(self._api.answer, request, peer, call, long)
-        future.add_done_callback(done)
+        self._threads.submit(self._api.answer, request, peer, call).add_done_callback(done)
+        return call
 
-        def give_up() -> None:
-            future.cancel()  # one that still waits for a thread lets go of its body at once
-
-        call.on_cancel(give_up)
-
-    def _end(self, request: Request, peer: str, answer: Answer, call: Call, future: Future[Reply]) -> None:
+    def _end(self, request: Request, peer: str, answer: Answer, future: Future[Reply]) -> None:
         gone = ServingError(Code.CANCELLED, "The client has gone")
         error = gone if future.cancelled() else future.exception()
-        if isinstance(error, LongBody):
-            self._submit(request, peer, answer, call, True)
-            return
         self.requests -= 1
         if error is None:
             reply = future.result()
@@ -95,4 +82,4 @@ class RequestThreads:
     def close(self) -> None:
         """Requests that still wait for a thread are not answered."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._long_threads.shutdown(wait=False, cancel_futures=True)
+        self._api.close()

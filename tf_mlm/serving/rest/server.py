@@ -55,9 +55,7 @@ class RestServer:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._listener = await self.loop.create_server(
-            self._connection, sock=self._socket, backlog=_BACKLOG
-        )
+        self._listener = await self.loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG)
         self._started.set()
         await self.connections.emptied.wait()
 

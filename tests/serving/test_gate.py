@@ -1,0 +1,125 @@
+"""Places for requests at work: in order, never all for one model, given away by who does not stop."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tf_mlm.serving import gate as gate_module
+from tf_mlm.serving.call import Call
+from tf_mlm.serving.errors import Code, ServingError
+from tf_mlm.serving.gate import Gate
+
+
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_it_serves_in_order_and_forgets_who_has_gone() -> None:
+    gate, order, gone = Gate(1), [], Call()
+
+    def wait(name: str, call: Call) -> None:
+        try:
+            with gate.place(call, "m"):
+                order.append(name)
+        except ServingError as error:
+            order.append(error.code.name)
+
+    with ThreadPoolExecutor(3) as threads:
+        with gate.place(Call(), "m"):
+            for position, (name, call) in enumerate((("a", Call()), ("b", gone), ("c", Call())), 1):
+                threads.submit(wait, name, call)
+                eventually(lambda position=position: len(gate._line) == position)
+            gone.cancel()
+            eventually(lambda: order == [Code.CANCELLED.name])
+        threads.shutdown()
+    assert order == ["CANCELLED", "a", "c"]
+    with gate.place(Call(timeout=0), "m"):  # its place was given back
+        pass
+    gate.close()
+
+
+def test_one_model_never_takes_the_last_place() -> None:
+    gate = Gate(4)  # and one more
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(gate.place(Call(), "never answers"))
+        with ThreadPoolExecutor(1) as threads:
+            given_up = Call()
+            waiting = threads.submit(lambda: stack.enter_context(gate.place(given_up, "never answers")))
+            eventually(lambda: gate._line)
+            for _ in range(10):
+                with gate.place(Call(timeout=0), "another"):
+                    pass
+            given_up.cancel()
+            with pytest.raises(ServingError, match="client has gone"):
+                waiting.result()
+        with (
+            gate.place(Call(timeout=0), "another"),
+            pytest.raises(ServingError, match="Timed out"),
+            gate.place(Call(timeout=0.01), "a third"),
+        ):
+            pass
+    gate.close()
+
+
+def test_a_place_goes_to_the_first_who_may_take_it() -> None:
+    gate, order = Gate(1), []
+
+    def wait(model: str) -> None:
+        with gate.place(Call(), model):
+            order.append(model)
+
+    with ThreadPoolExecutor(3) as threads, gate.place(Call(), "a"):
+        with gate.place(Call(), "b"):
+            for position, model in enumerate(("a", "c"), 1):
+                threads.submit(wait, model)
+                eventually(lambda position=position: len(gate._line) == position)
+        eventually(lambda: order == ["c"])
+        assert len(gate._line) == 1
+    assert order == ["c", "a"]
+    gate.close()
+
+
+def test_names_are_forgotten() -> None:
+    gate = Gate(2)
+    for number in range(100):
+        with gate.place(Call(), str(number)):
+            pass
+    assert not gate._taken
+    gate.close()
+
+
+def test_who_goes_on_for_nobody_gives_its_place_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(gate_module, "MAX_STUCK_RUNS", 2)
+    gate, end = Gate(1), threading.Event()
+
+    def never_stops(call: Call) -> None:
+        with gate.place(call, "m"):
+            assert end.wait(60)
+
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            call = Call()
+            threads.submit(never_stops, call)
+            eventually(lambda: gate._taken["m"] == 1)
+            call.cancel()
+            with gate.place(Call(), "m"):
+                pass
+        with pytest.raises(ServingError, match="2 earlier requests go on") as error, gate.place(Call(), "m"):
+            pass
+        assert error.value.code is Code.UNAVAILABLE
+        end.set()
+        threads.shutdown()
+    with gate.place(Call(timeout=0), "m"):
+        pass
+    gate.close()
