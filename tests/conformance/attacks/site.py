@@ -346,8 +346,9 @@ def started(command: Sequence[str], flags: Sequence[str], directory: Path) -> Ta
 
 
 def percentile(seconds: Iterable[float], part: float) -> float:
+    """By the nearest rank: the smallest that so large a part of them does not exceed."""
     ascending = sorted(seconds)
-    return ascending[min(len(ascending) - 1, int(len(ascending) * part))] if ascending else math.nan
+    return ascending[max(0, math.ceil(len(ascending) * part) - 1)] if ascending else math.nan
 
 
 def ended_by(status: int) -> str:

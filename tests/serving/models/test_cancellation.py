@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conformance import tf1
+from conformance import models_tf1 as tf1
 from conformance.attacks.models import stuck
 
 from tf_mlm.serving.call import Call
@@ -58,7 +58,7 @@ def test_endless_runs_that_begin_together_all_stop(tmp_path: Path) -> None:
     """Their loops must not hold the threads that the nodes which stop them need."""
     cores = os.cpu_count() or 1
     tf1.write(tmp_path / "stuck", stuck)
-    for _ in range(10):
+    for _ in range(5):
         runner = SessionRunner(tmp_path / "stuck", SessionOptions(most_runs=2 * cores))
         calls, begin, stopped = [Call() for _ in range(cores)], threading.Barrier(cores), []
 

@@ -601,6 +601,26 @@ def test_connections_still_in_the_listen_queue_are_answered_when_the_server_stop
         assert [peer.answer()[0] for peer in waiting] == [200] * 20
 
 
+def test_connections_that_are_just_being_accepted_are_answered_when_the_server_stops(make) -> None:
+    """They come to the event loop in the same round as the end of the server."""
+    served = make()
+    server, held, goes_on = rest(served), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        goes_on.wait(PATIENCE)
+
+    server.loop.call_soon_threadsafe(hold)
+    assert held.wait(PATIENCE)
+    with contextlib.ExitStack() as stack:
+        accepted = [stack.enter_context(Peer(served)) for _ in range(20)]
+        for peer in accepted:
+            peer.send(WHOLE)
+        server.loop.call_soon_threadsafe(lambda: server.loop.create_task(server._drain(30.0)))
+        goes_on.set()
+        assert [peer.answer()[0] for peer in accepted] == [200] * 20
+
+
 def test_a_new_connection_is_refused_while_the_server_stops(make) -> None:
     served = make("shapes", rest_api_timeout=1.0)
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW

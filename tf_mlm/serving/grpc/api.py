@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from concurrent import futures
 from typing import Any
 
 import grpc
@@ -36,6 +35,7 @@ from tf_mlm.serving.grpc.unix_socket import UnixSocket
 from tf_mlm.serving.open_files import raise_open_file_limit
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.service import ModelSpec, Service
+from tf_mlm.serving.threads import Threads
 
 # Questions about models are answered beside any number of others; a reload waits for the one before it.
 _QUESTIONS_AT_ONCE = 64
@@ -159,9 +159,8 @@ class GrpcServer:
 
     def __init__(self, service: Service, options: ServerOptions, access_log: AccessLog) -> None:
         self._calls = GrpcCalls(service, options, access_log)
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(self._calls.threads, "grpc"), options=_channel_options(options)
-        )
+        self._threads = Threads(self._calls.threads)
+        self._server = grpc.server(self._threads, options=_channel_options(options))
         methods = _Methods(service, options.enable_serialization_as_tensor_content).by_service()
         for name, listed in methods.items():
             handlers = {method.api: self._calls.handler(method) for method in listed}
@@ -226,6 +225,7 @@ class GrpcServer:
         answered = self._calls.drain(deadline)
         self._server.stop(0.1 if answered else 0).wait(1.0)
         self._calls.close()
+        self._threads.close()
         if self._watch is not None:
             self._watch.close()
         if self._socket is not None:

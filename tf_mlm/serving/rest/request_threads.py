@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.rest.api import RestApi
 from tf_mlm.serving.rest.message import Refused, Reply, Request
+from tf_mlm.serving.threads import Threads
 
 _MOST_THREADS = 4096  # where requests have no limit
 
@@ -34,7 +35,7 @@ class RequestThreads:
         self._api, self._loop = api, loop
         self._limit = options.max_concurrent_requests
         self.requests = 0
-        self._threads = ThreadPoolExecutor(self._limit or _MOST_THREADS, "rest")
+        self._threads = Threads(self._limit or _MOST_THREADS)
 
     def begin(self, request: Request, peer: str, answer: Answer) -> Call:
         """Has a thread answer a complete request; the call, by which it can be given up.
@@ -81,5 +82,5 @@ class RequestThreads:
 
     def close(self) -> None:
         """Requests that still wait for a thread are not answered."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._api.close()

@@ -19,6 +19,7 @@ from tf_mlm.serving.rest.request_threads import RequestThreads
 _log = logging.getLogger(__name__)
 _START_TIMEOUT = 30.0
 _BACKLOG = 1024
+_ROUNDS_OF_ACCEPTING = 8
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 
 
@@ -73,6 +74,11 @@ class RestServer:
     async def _drain(self, grace: float) -> None:
         if not self._listener.is_serving():
             return
+        # asyncio loses what it has accepted but not yet made a connection of, which takes it some rounds, when
+        # its server closes.
+        self.loop.remove_reader(self._socket)
+        for _ in range(_ROUNDS_OF_ACCEPTING):
+            await asyncio.sleep(0)
         waiting = _accept_all(self._socket)
         self._listener.close()
         await asyncio.gather(
@@ -100,6 +106,9 @@ class RestServer:
 def _accept_all(listener: socket.socket) -> list[socket.socket]:
     """The connections that wait to be accepted: closing the listener would reset them, requests and all."""
     accepted = []
+    listener.listen(
+        0
+    )  # the queue takes no more: a client's first packet is dropped, and the next one refused
     with contextlib.suppress(OSError):  # none is left, or no file
         while True:
             accepted.append(listener.accept()[0])
