@@ -13,9 +13,9 @@ from typing import Any
 class Threads:
     """As many threads as there has been work for at once, up to a limit; what is beyond it waits.
 
-    `ThreadPoolExecutor` waits in `submit` until a new thread has started, which takes a turn of Python's lock:
-    the one thread that takes in all requests would stand still in every burst of them. At the end of the
-    process nothing waits for these threads.
+    `ThreadPoolExecutor` waits in `submit` until a new thread has started, which takes a turn of Python's
+    lock: the one thread that takes in all requests would stand still in every burst of them. At the end of
+    the process nothing waits for these threads.
 
     Args:
         most: threads.

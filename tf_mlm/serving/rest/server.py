@@ -74,8 +74,8 @@ class RestServer:
     async def _drain(self, grace: float) -> None:
         if not self._listener.is_serving():
             return
-        # asyncio loses what it has accepted but not yet made a connection of, which takes it some rounds, when
-        # its server closes.
+        # When its server closes, asyncio loses what it has accepted but not yet made a connection of, which
+        # takes it some rounds.
         self.loop.remove_reader(self._socket)
         for _ in range(_ROUNDS_OF_ACCEPTING):
             await asyncio.sleep(0)
