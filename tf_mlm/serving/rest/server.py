@@ -106,9 +106,8 @@ class RestServer:
 def _accept_all(listener: socket.socket) -> list[socket.socket]:
     """The connections that wait to be accepted: closing the listener would reset them, requests and all."""
     accepted = []
-    listener.listen(
-        0
-    )  # the queue takes no more: a client's first packet is dropped, and the next one refused
+    # From here on the queue takes no more: a client's first packet is dropped, and the next one refused.
+    listener.listen(0)
     with contextlib.suppress(OSError):  # none is left, or no file
         while True:
             accepted.append(listener.accept()[0])

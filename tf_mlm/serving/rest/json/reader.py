@@ -17,10 +17,10 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 from tf_mlm.serving.errors import ServingError, invalid_argument
+from tf_mlm.serving.rest.json.scalars import STEP, Failure, parse_scalar, parse_string
 
 _BOM = b"\xef\xbb\xbf"
 # Digits to 0, e and + to themselves, the rest to blanks: makes finding numbers that may not fit a double,
@@ -35,8 +35,6 @@ _NUMBER_OUTLINE = bytes.maketrans(
 _HUGE = (b"e000", b"e+000", b"0" * 20)
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-# What the scanner is given at once: some 0.1 to 1 ms of work.
-_STEP = 64 * 1024
 _SMALL = 2048
 _RUN = re.compile(r"[0-9eE+\-.,truefalsn \t\n\r]*")
 _CLOSERS = {"[": "],", "{": "},"}
@@ -46,17 +44,6 @@ _CONTAINER = 8
 _DEEPEST_PIECE = 8
 UNLIMITED = 2**63
 _SPACE = re.compile(r"[ \t\n\r]*")
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?", re.ASCII)
-_ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})')
-_STRING_STOP = re.compile(r'["\\\x00-\x1f]')
-# What a string is made of; the two halves of a surrogate pair stay together.
-_PIECE = re.compile(
-    r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u(?![dD][89abAB])[0-9a-fA-F]{4}'
-    r"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+"
-)
-_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_WORDS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
-_INT64, _UINT64 = -(2**63), 2**64
 
 
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,12 +54,6 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _SCANNER = json.JSONDecoder(object_pairs_hook=_first_wins)
-
-
-class _Failure(Exception):
-    def __init__(self, text: str, position: int) -> None:
-        super().__init__(text)
-        self.text, self.position = text, position
 
 
 def parse(body: bytes | bytearray, max_values: int = UNLIMITED) -> Any:
@@ -96,7 +77,7 @@ def parse(body: bytes | bytearray, max_values: int = UNLIMITED) -> Any:
         raise invalid_argument("JSON Parse error: The document is empty")
     start = len(_BOM) if body.startswith(_BOM) else 0
     text = _decode(body[start:] if start else body)
-    if len(body) <= min(_STEP, max_values // _CONTAINER) and _is_plain(body):
+    if len(body) <= min(STEP, max_values // _CONTAINER) and _is_plain(body):
         try:
             value = _SCANNER.raw_decode(text, _SPACE.match(text).end())[0]  # type: ignore[union-attr]
             if isinstance(value, dict):  # the scanner stops early at a bare `1.`; only objects are requests
@@ -105,17 +86,17 @@ def parse(body: bytes | bytearray, max_values: int = UNLIMITED) -> Any:
             pass
     try:
         return _parse(text, max_values)
-    except _Failure as failure:
+    except Failure as failure:
         offset = start + len(text[: failure.position].encode("utf-8", "surrogateescape"))
         raise invalid_argument(f"JSON Parse error: {failure.text} at offset: {offset}") from None
 
 
 def _decode(data: bytes | bytearray) -> str:
     """A step at a time: bytes that are no UTF-8 take long, and the codec keeps Python's lock."""
-    if len(data) <= _STEP:
+    if len(data) <= STEP:
         return data.decode("utf-8", "surrogateescape")
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    parts = [decoder.decode(data[begin : begin + _STEP]) for begin in range(0, len(data), _STEP)]
+    parts = [decoder.decode(data[begin : begin + STEP]) for begin in range(0, len(data), STEP)]
     return "".join([*parts, decoder.decode(b"", final=True)])
 
 
@@ -163,7 +144,7 @@ def _scan_run(text: str, position: int) -> tuple[list[Any], int]:
 
     Returns them and where they end; without any, up to where the scanner has read in vain.
     """
-    limit = position + _STEP
+    limit = position + STEP
     closer = _CLOSERS.get(text[position])
     if closer:
         end, read = text.rfind(closer, position, limit) + 1, limit
@@ -179,11 +160,6 @@ def _scan_run(text: str, position: int) -> tuple[list[Any], int]:
     return found[0], end
 
 
-def is_integer(value: Any) -> bool:
-    """Whether a parsed number counts as an integer (RapidJSON turns what exceeds uint64 into a double)."""
-    return type(value) is int and _INT64 <= value < _UINT64
-
-
 def _parse(text: str, max_values: int = UNLIMITED) -> Any:
     """Iterative descent: `stack` holds the open containers, `keys` the member name awaiting its value."""
     stack: list[Any] = []
@@ -194,7 +170,7 @@ def _parse(text: str, max_values: int = UNLIMITED) -> Any:
     value: Any
     position = _skip(text, 0)
     if position == len(text) or text[position] in "]},:":
-        raise _Failure("The document is empty.", position)
+        raise Failure("The document is empty.", position)
     while True:
         # A value is due at `position`.
         opener = text[position : position + 1]
@@ -232,7 +208,7 @@ def _parse(text: str, max_values: int = UNLIMITED) -> Any:
             value = {}
             position += 1
         else:
-            value, position = _parse_scalar(text, position)
+            value, position = parse_scalar(text, position)
         if count > max_values:
             raise _too_many(max_values)
         # A value has ended: put it into its container, close what closes.
@@ -245,11 +221,11 @@ def _parse(text: str, max_values: int = UNLIMITED) -> Any:
             if isinstance(container, list):
                 container.append(value)
                 if follower not in (",", "]"):
-                    raise _Failure("Missing a comma or ']' after an array element.", position)
+                    raise Failure("Missing a comma or ']' after an array element.", position)
             else:
                 container.setdefault(keys.pop(), value)
                 if follower not in (",", "}"):
-                    raise _Failure("Missing a comma or '}' after an object member.", position)
+                    raise Failure("Missing a comma or '}' after an object member.", position)
             position += 1
             if follower == ",":
                 position = _skip(text, position)
@@ -257,7 +233,7 @@ def _parse(text: str, max_values: int = UNLIMITED) -> Any:
                     key, position = _parse_key(text, position)
                     keys.append(key)
                 elif text[position : position + 1] == "]":
-                    raise _Failure("Invalid value.", position)
+                    raise Failure("Invalid value.", position)
                 break
             value = stack.pop()
 
@@ -268,134 +244,9 @@ def _skip(text: str, position: int) -> int:
 
 def _parse_key(text: str, position: int) -> tuple[str, int]:
     if text[position : position + 1] != '"':
-        raise _Failure("Missing a name for object member.", position)
-    key, position = _parse_string(text, position + 1)
+        raise Failure("Missing a name for object member.", position)
+    key, position = parse_string(text, position + 1)
     position = _skip(text, position)
     if text[position : position + 1] != ":":
-        raise _Failure("Missing a colon after a name of object member.", position)
+        raise Failure("Missing a colon after a name of object member.", position)
     return key, _skip(text, position + 1)
-
-
-def _parse_scalar(text: str, position: int) -> tuple[Any, int]:
-    first = text[position : position + 1]
-    if first == '"':
-        return _parse_string(text, position + 1)
-    if first in _WORDS:
-        word, value = _WORDS[first]
-        return value, _consume(text, position, word)
-    return _parse_number(text, position)
-
-
-def _consume(text: str, position: int, word: str) -> int:
-    for letter in word:
-        if text[position : position + 1] != letter:
-            raise _Failure("Invalid value.", position)
-        position += 1
-    return position
-
-
-def _parse_number(text: str, position: int) -> tuple[float, int]:
-    found = _NUMBER.match(text, position)
-    if found is None:
-        minus = text[position : position + 1] == "-"
-        value, end = _parse_non_finite(text, position + minus)
-        return (-value if minus else value), end
-    whole, fraction, exponent = found.groups()
-    if fraction == ".":
-        raise _Failure("Miss fraction part in number.", found.end(2))
-    if exponent is not None and not exponent[-1].isdigit():
-        raise _Failure("Miss exponent in number.", found.end())
-    if fraction is None and exponent is None and len(whole) <= 20:
-        integer = int(found.group())
-        return (integer if is_integer(integer) else float(integer)), found.end()
-    number = float(found.group())
-    if number in (float("inf"), float("-inf")):
-        raise _Failure("Number too big to be stored in double.", position)
-    return number, found.end()
-
-
-def _parse_non_finite(text: str, position: int) -> tuple[float, int]:
-    if text[position : position + 1] == "N":
-        return float("nan"), _consume(text, position, "NaN")
-    if text[position : position + 1] == "I":
-        position = _consume(text, position, "Inf")
-        if text[position : position + 1] == "i":
-            position = _consume(text, position, "inity")
-        return float("inf"), position
-    raise _Failure("Invalid value.", position)
-
-
-def _unescape_piece(piece: str) -> str | None:
-    """What a piece of a string stands for, `None` where the C scanner would take it differently."""
-    value: str = scanstring(piece + '"', 0, True)[0]
-    if "\\u" not in piece:
-        return value
-    try:
-        value.encode()
-        return value
-    except UnicodeEncodeError:  # surrogates, from escapes or from bytes that are no UTF-8
-        if not piece.isascii():
-            return None
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-
-
-def _parse_string(text: str, start: int) -> tuple[str, int]:
-    """A string whose opening quote stands before `start`, by the C scanner a step at a time."""
-    pieces: list[str] = []
-    position = start
-    while True:
-        end = _PIECE.match(text, position, position + _STEP).end()  # type: ignore[union-attr]
-        whole = text[end : end + 1] == '"'
-        piece = _unescape_piece(text[position:end]) if end > position or whole else None
-        if piece is None:
-            return _parse_string_exactly(text, start)
-        pieces.append(piece)
-        if whole:
-            return "".join(pieces), end + 1
-        position = end
-
-
-def _parse_string_exactly(text: str, start: int) -> tuple[str, int]:
-    """Escape by escape: for lone surrogates among bytes that are no UTF-8, and for errors."""
-    position = start
-    parts: list[str] = []
-    chunk = start
-    while True:
-        stop = _STRING_STOP.search(text, position)
-        if stop is None or stop.group() == "\0":
-            raise _Failure("Missing a closing quotation mark in string.", stop.start() if stop else len(text))
-        position = stop.start()
-        if stop.group() == '"':
-            parts.append(text[chunk:position])
-            return "".join(parts), position + 1
-        if stop.group() != "\\":
-            raise _Failure("Invalid escape character in string.", position)
-        escape = _ESCAPE.match(text, position)
-        if escape is None:
-            bad_hex = text[position + 1 : position + 2] == "u"
-            reason = (
-                "Incorrect hex digit after \\u escape in string."
-                if bad_hex
-                else ("Invalid escape character in string.")
-            )
-            raise _Failure(reason, position)
-        character, end = _unescape(text, escape)
-        parts += [text[chunk:position], character]
-        position = chunk = end
-
-
-def _unescape(text: str, escape: re.Match[str]) -> tuple[str, int]:
-    name = escape.group(1)
-    if name[0] != "u":
-        return _ESCAPED[name], escape.end()
-    unit = int(name[1:], 16)
-    if 0xD800 <= unit <= 0xDBFF:
-        low = _ESCAPE.match(text, escape.end())
-        second = int(low.group(1)[1:], 16) if low and low.group(1)[0] == "u" else 0
-        if low is None or not 0xDC00 <= second <= 0xDFFF:
-            raise _Failure("The surrogate pair in string is invalid.", escape.start())
-        return chr(0x10000 + ((unit - 0xD800) << 10 | second - 0xDC00)), low.end()
-    if unit >= 0xDC00 and unit <= 0xDFFF:
-        # A lone low surrogate is let through as its three bytes.
-        return chr(unit).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"), escape.end()
-    return chr(unit), escape.end()

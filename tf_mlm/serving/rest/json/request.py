@@ -10,7 +10,8 @@ from tensorflow.core.example import example_pb2, feature_pb2
 
 from tf_mlm.serving.errors import ServingError, invalid_argument
 from tf_mlm.serving.rest.json.debug import describe, type_name
-from tf_mlm.serving.rest.json.reader import UNLIMITED, is_integer, parse
+from tf_mlm.serving.rest.json.reader import UNLIMITED, parse
+from tf_mlm.serving.rest.json.scalars import is_integer
 from tf_mlm.serving.rest.json.values import (
     as_bytes,
     bulk,
