@@ -120,16 +120,28 @@ def command(
             stack.pop_all()
     results["seconds"]["total"] = round(time.monotonic() - begun, 1)
     results["paths"] = {"model": str(model_dir), "export": str(version), "corpus": str(corpus)}
+    show(results, config, out)
+    if json_file:
+        json_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    out.print('\nAsk more: [bold]tf-mlm fill demo/model "Raises a \\[MASK] if the file exists."[/]')
+    if keep_serving:
+        out.print(f'Still serving: tf-mlm fill {grpc} "..."; stop it with: kill {server.popen.pid}')
+    else:
+        out.print(f"Serve again: [bold]tf-mlm serve {version.parent}[/]")
+
+
+def show(results: dict[str, Any], config: TrainConfig, out: Any) -> None:
+    """The table at the end."""
+    held_out, order = results["evaluation"], results["word_order"]
+    seconds, paths = results["seconds"], results["paths"]
+    ended = {
+        "target": f"the target, {config.until_top_1:.0%}",
+        "time": f"the bound of {config.within_minutes:g} minutes",
+        "steps": "the last of its steps",
+    }[results["ended"]]
     out.rule("[bold]Results", align="left")
     summary = table(None, "", "", right=("",))
     summary.show_header = False
-    held_out = results["evaluation"]
-    order = results["word_order"]
-    ended = {
-        "target": f"the target, {until_top_1:.0%}",
-        "time": f"the bound of {minutes:g} minutes",
-        "steps": "the last of its steps",
-    }[results["ended"]]
     for name, value in (
         ("held-out top-1", f"{held_out['top_1']:.1%}"),
         ("  the most frequent token would reach", f"{held_out['most_frequent']:.1%}"),
@@ -139,19 +151,12 @@ def command(
         ("largest difference between them", f"{results['largest_difference']:.1e}"),
         ("sentences that beat their shuffled words", f"{order['better']} of {order['sentences']}"),
         ("time, training alone / all", f"{seconds['train']:.0f} s / {seconds['total']:.0f} s"),
-        ("model directory, as Hugging Face's", str(model_dir)),
-        ("export, for TF-Serving", str(version)),
-        ("training curve", str(model_dir / "training" / "curve.png")),
+        ("model directory, as Hugging Face's", paths["model"]),
+        ("export, for TF-Serving", paths["export"]),
+        ("training curve", str(Path(paths["model"]) / "training" / "curve.png")),
     ):
         summary.add_row(name, value)
     out.print(summary)
-    if json_file:
-        json_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    out.print('\nAsk more: [bold]tf-mlm fill demo/model "Raises a \\[MASK] if the file exists."[/]')
-    if keep_serving:
-        out.print(f'Still serving: tf-mlm fill {grpc} "..."; stop it with: kill {server.popen.pid}')
-    else:
-        out.print(f"Serve again: [bold]tf-mlm serve {version.parent}[/]")
 
 
 def recipe() -> TrainConfig:
