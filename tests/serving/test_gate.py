@@ -37,7 +37,7 @@ def test_it_serves_in_order_and_forgets_who_has_gone() -> None:
         with gate.place(Call(), "m"):
             for position, (name, call) in enumerate((("a", Call()), ("b", gone), ("c", Call())), 1):
                 threads.submit(wait, name, call)
-                eventually(lambda position=position: len(gate._line) == position)
+                eventually(lambda position=position: gate.waiting == position)
             gone.cancel()
             eventually(lambda: order == [Code.CANCELLED.name])
         threads.shutdown()
@@ -55,7 +55,7 @@ def test_one_model_never_takes_the_last_place() -> None:
         with ThreadPoolExecutor(1) as threads:
             given_up = Call()
             waiting = threads.submit(lambda: stack.enter_context(gate.place(given_up, "never answers")))
-            eventually(lambda: gate._line)
+            eventually(lambda: gate.waiting)
             for _ in range(10):
                 with gate.place(Call(timeout=0), "another"):
                     pass
@@ -82,9 +82,9 @@ def test_a_place_goes_to_the_first_who_may_take_it() -> None:
         with gate.place(Call(), "b"):
             for position, model in enumerate(("a", "c"), 1):
                 threads.submit(wait, model)
-                eventually(lambda position=position: len(gate._line) == position)
+                eventually(lambda position=position: gate.waiting == position)
         eventually(lambda: order == ["c"])
-        assert len(gate._line) == 1
+        assert gate.waiting == 1
     assert order == ["c", "a"]
     gate.close()
 
@@ -108,10 +108,10 @@ def test_who_goes_on_for_nobody_gives_its_place_away(monkeypatch: pytest.MonkeyP
             assert end.wait(60)
 
     with ThreadPoolExecutor(2) as threads:
-        for _ in range(2):
+        for working in (1, 2):
             call = Call()
             threads.submit(never_stops, call)
-            eventually(lambda: gate._taken["m"] == 1)
+            eventually(lambda working=working: gate.working == working)
             call.cancel()
             with gate.place(Call(), "m"):
                 pass

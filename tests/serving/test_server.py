@@ -186,11 +186,11 @@ def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_pat
     gate = served.server._grpc._calls._gate
     request = served.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
     running = served.prediction.Predict.future(request, timeout=5)
-    eventually(lambda: gate._holders)
+    eventually(lambda: gate.working)
     waiting = served.prediction.Predict.future(served.request("shapes", {"x": np.float32([1.0])}))
-    eventually(lambda: len(gate._line) == 1)
+    eventually(lambda: gate.waiting == 1)
     waiting.cancel()
-    eventually(lambda: not gate._line)
+    eventually(lambda: not gate.waiting)
     assert running.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert served.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
     assert served.server.metrics.graph_runs.first_value() == 1

@@ -64,6 +64,16 @@ class Gate:
         self._is_closed = False
         threading.Thread(target=self._watch, name="gate", daemon=True).start()
 
+    @property
+    def waiting(self) -> int:
+        """Calls in line."""
+        return len(self._line)
+
+    @property
+    def working(self) -> int:
+        """Calls that have a place, or had one and have not ended."""
+        return len(self._holders)
+
     @contextlib.contextmanager
     def place(self, call: Call, model: str) -> Iterator[None]:
         """A place for as long as the block runs, waited for as long as somebody waits for the call.

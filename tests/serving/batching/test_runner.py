@@ -68,7 +68,7 @@ def together(runner: BatchingRunner, model: Doubler, requests: list[dict], **mor
     model.gate.clear()
     with ThreadPoolExecutor(len(requests) + 1) as threads:
         first = threads.submit(
-            runner.run, {"x": np.full(runner._options.execution_size, 9, np.float32)}, ["y"]
+            runner.run, {"x": np.full(runner.options.execution_size, 9, np.float32)}, ["y"]
         )
         assert model.started.acquire(timeout=30)
         rest = []
@@ -77,8 +77,7 @@ def together(runner: BatchingRunner, model: Doubler, requests: list[dict], **mor
             rest.append(threads.submit(runner.run, request, fetches, more.get("call")))
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline and not rest[-1].done():
-                queued = sum(len(batch.tasks) for q in runner._queues.values() for batch in q.batches)
-                if queued >= count:
+                if runner.waiting >= count:
                     break
         model.gate.set()
         first.result(30)

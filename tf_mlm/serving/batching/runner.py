@@ -166,22 +166,31 @@ class BatchingRunner:
         options: sizes and waits.
         scheduler: the threads, shared by all models.
         metrics: where batches are counted.
+
+    Attributes:
+        options: sizes and waits.
     """
 
     def __init__(
         self, runner: Runner, options: BatchingOptions, scheduler: BatchScheduler, metrics: Metrics
     ) -> None:
-        self._runner, self._options = runner, options
+        self._runner, self.options = runner, options
         self._scheduler, self._metrics = scheduler, metrics
         self._lock = threading.Lock()
         self._queues: dict[tuple[frozenset[str], tuple[str, ...]], BatchQueue[_Task]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Requests, or pieces of them, whose batch has not begun."""
+        with self._scheduler.changed:
+            return sum(len(batch.tasks) for queue in self._queues.values() for batch in queue.batches)
 
     def _queue(self, feeds: Feeds, fetches: tuple[str, ...]) -> BatchQueue[_Task]:
         key = (frozenset(feeds), fetches)
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:
-                options = self._options
+                options = self.options
                 merger = _Merger(self._runner, fetches, options, self._scheduler, self._metrics)
                 queue = self._queues[key] = BatchQueue(
                     self._scheduler,
@@ -204,9 +213,9 @@ class BatchingRunner:
         """
         call = call or Call()
         size = task_size(feeds)
-        if size > self._options.max_batch_size:
+        if size > self.options.max_batch_size:
             raise invalid_argument(
-                f"Task size {size} is larger than maximum input batch size {self._options.max_batch_size}"
+                f"Task size {size} is larger than maximum input batch size {self.options.max_batch_size}"
             )
         unique = tuple(sorted(set(fetches)))
         queue = self._queue(feeds, unique)
@@ -239,8 +248,8 @@ class BatchingRunner:
         raise _queue_timeout()
 
     def _split(self, feeds: Feeds, size: int, call: Call) -> list[_Task]:
-        step = self._options.execution_size
-        if not self._options.enable_large_batch_splitting or size <= step:
+        step = self.options.execution_size
+        if not self.options.enable_large_batch_splitting or size <= step:
             return [_Task(feeds, size, call)]
         return [
             _Task(
