@@ -112,9 +112,9 @@ class BatchQueue(Generic[Task]):
 class BatchScheduler:
     """Threads that serve any number of queues, round robin.
 
-    A model may hold `num_threads` of them; a quarter more is kept for the others, so that a model that never
-    answers does not silence them. A thread whose batch goes on when nobody waits for it any more is replaced,
-    and ends after it.
+    A model may hold `num_threads` of them; where those are several, a quarter more is kept for the others, so
+    that a model that never answers does not silence them. A thread whose batch goes on when nobody waits for
+    it any more is replaced, and ends after it.
     """
 
     def __init__(self, num_threads: int) -> None:
@@ -127,7 +127,7 @@ class BatchScheduler:
         self._running: dict[threading.Thread, Call] = {}
         self._owners: dict[threading.Thread, int] = {}
         self._replaced: set[threading.Thread] = set()
-        for _ in range(num_threads + max(1, num_threads // 4)):
+        for _ in range(num_threads + max(num_threads > 1, num_threads // 4)):
             self._start_thread()
         threading.Thread(target=self._watch, name="batch-watch", daemon=True).start()
 
