@@ -7,8 +7,7 @@ import gzip
 import http.client
 import select
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 TWO = b'{"instances": [2.0]}'
@@ -70,13 +69,6 @@ def stream(served: Any, start: bytes, pieces: Iterator[bytes], limit: int) -> tu
                 connection.send(piece)
             sent += len(piece)
         return connection.rest(), sent
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def rest(served: Any) -> Any:

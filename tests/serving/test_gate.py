@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import eventually
 
 from tf_mlm.serving import gate as gate_module
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.gate import Gate
-
-
-def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_it_serves_in_order_and_forgets_who_has_gone() -> None:

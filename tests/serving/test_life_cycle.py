@@ -6,7 +6,6 @@ import gc
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -15,6 +14,7 @@ import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2
+from waiting import eventually
 
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.models import manager as model_manager
@@ -22,14 +22,6 @@ from tf_mlm.serving.models.versions import find_versions
 from tf_mlm.serving.server import ModelServer, ServerOptions
 
 X = {"x": np.float32([2.0])}
-
-
-def eventually(check: Callable[[], object], seconds: float = 30.0) -> object:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "the expected state did not come about in time"
-        time.sleep(0.02)
-    return found
 
 
 def place(models: Path, name: str, base: Path, version: str) -> Path:

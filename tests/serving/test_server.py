@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 import tensorflow as tf
 from conformance.certificates import make_certificates
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
+from waiting import eventually
 
 from tf_mlm.serving.options import ServerOptions, SslOptions
 
@@ -171,13 +171,6 @@ def test_an_access_log_that_cannot_be_written_fails_no_request(serve, base: str,
     assert [record.message for record in caplog.records if "access log" in record.message] == [
         "The access log cannot be written: [Errno 28] No space left on device"
     ]
-
-
-def eventually(holds: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
+from waiting import eventually
 
 from tf_mlm.serving import gate as gate_module
 from tf_mlm.serving.grpc import calls as grpc_calls
@@ -24,13 +24,6 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 ONE = {"x": np.float32([1.0])}
 ENDLESS = {"rounds": np.int32([2_000_000_000])}
-
-
-def eventually(holds: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

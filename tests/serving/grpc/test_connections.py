@@ -7,13 +7,12 @@ import select
 import shutil
 import socket
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from waiting import eventually
 
 from tf_mlm.serving.grpc import api as grpc_api
 
@@ -22,13 +21,6 @@ FILES = 256  # open files allowed: a quarter of them may be gRPC's connections
 LIMIT = FILES // 4
 ONE = {"x": np.float32([1.0])}
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty settings
-
-
-def eventually(holds: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import eventually
 
 from tf_mlm.serving.errors import Code, ServingError
 from tf_mlm.serving.models.servable import Servable
@@ -66,13 +66,6 @@ def want(store: ModelStore, *versions: int) -> None:
 
 def states(store: ModelStore) -> dict[int, str]:
     return {status.version: status.state.name for status in store.statuses("m")}
-
-
-def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def reaches(store: ModelStore, **expected: str) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import threading
 
 import pytest
-from http_peer import PATIENCE, SLOW, WHOLE, Peer, in_progress, rest, until
+from http_peer import PATIENCE, SLOW, WHOLE, Peer, in_progress, rest
+from waiting import eventually
 
 
 def test_requests_that_have_come_are_answered_when_the_server_stops(make) -> None:
@@ -19,10 +20,10 @@ def test_requests_that_have_come_are_answered_when_the_server_stops(make) -> Non
         coming.send(half)
         late.send(half + one)
         assert late.answer()[0] == 200
-        until(lambda: in_progress(served) == 1 and len(rest(served).connections) == 4)
+        eventually(lambda: in_progress(served) == 1 and len(rest(served).connections) == 4)
         stopper = threading.Thread(target=served.server.stop)
         stopper.start()
-        until(lambda: rest(served).connections.draining)
+        eventually(lambda: rest(served).connections.draining)
         late.send(half + one)
         status, _, headers = late.answer()
         assert (status, headers["connection"]) == (200, "close")
@@ -80,10 +81,10 @@ def test_a_new_connection_is_refused_while_the_server_stops(make) -> None:
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     with Peer(served) as running:
         running.send(slow)
-        until(lambda: in_progress(served) == 1)
+        eventually(lambda: in_progress(served) == 1)
         stopper = threading.Thread(target=served.server.stop)
         stopper.start()
-        until(lambda: rest(served).connections.draining)
+        eventually(lambda: rest(served).connections.draining)
         with pytest.raises(ConnectionRefusedError):
             Peer(served)
         assert running.answer()[0] == 504
@@ -95,6 +96,6 @@ def test_the_grace_period_is_kept(make) -> None:
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     with Peer(served) as running:
         running.send(slow)
-        until(lambda: in_progress(served) == 1)
+        eventually(lambda: in_progress(served) == 1)
         rest(served).stop(0.3)
         assert running.rest() == b""

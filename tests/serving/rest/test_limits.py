@@ -6,7 +6,8 @@ import contextlib
 import itertools
 
 import pytest
-from http_peer import CHUNKED, GET, POST, TWO, WHOLE, Peer, counted, gzipped, rest, stream, until
+from http_peer import CHUNKED, GET, POST, TWO, WHOLE, Peer, counted, gzipped, rest, stream
+from waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -58,10 +59,10 @@ def test_long_bodies_of_many_clients_are_not_all_held(make) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(Peer(served)).send(head + b" " * 150_000)
-        until(lambda: counted(served, "RESOURCE_EXHAUSTED"))
+        eventually(lambda: counted(served, "RESOURCE_EXHAUSTED"))
         assert rest(served).connections.held_bytes <= 300_000 + 65536
         assert served.post("half_plus_two:predict", TWO).status_code == 200  # short ones are taken
-    until(lambda: rest(served).connections.held_bytes == 0)
+    eventually(lambda: rest(served).connections.held_bytes == 0)
 
 
 def test_a_name_without_end_is_cut_in_the_answer(served) -> None:

@@ -22,8 +22,8 @@ from http_peer import (
     gzipped,
     in_progress,
     rest,
-    until,
 )
+from waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_unfinished_requests_take_no_place(make) -> None:
     with contextlib.ExitStack() as stack:
         for start in (b"POST", WHOLE[:-1], CHUNKED + b"5\r\n1"):
             stack.enter_context(Peer(served)).send(start)
-        until(lambda: len(rest(served).connections) == 3)
+        eventually(lambda: len(rest(served).connections) == 3)
         assert served.post("half_plus_two:predict", TWO).status_code == 200
 
 
@@ -82,7 +82,7 @@ def test_the_connection_that_waits_longest_makes_room(make, limit: str) -> None:
         known.answer()
         silent = [stack.enter_context(Peer(served)) for _ in range(3)]
         silent[1].send(b"POST /")
-        until(lambda: len(rest(served).connections) == 4)
+        eventually(lambda: len(rest(served).connections) == 4)
         assert served.post("half_plus_two:predict", TWO).status_code == 200
         assert silent[0].rest() == b""
         known.send(WHOLE)  # it has been waiting for longer, but has asked before
@@ -92,7 +92,7 @@ def test_the_connection_that_waits_longest_makes_room(make, limit: str) -> None:
 def test_an_address_has_its_own_limit(make) -> None:
     served = make(rest_max_connections_per_address=2)
     with Peer(served, "127.0.0.2") as other, Peer(served) as first, Peer(served) as second:
-        until(lambda: len(rest(served).connections) == 3)
+        eventually(lambda: len(rest(served).connections) == 3)
         assert served.post("half_plus_two:predict", TWO).status_code == 200
         assert first.rest() == b""
         for connection in (other, second):
@@ -104,7 +104,7 @@ def test_silent_connections_make_room_where_no_more_files_can_be_opened(make, ca
     served = make()
     loop = rest(served).loop
     with Peer(served) as silent:
-        until(lambda: len(rest(served).connections) == 1)
+        eventually(lambda: len(rest(served).connections) == 1)
         error = {"exception": OSError(errno.EMFILE, "Too many open files")}  # as asyncio reports accept's
         loop.call_soon_threadsafe(loop.call_exception_handler, error)
         assert silent.rest() == b""
@@ -118,7 +118,7 @@ def test_no_room_beside_requests_in_progress(make) -> None:
     with Peer(served) as first, Peer(served) as second:
         first.send(slow)
         second.send(slow)
-        until(lambda: in_progress(served) == 2)
+        eventually(lambda: in_progress(served) == 2)
         answer = exchange(served, b"")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"(2), each with a request in progress; try again later (--rest_max_connections)" in answer
@@ -135,8 +135,8 @@ def test_answers_that_nobody_reads_are_dropped(make, tmp_path: Path) -> None:
     served = make("shapes", rest_write_timeout=0.3, access_log=str(log))
     with Peer(served) as connection:
         connection.send(big_echo())
-        until(lambda: b"CANCELLED" in log.read_bytes())
-        until(lambda: not rest(served).connections and not rest(served).connections.held_bytes)
+        eventually(lambda: b"CANCELLED" in log.read_bytes())
+        eventually(lambda: not rest(served).connections and not rest(served).connections.held_bytes)
 
 
 def test_answers_waiting_longest_are_dropped_where_too_much_is_held(make, tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_answers_waiting_longest_are_dropped_where_too_much_is_held(make, tmp_pa
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(Peer(served)).send(request)
-        until(lambda: b"CANCELLED" in log.read_bytes())
-        until(lambda: in_progress(served) == 0 and rest(served).connections.held_bytes <= 30_000_000)
-    until(lambda: rest(served).connections.held_bytes == 0)
+        eventually(lambda: b"CANCELLED" in log.read_bytes())
+        eventually(lambda: in_progress(served) == 0 and rest(served).connections.held_bytes <= 30_000_000)
+    eventually(lambda: rest(served).connections.held_bytes == 0)
 
 
 def test_a_request_that_waits_for_a_thread_is_given_up_with_its_client(make, tmp_path: Path) -> None:
@@ -159,11 +159,11 @@ def test_a_request_that_waits_for_a_thread_is_given_up_with_its_client(make, tmp
     slow = b"POST /v1/models/shapes:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     with Peer(served) as running:
         running.send(slow)
-        until(lambda: in_progress(served) == 1)
+        eventually(lambda: in_progress(served) == 1)
         with Peer(served) as waiting:
             waiting.send(slow)
-            until(lambda: in_progress(served) == 2)
-        until(lambda: in_progress(served) == 1)
+            eventually(lambda: in_progress(served) == 2)
+        eventually(lambda: in_progress(served) == 1)
         assert json.loads(log.read_text())["code"] == "CANCELLED"
         assert running.answer()[0] == 504
     assert served.server.metrics.graph_runs.first_value() == 0  # a run that fails is not counted
@@ -180,6 +180,6 @@ def test_long_bodies_do_not_take_the_threads_of_short_ones(make) -> None:
             stack.enter_context(Peer(served)).send(head + b"\r\n" + long)
             packed_head = gzip_head + b"Content-Length: %d\r\n\r\n" % len(packed)
             stack.enter_context(Peer(served)).send(packed_head + packed)
-        until(lambda: in_progress(served) == 4)
+        eventually(lambda: in_progress(served) == 4)
         assert served.post("shapes:predict", {"inputs": [1.0]}).json() == {"outputs": [1.0]}
         assert in_progress(served) == 4  # it did not wait for one of the slow ones
