@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,17 @@ def make_tiny_model() -> MaskedLM:
         initializer_range=0.5,  # far from uniform answers, so that a wrong row would show
     )
     return MaskedLM.from_config(config, seed=7, preprocessor=TextPreprocessor(vocabulary, 64))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Graphs are not rewritten, which would take most of the time of those that run once.
+
+    Parity and the manual keep TensorFlow's defaults, as users do.
+    """
+    if "tensorflow" in sys.modules:
+        as_users_do = item.path.relative_to(Path(__file__).parent).parts[0] in ("docs", "parity")
+        options = sys.modules["tensorflow"].config.optimizer
+        options.set_experimental_options({"disable_meta_optimizer": not as_users_do})
 
 
 @pytest.fixture(scope="session")

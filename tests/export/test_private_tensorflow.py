@@ -22,13 +22,19 @@ FINGERPRINT = (
     "servers load a model too."
 )
 
+STATE = (
+    "tf.__internal__.tracking.Trackable or tf.types.experimental.GenericFunction is not what SavedModels are "
+    f"made of any more. They tell what an export keeps. Change `is_state` in {MODULE}: variables, resources "
+    "and assets have public classes of their own, Keras layers too."
+)
+
 
 @pytest.fixture
 def private() -> Any:
     try:
         return importlib.import_module(MODULE)
     except ImportError as error:
-        return pytest.fail(f"TensorFlow {tf.__version__}: {error}.\n{DEFINITIONS}\n{FINGERPRINT}")
+        return pytest.fail(f"TensorFlow {tf.__version__}: {error}.\n{DEFINITIONS}\n{FINGERPRINT}\n{STATE}")
 
 
 def test_definitions_of_operations(private: Any) -> None:
@@ -44,3 +50,11 @@ def test_fingerprint(private: Any, tmp_path: Path) -> None:
     private.write_fingerprint(tmp_path)
     assert (tmp_path / "fingerprint.pb").is_file(), FINGERPRINT
     assert tf.saved_model.experimental.read_fingerprint(str(tmp_path)).saved_model_checksum, FINGERPRINT
+
+
+def test_state(private: Any) -> None:
+    values = tf.lookup.KeyValueTensorInitializer(["x"], [1])
+    state = (tf.Variable(1.0), tf.lookup.StaticHashTable(values, 0), tf.saved_model.Asset(__file__))
+    assert all(map(private.is_state, state)), STATE
+    others = (tf.constant(1.0), tf.Module(), tf.function(abs), None)
+    assert not any(map(private.is_state, others)), STATE

@@ -29,7 +29,8 @@ SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
 
 
 def stock_session(directory: Path, **job: Any) -> dict[str, Any]:
-    defaults = {"disable_xla": False, "dump": None, "warmup": False, "random_requests": 0, "signatures": []}
+    defaults = {"disable_xla": False, "rewrite": False, "dump": None, "warmup": False}
+    defaults |= {"random_requests": 0, "signatures": []}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("stock_session.py")), str(directory)],
         input=json.dumps({**defaults, **job}),
@@ -86,6 +87,22 @@ def test_signatures_have_the_inputs_and_outputs_of_the_contract(
             sizes = [dim.size for dim in given[alias].tensor_shape.dim]
             assert len(sizes) == len(tensor.shape)
             assert sizes[0] == -1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([signatures.FILL.name], id="fill"),
+        pytest.param(NAMES, marks=pytest.mark.slow, id="all"),
+    ],
+)
+def test_a_stock_server_may_rewrite_the_graphs(tiny_export: Path, names: list[str]) -> None:
+    twins = [name + signatures.PORTABLE for name in names]
+    with_xla = stock_session(tiny_export, rewrite=True, signatures=names)
+    without = stock_session(tiny_export, rewrite=True, disable_xla=True, signatures=twins)
+    assert with_xla["errors"] == without["errors"] == {}
+    for name, twin in zip(names, twins, strict=True):
+        assert_close(with_xla["answers"][name], without["answers"][twin])
 
 
 def test_xla_twins_and_a_stock_server_without_xla_agree(tiny_export: Path, no_xla_export: Path) -> None:
@@ -178,8 +195,9 @@ def test_int8_is_stored_as_int8_and_runs_on_any_server(tiny_model: MaskedLM, tmp
     floats = {name for name in matrices if types[name] == tf.float32}
     assert len(floats) == 2  # positions and segments
     assert len(matrices) == 2 + 1 + 4 * tiny_model.config.num_hidden_layers + 1  # table, blocks, head
-    with_xla = stock_session(path, signatures=NAMES)
+    names = [signatures.FILL.name, signatures.MASKED_LM_HEAD.name]
+    with_xla = stock_session(path, signatures=names)
     without = stock_session(path, disable_xla=True, signatures=PORTABLE)
     assert with_xla["errors"] == without["errors"] == {}
-    for name in NAMES:
+    for name in names:
         assert_close(with_xla["answers"][name], without["answers"][name + signatures.PORTABLE])

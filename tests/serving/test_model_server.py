@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import httpx
@@ -179,19 +180,16 @@ def test_a_signal_lets_requests_in_flight_finish(models: Path, tmp_path: Path, n
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--host=127.0.0.1"]
     with ServerProcess(COMMAND, flags, tmp_path / "log") as server:
         server.wait()
-        address = f"http://127.0.0.1:{server.rest_port}/v1/models/m"
-        url = f"{address}:predict"
-        assert httpx.post(url, json={"inputs": [1.0]}).json() == {"outputs": [1.0]}
-        answers = []
-        body = {"inputs": [100_000], "signature_name": "slow"}
-        asker = threading.Thread(target=lambda: answers.append(httpx.post(url, json=body, timeout=60)))
-        asker.start()
-        # The request has been read once the status page, asked later on the same loop, is answered.
-        assert httpx.get(address).status_code == 200
+        url = f"http://127.0.0.1:{server.rest_port}/v1/models/m"
+        assert httpx.post(f"{url}:predict", json={"inputs": [1.0]}).json() == {"outputs": [1.0]}
+        asker = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=120)
+        asker.request("POST", "/v1/models/m:predict", b'{"inputs": [100000], "signature_name": "slow"}')
+        # All of it is sent: it has been read once the status page, asked for later, is answered.
+        assert httpx.get(url).status_code == 200
         server.popen.send_signal(number)
         assert server.popen.wait(60) == 0
-        asker.join()
-        assert [answer.json() for answer in answers] == [{"outputs": [100_000]}]
+        assert json.loads(asker.getresponse().read()) == {"outputs": [100_000]}
+        asker.close()
     assert "Entering the event loop ..." in (tmp_path / "log").read_text()
 
 

@@ -60,10 +60,11 @@ class InProcess:
     ) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
+        from tf_mlm.model.graph_rewriting import graphs_as_written
         from tf_mlm.model.rules import in_plain_words
 
         tensors = {alias: tf.constant(value, _dtype(value)) for alias, value in inputs.items()}
-        with in_plain_words():
+        with in_plain_words(), graphs_as_written():
             found = self._answers[signature](**tensors)
         return {alias: value.numpy() for alias, value in found.items() if outputs is None or alias in outputs}
 

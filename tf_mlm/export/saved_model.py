@@ -26,7 +26,9 @@ from tf_mlm.export.operations import check_operations
 from tf_mlm.export.private_tensorflow import write_fingerprint
 from tf_mlm.export.quantization import is_quantized
 from tf_mlm.export.reload_check import check_reloaded
+from tf_mlm.export.state import state_of
 from tf_mlm.export.warmup import write_warmup
+from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import compilations
 from tf_mlm.model.questions import Inference
@@ -35,6 +37,7 @@ from tf_mlm.version_directory import new_version, version_path
 DESCRIPTION = Path("assets.extra", "tf_mlm.json")
 
 
+@graphs_as_written()
 def export(
     model: MaskedLM,
     base_path: str | os.PathLike[str],
@@ -82,24 +85,22 @@ def export(
         '1'
     """
     path = version_path(Path(base_path), version)
-    root = tf.Module(name="export")
-    # As attributes of one module both share the model's variables and its vocabulary asset.
-    limits = limits or Limits()
-    root.inference = Inference(
-        model, buckets=buckets, top_k=top_k, xla=xla, long_texts=long_texts, limits=limits
+    inference = Inference(
+        model, buckets=buckets, top_k=top_k, xla=xla, long_texts=long_texts, limits=limits or Limits()
     )
-    functions = signature_functions(root.inference)
+    functions = signature_functions(inference)
     if xla:
-        root.portable = root.inference.portable()
-        twins = signature_functions(root.portable)
+        twins = signature_functions(inference.portable())
         functions |= {name + signatures.PORTABLE: function for name, function in twins.items()}
+    root = tf.Module(name="export")
+    root.state = state_of(inference)
     with new_version(path) as directory:
         tf.saved_model.save(root, str(directory), signatures=functions)
-        _state_shapes(directory, {"hidden": root.inference.hidden_size})
+        _state_shapes(directory, {"hidden": inference.hidden_size})
         counts = check_operations(directory)
-        records = write_warmup(root.inference, directory, model_name)
+        records = write_warmup(inference, directory, model_name)
         description = {
-            **_description(model, root.inference),
+            **_description(model, inference),
             "warmup_records": records,
             "signatures": sorted(functions),
             "operations": dict(sorted(counts.items())),
@@ -107,7 +108,7 @@ def export(
             "evaluation": dict(evaluation or {}),
         }
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        parameters = batching.batching_parameters(root.inference.buckets)
+        parameters = batching.batching_parameters(inference.buckets)
         (directory / batching.FILE).write_text(parameters, encoding="utf-8")
         check_reloaded(model, directory)
     return path

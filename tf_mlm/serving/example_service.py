@@ -15,6 +15,7 @@ from tensorflow_serving.apis import classification_pb2, inference_pb2, regressio
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.serving.input_limits import InputLimits
+from tf_mlm.serving.models.served_signature import ServedSignature
 from tf_mlm.serving.service import CLASSIFY_METHOD, REGRESS_METHOD, ModelSpec, Service
 from tf_mlm.serving.tensor_codec import data_type
 
@@ -49,14 +50,14 @@ def serialized_examples(request_input: Any, limits: InputLimits) -> np.ndarray:
     return vector
 
 
-def _check_method(signature: Any, noun: str, method: str) -> None:
+def _check_method(signature: ServedSignature, noun: str, method: str) -> None:
     if signature.method_name != method:
         raise invalid_argument(
             f"Expected {noun} signature method_name to be {method}. Was: {signature.method_name}"
         )
 
 
-def classification_tensors(signature: Any, check_method_name: bool) -> tuple[str, list[str]]:
+def classification_tensors(signature: ServedSignature, check_method_name: bool) -> tuple[str, list[str]]:
     """The input and output tensor names of a classification signature, or the rule it breaks."""
     if check_method_name:
         _check_method(signature, "classification", CLASSIFY_METHOD)
@@ -76,7 +77,7 @@ def classification_tensors(signature: Any, check_method_name: bool) -> tuple[str
     return inputs["inputs"].name, names
 
 
-def regression_tensors(signature: Any, check_method_name: bool) -> tuple[str, list[str]]:
+def regression_tensors(signature: ServedSignature, check_method_name: bool) -> tuple[str, list[str]]:
     """The input and output tensor names of a regression signature, or the rule it breaks."""
     if check_method_name:
         _check_method(signature, "regression", REGRESS_METHOD)
@@ -109,7 +110,7 @@ def _check_class_tensor(array: np.ndarray, what: str, wanted: int, examples: int
         raise invalid_argument(f"Expected {what} output batch size of {examples}. Got: {array.shape[0]}")
 
 
-def classification_result(signature: Any, values: Values, examples: int) -> Any:
+def classification_result(signature: ServedSignature, values: Values, examples: int) -> Any:
     """A `ClassificationResult` from the fetched tensors by name."""
     classes, scores = (
         values[signature.outputs[alias].name] if alias in signature.outputs else None
@@ -137,7 +138,7 @@ def classification_result(signature: Any, values: Values, examples: int) -> Any:
     return result
 
 
-def regression_result(signature: Any, values: Values, examples: int) -> Any:
+def regression_result(signature: ServedSignature, values: Values, examples: int) -> Any:
     """A `RegressionResult` from the fetched tensors by name."""
     outputs = values[signature.outputs["outputs"].name]
     if outputs.ndim not in (1, 2) or (outputs.ndim == 2 and outputs.shape[1] != 1):
@@ -180,8 +181,8 @@ class ExampleService:
         request: Any,
         response: Any,
         api: str,
-        tensors: Callable[[Any, bool], tuple[str, list[str]]],
-        make_result: Callable[[Any, Values, int], Any],
+        tensors: Callable[[ServedSignature, bool], tuple[str, list[str]]],
+        make_result: Callable[[ServedSignature, Values, int], Any],
         call: Call | None,
     ) -> Any:
         spec = ModelSpec.from_request(request)
@@ -224,9 +225,11 @@ class ExampleService:
                     result.regression_result.CopyFrom(found)
         return response
 
-    def _plan_tasks(self, signatures: Mapping[str, Any], tasks: Any) -> dict[str, tuple[Any, str, list[str]]]:
+    def _plan_tasks(
+        self, signatures: Mapping[str, ServedSignature], tasks: Any
+    ) -> dict[str, tuple[ServedSignature, str, list[str]]]:
         """Signature name to (signature, input tensor, output tensors), checked task by task."""
-        plans: dict[str, tuple[Any, str, list[str]]] = {}
+        plans: dict[str, tuple[ServedSignature, str, list[str]]] = {}
         for task in tasks:
             if not task.model_spec.name:
                 raise invalid_argument("Found ModelSpec with an empty model name.")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tf_mlm.serving.errors import ServingError, invalid_argument
+from tf_mlm.serving.models.served_signature import ServedTensor
 
 # TensorFlow's kernels are written for up to 8 dimensions. Beyond, some refuse, some end the process: a string
 # tensor of 33 does so before any kernel, where it is copied.
@@ -97,26 +98,27 @@ class InputLimits:
                 f"the {self.max_request_bytes} bytes of the largest request (--max_request_bytes)"
             )
 
-    def check_feeds(self, infos: Mapping[str, Any], feeds: Mapping[str, np.ndarray]) -> None:
+    def check_feeds(self, tensors: Mapping[str, ServedTensor], feeds: Mapping[str, np.ndarray]) -> None:
         """Refuses arrays that the graph may not be able to survive.
 
         Sizes are not compared with the signature, nor is a smaller rank: TF-Serving computes what can be
         computed, and clients rely on it (`[1.0, 2.0]` for an input of shape `[-1, 1]`).
 
         Args:
-            infos: input alias to its `TensorInfo`.
+            tensors: input alias to what the signature says of it.
             feeds: input alias to array.
 
         Raises:
             ServingError: INVALID_ARGUMENT, naming the input.
         """
         for alias, array in feeds.items():
-            declared = infos[alias].tensor_shape
-            rank = MAX_RANK if declared.unknown_rank else len(declared.dim)
+            declared = tensors[alias].shape
+            rank = MAX_RANK if declared is None else len(declared)
             if array.ndim > rank:
-                sizes = ",".join(str(dim.size) for dim in declared.dim)
                 known = (
-                    f"any rank up to {MAX_RANK}" if declared.unknown_rank else f"[{sizes}], {rank} dimensions"
+                    f"any rank up to {MAX_RANK}"
+                    if declared is None
+                    else f"{_shape(declared)}, {rank} dimensions"
                 )
                 raise invalid_argument(
                     f"The input {alias} is declared with {known}; the shape {_shape(array.shape)} has "

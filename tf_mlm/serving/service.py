@@ -23,6 +23,7 @@ from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.models.manager import ModelManager
 from tf_mlm.serving.models.servable import Servable
+from tf_mlm.serving.models.served_signature import ServedSignature
 
 DEFAULT_SIGNATURE = "serving_default"
 _MAX_METRIC_NAMES = 1000
@@ -165,7 +166,7 @@ class Service:
         with self.lease(spec) as servable:
             signatures = get_model_metadata_pb2.SignatureDefMap()
             for name, signature in servable.signatures.items():
-                signatures.signature_def[name].CopyFrom(signature)
+                signatures.signature_def[name].ParseFromString(signature.serialized)
             response.model_spec.name = spec.name
             response.model_spec.version.value = servable.version
         response.metadata["signature_def"].Pack(signatures)
@@ -213,7 +214,7 @@ class Service:
         return response
 
 
-def check_method_name(signature: Any) -> None:
+def check_method_name(signature: ServedSignature) -> None:
     """Predict may run signatures of any of the three methods."""
     allowed = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if signature.method_name not in allowed:
@@ -229,7 +230,7 @@ def _joined(names: Any) -> str:
 
 
 def bind_inputs(
-    signature: Any,
+    signature: ServedSignature,
     inputs: Mapping[str, Given],
     decode: Callable[[Given], np.ndarray],
     limits: InputLimits,
@@ -258,7 +259,7 @@ def bind_inputs(
             except tensor_codec.TensorError as error:
                 raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
         elif alias in defaults:
-            found[alias] = tensor_codec.decode(defaults[alias])
+            found[alias] = tensor_codec.decode(tensor_codec.TensorProto.FromString(defaults[alias]))
         else:
             raise invalid_argument(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default "
@@ -274,7 +275,7 @@ def bind_inputs(
     return {wanted[alias].name: array for alias, array in found.items()}
 
 
-def select_outputs(signature: Any, output_filter: Sequence[str]) -> dict[str, str]:
+def select_outputs(signature: ServedSignature, output_filter: Sequence[str]) -> dict[str, str]:
     """Output alias to tensor name, in the order asked for."""
     outputs = signature.outputs
     if not output_filter:

@@ -52,6 +52,7 @@ _FIELD_TYPES = {
     "scomplex_val": np.float32,
     "dcomplex_val": np.float64,
 }
+_FIELD_NUMBERS = {field.name: field.number for field in TensorProto.DESCRIPTOR.fields}
 # Integers are boxed one by one; between blocks of them, other threads may run.
 _BLOCK = 1 << 16
 
@@ -236,7 +237,7 @@ def encode(array: np.ndarray, into: Any = None, *, as_content: bool = False) -> 
         flat = flat.view(np.uint16)
     if flat.size and flat.dtype.kind == "f":
         block = flat.tobytes()
-        tag = proto.DESCRIPTOR.fields_by_name[field].number << 3 | 2
+        tag = _FIELD_NUMBERS[field] << 3 | 2
         proto.MergeFromString(_varint(tag) + _varint(len(block)) + block)
     else:
         getattr(proto, field).extend(flat.tolist())

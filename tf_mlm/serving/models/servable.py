@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tf_mlm.serving.call import Call
+from tf_mlm.serving.models.served_signature import ServedSignature
 
 
 class Runner(Protocol):
@@ -24,10 +25,12 @@ class Servable:
     """A named, versioned model that answers runs.
 
     Attributes:
-        signatures: signature name to `SignatureDef`.
+        signatures: the signatures by name.
     """
 
-    def __init__(self, name: str, version: int, signatures: Mapping[str, Any], runner: Runner) -> None:
+    def __init__(
+        self, name: str, version: int, signatures: Mapping[str, ServedSignature], runner: Runner
+    ) -> None:
         self.name = name
         self.version = version
         self.signatures = signatures

@@ -24,6 +24,7 @@ from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.models.cancellation import Canceller, Stoppable
 from tf_mlm.serving.models.raw_session import RawSession, output, run_options
+from tf_mlm.serving.models.served_signature import ServedSignature
 from tf_mlm.serving.models.thread_pools import ThreadPools
 
 _log = logging.getLogger(__name__)
@@ -101,7 +102,10 @@ class SessionRunner:
         except BaseException:
             self._session.close()
             raise
-        self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
+        self.signatures = {
+            name: ServedSignature.from_proto(definition)
+            for name, definition in meta_graph.signature_def.items()
+        }
         self._outputs: dict[str, Any] = {}
         self._signature_sets = {
             tuple(sorted({info.name for info in signature.outputs.values()}))

@@ -1,0 +1,48 @@
+"""What an export keeps beside its graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.export.saved_model import read_description
+from tf_mlm.export.state import state_of
+
+
+class Mixed(tf.Module):
+    """State of every kind, some of it shared and some in places that only Keras knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = {"a": tf.Variable([1.0]), "b": [tf.Variable([2.0])]}
+        self.again = self.weights["a"]
+        keys = tf.lookup.KeyValueTensorInitializer(["x"], tf.constant([7], tf.int64))
+        self.table = tf.lookup.StaticHashTable(keys, default_value=-1)
+        self.layer = keras.layers.Dense(1, kernel_initializer="ones")
+        self.layer.build([None, 1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, words: tf.Tensor) -> tf.Tensor:
+        numbers = tf.cast(self.table.lookup(words), tf.float32)[:, tf.newaxis]
+        return self.layer(numbers) + self.weights["a"] + self.weights["b"][0]
+
+
+def test_all_that_the_signatures_read_comes_back(tmp_path: Path) -> None:
+    module, root = Mixed(), tf.Module()
+    root.state = state_of(module)
+    tf.saved_model.save(root, str(tmp_path), signatures=module.__call__.get_concrete_function())
+    loaded = tf.saved_model.load(str(tmp_path))
+    answer = loaded.signatures["serving_default"](words=tf.constant(["x", "y"]))["output_0"]
+    np.testing.assert_array_equal(answer, module(["x", "y"]))
+
+
+def test_an_export_holds_no_function_but_its_signatures(tiny_export: Path) -> None:
+    loaded = tf.saved_model.load(str(tiny_export))
+    assert sorted(loaded.signatures) == read_description(tiny_export)["signatures"]
+    kept = tf.train.list_variables(str(tiny_export / "variables" / "variables"))
+    assert any(name.startswith("state/model/encoder/embedding/") for name, _ in kept), kept
+    saved = (tiny_export / "saved_model.pb").read_bytes()
+    assert b"encode_pairs" not in saved  # of the preprocessor, asked for by no signature
