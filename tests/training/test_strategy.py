@@ -113,22 +113,19 @@ def test_two_workers_match_one_process(
     assert _largest_difference(one_process, tmp_path) < 1e-5
 
 
-# Evaluations are no matter for a resume, but a worker that makes fewer of them waits for ever.
-@pytest.mark.parametrize(("name", "value"), [("learning_rate", 1e-4), ("evaluate_every", 3)])
 def test_workers_that_disagree_stop_before_the_first_step(
     corpus: Path,
     config: TrainConfig,
     tmp_path: Path,
     start_training: Callable[..., subprocess.Popen[str]],
-    name: str,
-    value: float,
 ) -> None:
     config = dataclasses.replace(config, strategy="multiworker")
-    other = dataclasses.replace(config, **{name: value})  # type: ignore[arg-type]
+    # Evaluations are no matter for a resume, but a worker that makes fewer of them waits for ever.
+    other = dataclasses.replace(config, learning_rate=1e-4, evaluate_every=3)
     arguments = [_arguments(corpus, tmp_path, one) for one in (config, other)]
     for code, _, err in _run_workers(start_training, arguments):
         assert code != 0
-        assert f"They differ in {name}" in err, err
+        assert "They differ in evaluate_every, learning_rate. " in err, err
     assert not (tmp_path / "training" / "checkpoints").exists()
 
 
