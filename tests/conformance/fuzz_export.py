@@ -193,7 +193,7 @@ class Campaign:
                 target.stop()
             self.deaths += 1
             self.findings.violation(
-                "the server ended", f"{how}; in flight: {', '.join(map(str, suspects))[:600]}"
+                "the server ended", f"{', '.join(map(str, suspects))[:600]} in flight; {how}"
             )
             self.convict(suspects, how)
             if self.deaths >= MOST_DEATHS:
@@ -202,11 +202,10 @@ class Campaign:
     @staticmethod
     def how(target: Target) -> str:
         target.popen.wait(HANG)
-        return (
-            f"killed above {MEMORY_LIMIT / 2**30:g} GiB"
-            if target.watch.killed
-            else ended_by(target.popen.returncode)
-        )
+        if target.watch.killed:
+            return f"killed above {MEMORY_LIMIT / 2**30:g} GiB"
+        _, fatal, stacks = target.stderr.partition("Fatal Python error")
+        return ended_by(target.popen.returncode) + (f"; {fatal}{stacks[:6000]}" if fatal else "")
 
     def drive(self, target: Target, right: Answers, todo: queue.SimpleQueue[int]) -> list[Request]:
         """Sends until all is sent or the server has gone. Returns what was on its way then."""

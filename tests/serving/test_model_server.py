@@ -193,6 +193,18 @@ def test_a_signal_lets_requests_in_flight_finish(models: Path, tmp_path: Path, n
     assert "Entering the event loop ..." in (tmp_path / "log").read_text()
 
 
+def test_a_crash_leaves_the_stack_of_every_thread_in_the_log(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "shapes", tmp_path / "m" / "1")
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--host=127.0.0.1"]
+    with ServerProcess(COMMAND, flags, tmp_path / "log") as server:
+        server.wait()
+        server.popen.send_signal(signal.SIGSEGV)
+        assert server.popen.wait(60) == -signal.SIGSEGV
+    log = (tmp_path / "log").read_text()
+    assert "Fatal Python error: Segmentation fault" in log
+    assert "model_server.py" in log
+
+
 def test_every_flag_in_the_page_of_limits_exists() -> None:
     text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
     named = set(re.findall(r"--(\w+)", text))

@@ -7,6 +7,8 @@ with 0.
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -114,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.unknown is not None:
         _say(f"unknown argument: {parsed.unknown}\n{flags.usage(_PROGRAM)}")
     _log_to_stderr()
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # there may be no standard error
+        faulthandler.enable()  # should the process crash, its log says what every thread was doing
     return _serve(parsed)
 
 
