@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,15 +209,24 @@ def test_the_batch_must_divide() -> None:
         check_batch_size(make_strategy("cpu"), 6, 4)
 
 
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"steps": None, "minutes": 0.05},
+        {"steps": 100_000, "within_minutes": 0.05, "evaluate_every": 100_000},
+    ],
+    ids=["minutes", "within"],
+)
 def test_the_clock_of_the_first_worker_decides_how_many_steps_a_time_budget_allows(
-    corpus: Path, config: TrainConfig, tmp_path: Path, start_training: Callable[..., subprocess.Popen[str]]
+    corpus: Path,
+    config: TrainConfig,
+    tmp_path: Path,
+    start_training: Callable[..., subprocess.Popen[str]],
+    budget: dict[str, Any],
 ) -> None:
-    timed = dataclasses.replace(config, steps=None, strategy="multiworker", evaluation_rows=8)
-    budgets = ({"minutes": 0.05}, {"within_minutes": 0.05, "steps": 100_000, "evaluate_every": 100_000})
-    for number, budget in enumerate(budgets):
-        settings = dataclasses.replace(timed, **budget)  # type: ignore[arg-type]
-        arguments = _arguments(corpus, tmp_path / str(number), settings, compile=False)
-        found = _run_workers(start_training, [arguments, arguments])
-        assert [code for code, _, _ in found] == [0, 0], found
-        steps = [json.loads(out)["steps"] for _, out, _ in found]
-        assert steps[0] == steps[1] > 0
+    settings = dataclasses.replace(config, strategy="multiworker", evaluation_rows=8, **budget)
+    arguments = _arguments(corpus, tmp_path, settings, compile=False)
+    found = _run_workers(start_training, [arguments, arguments])
+    assert [code for code, _, _ in found] == [0, 0], found
+    steps = [json.loads(out)["steps"] for _, out, _ in found]
+    assert steps[0] == steps[1] > 0
