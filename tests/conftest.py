@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,23 +57,12 @@ def make_tiny_model() -> MaskedLM:
 LONG = ("training", "parity", "docs", "export", "integration", "cli")
 
 
-def folder(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG.index(folder(item)) if folder(item) in LONG else len(LONG))
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONG.index(folder) if folder in LONG else len(LONG)
 
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Graphs are not rewritten, which would take most of the time of those that run once.
-
-    Parity and the manual keep TensorFlow's defaults, as users do.
-    """
-    if "tensorflow" in sys.modules:
-        as_users_do = folder(item) in ("docs", "parity")
-        options = sys.modules["tensorflow"].config.optimizer
-        options.set_experimental_options({"disable_meta_optimizer": not as_users_do})
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

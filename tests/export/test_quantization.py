@@ -10,13 +10,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers its operations)
 
-from tf_mlm.config import Buckets
 from tf_mlm.export.quantization import compare, is_quantized, quantize
+from tf_mlm.export.state import state_of
 from tf_mlm.layers.int8_weight import Int8Weight, rounded, traced_for_xla
 from tf_mlm.model.masked_lm import MaskedLM
-
-SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
-TEXTS = tf.constant(["the [MASK] sat on the mat .", "a [MASK] ran"])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -126,10 +123,11 @@ def test_an_encoder_of_another_kind_is_refused(tiny_model: MaskedLM) -> None:
 
 def test_two_loads_keep_their_own_floats(tmp_path: Path) -> None:
     for number, name in enumerate(("one", "other")):
-        module = tf.Module()
-        module.weight = Int8Weight(tf.random.stateless_normal([6, 4], seed=[number, 0]), channel_axis=0)
-        module.read = tf.function(module.weight.read, input_signature=[])
-        tf.saved_model.save(module, str(tmp_path / name), signatures=module.read)
+        weight = Int8Weight(tf.random.stateless_normal([6, 4], seed=[number, 0]), channel_axis=0)
+        root = tf.Module()
+        root.state = state_of(weight)
+        read = tf.function(weight.read, input_signature=[])
+        tf.saved_model.save(root, str(tmp_path / name), signatures=read)
     loaded = [tf.saved_model.load(str(tmp_path / name)) for name in ("one", "other", "one")]
 
     def floats(module: Any) -> np.ndarray:

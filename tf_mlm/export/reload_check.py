@@ -32,8 +32,8 @@ def check_reloaded(model: MaskedLM, directory: Path) -> None:
         ExportMismatchError: naming the first signature that answers differently.
     """
     loaded = tf.saved_model.load(str(directory))
-    low = model.head.precision.compute in ("bfloat16", "float16")
     questions = _questions(model)
+    low = model.head.precision.compute in ("bfloat16", "float16")
     for name, function in loaded.signatures.items():
         kind = name.removesuffix(signatures.PORTABLE)
         ours, reloaded = questions[kind].pair(function(**questions[kind].inputs))

@@ -1,8 +1,7 @@
 """What requests ask of a loaded model's signatures, as plain Python.
 
-The `SignatureDef`s themselves stay out of the way of requests: Python's protobuf makes an object for every
-message that is looked at and shares it between threads, and under load one thread was seen to be given
-another message's object.
+The `SignatureDef`s themselves stay out of the way of requests: at every look, Python's protobuf makes objects
+that all threads share, where this is read once.
 """
 
 from __future__ import annotations
