@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from tf_mlm.export.saved_model import read_description
 from tf_mlm.export.state import state_of
@@ -46,3 +47,13 @@ def test_an_export_holds_no_function_but_its_signatures(tiny_export: Path) -> No
     assert any(name.startswith("state/model/encoder/embedding/") for name, _ in kept), kept
     saved = (tiny_export / "saved_model.pb").read_bytes()
     assert b"encode_pairs" not in saved  # of the preprocessor, asked for by no signature
+
+
+def test_no_call_in_an_export_has_its_graph_rewritten(tiny_export: Path) -> None:
+    saved = saved_model_pb2.SavedModel.FromString((tiny_export / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    configurations = {node.attr["config_proto"].s for node in nodes if "config_proto" in node.attr}
+    assert configurations
+    for configuration in map(config_pb2.ConfigProto.FromString, configurations):
+        assert configuration.graph_options.rewrite_options.disable_meta_optimizer
