@@ -213,7 +213,7 @@ def test_the_batch_must_divide() -> None:
     "budget",
     [
         {"steps": None, "minutes": 0.05},
-        {"steps": 100_000, "within_minutes": 0.05, "evaluate_every": 100_000},
+        {"steps": 100_000, "within_minutes": 0.4, "evaluate_every": 100_000},
     ],
     ids=["minutes", "within"],
 )
