@@ -35,7 +35,7 @@ BUCKETS = Buckets(batch=(1, 4), length=(8, 16, 32), masks=(1, 4, 16))
 
 
 def make_tiny_model() -> MaskedLM:
-    """Two layers of 16, with a vocabulary of a few words; the same weights in every run."""
+    """A layer of 16, with a vocabulary of a few words; the same weights in every run."""
     from tf_mlm.model.masked_lm import MaskedLM
     from tf_mlm.text.preprocessor import TextPreprocessor
     from tf_mlm.text.vocabulary import Vocabulary
@@ -44,7 +44,7 @@ def make_tiny_model() -> MaskedLM:
     config = ModelConfig(
         vocab_size=vocabulary.size,
         hidden_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=32,
         max_position_embeddings=64,

@@ -21,6 +21,7 @@ GROUND = {
     "durable",
     "errors",
     "fills",
+    "lean_import",
     "signatures",
     "texts",
     "version_directory",
@@ -35,6 +36,7 @@ BELOW = {
     "texts": {"errors"},
     "version_directory": {"durable", "errors"},
     "fills": {"decoder", "errors", "signatures", "texts"},
+    "lean_import": set(),
     "layers": GROUND,
     "text": GROUND,
     "model": GROUND | {"layers", "text"},
@@ -42,7 +44,7 @@ BELOW = {
     "convert": GROUND | {"layers", "text", "model"},
     "export": GROUND | {"layers", "text", "model"},
     "training": GROUND | {"layers", "text", "model"},
-    "serving": {"errors", "version_directory"},
+    "serving": {"errors", "lean_import", "version_directory"},
     # A client knows what it asks, not what answers.
     "serving/client": {"decoder", "errors", "fills", "signatures", "texts"},
 }

@@ -23,6 +23,9 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if job["dump"]:
     os.environ["XLA_FLAGS"] = f"--xla_dump_to={job['dump']} --xla_dump_hlo_as_text"
 
+from tf_mlm.lean_import import import_tensorflow_alone  # noqa: E402
+
+import_tensorflow_alone()
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_text  # noqa: E402, F401  (registers its operations, as the stock binary does)

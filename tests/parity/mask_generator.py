@@ -65,11 +65,9 @@ _CERTAIN: dict[str, dict[str, Any]] = {
 
 @claim("MaskedLMMaskGenerator = KerasHub's where nothing is random: outputs that differ", 0)
 def certain(quick: bool) -> Measurements:
-    for (setting, options), length, (kind, inputs) in itertools.product(
-        _CERTAIN.items(), (None, 5, 9), _inputs().items()
-    ):
-        if quick and (setting not in ("all, masked", "all, random") or length == 9 or kind == "int64"):
-            continue
+    cases = list(itertools.product(_CERTAIN.items(), (None, 5, 9), _inputs().items()))
+    # Fewer of them: every setting, length and kind of input, but not each with each.
+    for (setting, options), length, (kind, inputs) in cases[:: 8 if quick else 1]:
         ours, theirs = _both(mask_selection_length=length, **options)
         a, b = ours(inputs), theirs(inputs)
         different = [key for key in b if _values(a[key]) != _values(b[key]) or a[key].dtype != b[key].dtype]
@@ -79,9 +77,8 @@ def certain(quick: bool) -> Measurements:
 @claim("MaskedLMMaskGenerator = KerasHub's: how many tokens are selected of each row, rows that differ", 0)
 def counts(quick: bool) -> Measurements:
     rows = tf.ragged.constant([[7] * size for size in range(130)])
-    for rate, length in itertools.product((0.01, 0.1, 0.15, 0.2, 1 / 3, 0.5, 0.7, 0.999), (None, 1, 20)):
-        if quick and length == 1:
-            continue
+    cases = list(itertools.product((0.01, 0.1, 0.15, 0.2, 1 / 3, 0.5, 0.7, 0.999), (None, 1, 20)))
+    for rate, length in cases[:: 5 if quick else 1]:
         ours, theirs = (
             tf.reduce_sum(generator(rows)["mask_weights"], 1).numpy()
             for generator in _both(mask_selection_rate=rate, mask_selection_length=length)

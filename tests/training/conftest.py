@@ -39,14 +39,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small() -> TrainConfig:
-    """Thirty steps of a model of two layers of 16."""
+    """Thirty steps of a model of one layer of 16."""
     return TrainConfig(
         steps=30,
         batch_size=8,
         length=16,
         vocabulary_size=120,
         hidden_size=16,
-        layers=2,
+        layers=1,
         heads=2,
         learning_rate=3e-3,
         mask_rate=0.2,
@@ -61,6 +61,8 @@ def small() -> TrainConfig:
 
 RUN = """
 import json, sys
+from tf_mlm.lean_import import import_tensorflow_alone
+import_tensorflow_alone()
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 arguments = json.loads(sys.argv[1])

@@ -25,6 +25,8 @@ from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, 
 
 MIRRORED = """
 import json, sys
+from tf_mlm.lean_import import import_tensorflow_alone
+import_tensorflow_alone()
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from tf_mlm.lean_import import import_tensorflow_alone
+
 # Verb → its one-line help, so that listing the verbs imports none of them.
 VERBS = {
     "demo": "Train, export, serve and ask a small model, on text every Python has.",
@@ -63,6 +65,7 @@ def group(ctx: click.Context, debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: exit code 0, 1 for an error (in one line), 2 for wrong usage."""
+    import_tensorflow_alone()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if debug:  # before the verb or behind it

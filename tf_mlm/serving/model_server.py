@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tf_mlm import __version__
+from tf_mlm.lean_import import import_tensorflow_alone
 from tf_mlm.serving.command_line import flags
 
 _PROGRAM = "tensorflow_model_server"
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.unknown is not None:
         _say(f"unknown argument: {parsed.unknown}\n{flags.usage(_PROGRAM)}")
     _log_to_stderr()
+    import_tensorflow_alone()
     with contextlib.suppress(OSError, ValueError, AttributeError):  # there may be no standard error
         faulthandler.enable()  # should the process crash, its log says what every thread was doing
     return _serve(parsed)

@@ -170,7 +170,7 @@ def test_nan_stops_the_run_with_step_checkpoint_and_hint(
     ("change", "message"),
     [
         ({"batch_size": 100_000}, "must fill one batch"),
-        ({"train": "last:9"}, "Received: a model with 2"),
+        ({"train": "last:9"}, "Received: a model with 1"),
         ({"held_out": 1e-9}, "0 held out"),
     ],
 )
