@@ -138,12 +138,42 @@ def _cleaned_word(word: str) -> str:
     return _replaced(word, _WORD_PIECE)
 
 
+@functools.cache
+def byte_characters() -> Mapping[str, int]:
+    """The character that stands for each byte in a byte-level vocabulary, printable ones for themselves.
+
+    Example:
+        >>> from tf_mlm.decoder import byte_characters
+        >>> characters = byte_characters()
+        >>> len(characters), chr(characters["Ġ"]), characters["a"]
+        (256, ' ', 97)
+    """
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + index): byte for index, byte in enumerate(others)
+    }
+
+
+def _byte_level(steps: Mapping[str, Any], tokens: list[str]) -> str:
+    """Characters that stand for bytes; a token with any other character is spelt as it is."""
+    characters = byte_characters()
+    data = b"".join(
+        bytes(characters[character] for character in token)
+        if all(character in characters for character in token)
+        else token.encode("utf-8", "replace")
+        for token in tokens
+    )
+    return data.decode("utf-8", "replace")
+
+
 def _spaces(steps: Mapping[str, Any], tokens: list[str]) -> str:
     return " ".join(tokens)
 
 
 _DECODERS: dict[str, Callable[[Mapping[str, Any], list[str]], str]] = {
     "WordPiece": _word_piece,
+    "ByteLevel": _byte_level,
     "Spaces": _spaces,
 }
 

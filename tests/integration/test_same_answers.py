@@ -1,6 +1,7 @@
 """The same 40 questions in Python, on the command line and over the network: equal strings, equal scores.
 
-For a WordPiece model with BERT's special tokens, and for one with RoBERTa's and the clean-up of blanks.
+For a WordPiece model with BERT's special tokens, for one with RoBERTa's and the clean-up of blanks, and for
+ModernBERT with its byte-level BPE.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import click.testing
 import numpy as np
 import pytest
 from conftest import WORDS
+from reference.byte_level import write_tokenizer
 
 from tf_mlm.cli import group
 from tf_mlm.cli.target import open_target
 from tf_mlm.config import Buckets, ModelConfig, TokenizerConfig
 from tf_mlm.errors import InvalidInputError, ReplacedTargetWarning
+from tf_mlm.model.directory.config_json import read_config
+from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.serving.client.client import Client
+from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
 
 BERT = TokenizerConfig()
 ROBERTA = TokenizerConfig(
@@ -35,6 +41,7 @@ ORDERS = {
     "bert": (BERT, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")),
     "roberta": (ROBERTA, ("<s>", "<pad>", "</s>", "<unk>", "<mask>")),
 }
+MODELS = (*ORDERS, "modernbert")
 WAYS = ("directory", "export", "http", "grpc")
 
 
@@ -128,7 +135,35 @@ class Model:
     answers: dict[int, Any] = dataclasses.field(default_factory=dict)
 
 
-@pytest.fixture(scope="module", params=ORDERS)
+def word_piece(name: str) -> tuple[TextPreprocessor, ModelConfig]:
+    config, special = ORDERS[name]
+    vocabulary = Vocabulary((*special, *WORDS, "'", "s", "it", "##n't", "n't"), config)
+    return TextPreprocessor(vocabulary, 32), ModelConfig(**sizes(vocabulary.size, vocabulary.pad_id))
+
+
+def modern_bert(directory: Path) -> tuple[TextPreprocessor, ModelConfig]:
+    tokenizer = write_tokenizer(directory, "modernbert")
+    values = sizes(tokenizer.get_vocab_size(), tokenizer.token_to_id("[PAD]"))
+    config = read_config({**values, "model_type": "modernbert", "local_attention": 8})
+    preprocessor = read_preprocessor(directory, config)
+    assert preprocessor is not None
+    return preprocessor, config
+
+
+def sizes(vocabulary: int, pad_id: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 32,
+        "initializer_range": 0.5,
+        "pad_token_id": pad_id,
+    }
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     import tensorflow as tf
 
@@ -137,22 +172,12 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     from tf_mlm.model.fill_mask import FillMask
     from tf_mlm.model.masked_lm import MaskedLM
     from tf_mlm.serving.server import ModelServer, ServerOptions
-    from tf_mlm.text.preprocessor import TextPreprocessor
-    from tf_mlm.text.vocabulary import Vocabulary
 
-    config, special = ORDERS[request.param]
-    vocabulary = Vocabulary((*special, *WORDS, "'", "s", "it", "##n't", "n't"), config)
-    sizes = ModelConfig(
-        vocab_size=vocabulary.size,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=32,
-        initializer_range=0.5,
-        pad_token_id=vocabulary.pad_id,
-    )
-    made = MaskedLM.from_config(sizes, seed=3, preprocessor=TextPreprocessor(vocabulary, 32))
+    if request.param in ORDERS:
+        preprocessor, config = word_piece(request.param)
+    else:
+        preprocessor, config = modern_bert(tmp_path_factory.mktemp("tokenizer"))
+    made = MaskedLM.from_config(config, seed=3, preprocessor=preprocessor)
     directory, base = (tmp_path_factory.mktemp(request.param) / name for name in ("model", "mlm"))
     tf_mlm.save(made, directory)
     buckets = Buckets(batch=(4,), length=(32,), masks=(8,))
@@ -177,7 +202,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             "grpc": f"grpc://127.0.0.1:{server.grpc_port}/mlm",
         }
         clients = {way: open_target(address, 10) for way, address in addresses.items()}
-        yield Model(config, in_python, clients)
+        yield Model(preprocessor.vocabulary.config, in_python, clients)
         for client in clients.values():
             client.close()
 
@@ -306,7 +331,7 @@ FAULTS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no target": ("a {m}", {"targets": []}, "`targets` must name at least one token"),
     "a target without a token": (
         "a {m}",
-        {"targets": ["cat", "  "]},
+        {"targets": ["cat", ""]},
         "A target must contain at least one token",
     ),
     "an empty target": ("a {m}", {"targets": ""}, "A target must contain at least one token"),
@@ -349,7 +374,10 @@ def test_a_replaced_target_is_a_warning(model: Model, way: str) -> None:
         else:
             model.clients[way].fill(text, targets=targets)
 
-    with pytest.warns(ReplacedTargetWarning, match=r"`dogs` is not one token .* `dog` is scored") as caught:
+    first = "d" if model.config.model == "BPE" else "dog"
+    with pytest.warns(
+        ReplacedTargetWarning, match=rf"`dogs` is not one token .* `{first}` is scored"
+    ) as caught:
         ask()
     assert len(caught) == 2
     assert Path(caught[0].filename).name == Path(__file__).name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity import (
+    byte_level,
     fill_mask,
     hugging_face,
     keras_hub_model,
@@ -19,6 +20,7 @@ CLAIMS = [
         keras_layers,
         mask_generator,
         tokenizer,
+        byte_level,
         hugging_face,
         spellings,
         oddities,

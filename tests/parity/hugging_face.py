@@ -20,6 +20,7 @@ from parity.claim import Measurements, claim, difference
 import tf_mlm
 from tf_mlm.errors import TokenizerWarning
 from tf_mlm.model.directory.config_json import ACTIVATIONS
+from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
 
 VOCAB = 64
@@ -29,10 +30,18 @@ _BERT_SIZES = {
     "num_attention_heads": 4,
     "intermediate_size": 48,
 }
+_MODERN_BERT_IDS = {  # its own lie beyond a small vocabulary
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+    "cls_token_id": 2,
+    "sep_token_id": 3,
+}
 SIZES = {
     "bert": _BERT_SIZES,
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
     "electra": {**_BERT_SIZES, "embedding_size": 12},
+    "modernbert": {**_BERT_SIZES, "num_hidden_layers": 4, "local_attention": 8, **_MODERN_BERT_IDS},
     "roberta": _BERT_SIZES,
     "xlm-roberta": _BERT_SIZES,
 }
@@ -89,7 +98,8 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
         yield HuggingFaceCase(family)
         for layout in ("sharded", "pytorch"):
             yield HuggingFaceCase(family, layout=layout)
-        key = "activation" if family == "distilbert" else "hidden_act"
+        keys = FAMILIES[family].keys
+        key = keys.get("hidden_act", "hidden_act")
         activations = ("gelu_new", "relu") if quick else ACTIVATIONS
         for activation in activations:
             yield HuggingFaceCase(family, ((key, activation),))
@@ -99,15 +109,20 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
             yield HuggingFaceCase(family, dtype=dtype)
         if family != "distilbert":  # DistilBERT's epsilon is fixed
             for epsilon in (1e-5, 1e-3):
-                yield HuggingFaceCase(family, (("layer_norm_eps", epsilon),))
+                yield HuggingFaceCase(family, ((keys.get("layer_norm_eps", "layer_norm_eps"), epsilon),))
         for heads, hidden, layers in (
             itertools.product((1, 2, 8), (16, 64), (1, 3)) if not quick else [(8, 64, 1)]
         ):
-            names = ("n_heads", "dim", "n_layers") if family == "distilbert" else (
-                "num_attention_heads", "hidden_size", "num_hidden_layers")  # fmt: skip
+            ours = ("num_attention_heads", "hidden_size", "num_hidden_layers")
+            names = tuple(keys.get(name, name) for name in ours)
             yield HuggingFaceCase(family, tuple(zip(names, (heads, hidden, layers), strict=True)))
         if family in ("bert", "distilbert", "roberta", "xlm-roberta"):
             yield HuggingFaceCase(family, (("tie_word_embeddings", False),))
+        if family == "modernbert":
+            for name in ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"):
+                yield HuggingFaceCase(family, ((name, True),))
+            yield HuggingFaceCase(family, (("layer_types", ("sliding_attention", "full_attention") * 2),))
+            yield HuggingFaceCase(family, (("local_attention", 2), ("classifier_activation", "silu")))
 
 
 @contextlib.contextmanager

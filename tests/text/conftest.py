@@ -11,8 +11,8 @@ import tensorflow as tf
 from reference.texts import CONFIGS, SAMPLES, Torture, documentation_lines, generated_glosses
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from tf_mlm.text.tokenizer import WordPieceTokenizer
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece import WordPieceTokenizer
 from tf_mlm.text.wordpiece_training import train_vocabulary
 
 

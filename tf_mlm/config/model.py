@@ -8,7 +8,8 @@ from typing import Any
 
 from tf_mlm.config.rules import require, require_bool, require_whole
 
-MODEL_TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
+MODEL_TYPES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +19,20 @@ class ModelConfig:
     `head_hidden_act` and `head_layer_norm_eps` are for heads that differ from their encoder, as
     KerasHub's do; None follows the family. transformers has no such keys and ignores them.
 
+    The switches behind them are what families differ in; by default they are BERT's. `norm_position` is
+    `post` (a norm behind each half of a block) or `pre` (before it, and one behind the last block).
+    `gated` multiplies half of the feed-forward's inner values with the other half. With a `rope_theta`
+    positions are rotations of queries and keys, without one they are a learned table. `layer_types` says of
+    each layer whether it attends to the whole text or to `local_attention // 2` tokens on either side; the
+    latter rotate by `local_rope_theta`.
+
     `extra` keeps the keys of a `config.json` that this package does not use, so that saving
     a loaded model loses nothing.
 
     Raises:
         ConfigError: at construction, for sizes below one, heads that do not divide the hidden
-            size, rates outside [0, 1) or an unknown `model_type`.
+            size, rates outside [0, 1), an unknown `model_type`, or `layer_types` that are not one for each
+            layer.
 
     Example:
         >>> from tf_mlm.config import ModelConfig
@@ -49,6 +58,16 @@ class ModelConfig:
     model_type: str = "bert"
     head_hidden_act: str | None = None
     head_layer_norm_eps: float | None = None
+    norm_position: str = "post"
+    gated: bool = False
+    norm_bias: bool = True
+    attention_bias: bool = True
+    mlp_bias: bool = True
+    head_bias: bool = True
+    rope_theta: float | None = None
+    local_rope_theta: float | None = None
+    layer_types: tuple[str, ...] | None = None
+    local_attention: int = 128
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +101,35 @@ class ModelConfig:
             "`initializer_range` must be positive.",
             initializer_range=self.initializer_range,
         )
-        require_bool("tie_word_embeddings", self.tie_word_embeddings)
+        for name in (
+            *("tie_word_embeddings", "gated"),
+            *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
+        ):
+            require_bool(name, getattr(self, name))
+        require(
+            self.norm_position in ("post", "pre"),
+            "`norm_position` must be post or pre.",
+            norm_position=self.norm_position,
+        )
+        require_whole("local_attention", self.local_attention, least=0)
+        if self.layer_types is not None:
+            types = tuple(self.layer_types)
+            object.__setattr__(self, "layer_types", types)
+            require(
+                len(types) == self.num_hidden_layers and set(types) <= set(LAYER_TYPES),
+                f"`layer_types` must name one of {', '.join(LAYER_TYPES)} for each of the "
+                f"{self.num_hidden_layers} layers of `num_hidden_layers`.",
+                layer_types=list(types),
+            )
+        for name in ("rope_theta", "local_rope_theta"):
+            theta = getattr(self, name)
+            require(theta is None or theta > 0, f"`{name}` must be positive.", **{name: theta})
+        require(
+            self.rope_theta is None or self.head_size % 2 == 0,
+            "Rotary positions need an even size of each head, `hidden_size / num_attention_heads`.",
+            hidden_size=self.hidden_size,
+            num_attention_heads=self.num_attention_heads,
+        )
         require(
             self.pad_token_id < self.vocab_size,
             "`pad_token_id` must be an id of the vocabulary.",
@@ -112,6 +159,10 @@ class ModelConfig:
     def position_offset(self) -> int:
         """RoBERTa counts positions from the one behind its padding id."""
         return self.pad_token_id + 1 if self.model_type in ("roberta", "xlm-roberta") else 0
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer attends to the neighbours of a token only."""
+        return self.layer_types is not None and self.layer_types[layer] == "sliding_attention"
 
     @property
     def max_length(self) -> int:

@@ -45,20 +45,34 @@ class AddedToken:
             require_bool(name, getattr(self, name))
 
 
+MODELS = ("WordPiece", "BPE")
+"""The kinds of model that cut words into tokens."""
+TEXT, PAIR = "$A", "$B"
+"""What stands for the two texts in a template, as in the templates of `tokenizers`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """How text is normalised and cut into word pieces, and the tokens found in it as they are.
+    """How text is normalised and cut into tokens, and the tokens found in it as they are.
 
     `strip_accents=None` follows `do_lower_case`, as BERT's own tokenizer does. `added_tokens` holds what is
     found beside the five special tokens, and those of the five that have flags of their own.
     `decoder_cleanup` takes the blanks before punctuation out of a decoded text; None joins the tokens by
-    blanks as they are. `post_processor` is that of a `tokenizer.json` which puts two texts together unlike
-    BERT.
+    blanks as they are.
+
+    Args:
+        model: `WordPiece`, or `BPE` for byte-level BPE.
+        nfc: BPE only: texts are brought into Unicode's form NFC first.
+        add_prefix_space: BPE only: a text that does not begin with a blank is read as if it did.
+        trim_offsets: BPE only: the offsets of a token leave out its blanks.
+        pair: how two texts are put together: special tokens around `$A` and `$B`, each with its segment id.
+            None does it as BERT does: `[CLS] $A [SEP] $B [SEP]`, the segment id 1 from `$B` on.
 
     Raises:
         ConfigError: at construction, for a value of the wrong type or special tokens that are equal.
     """
 
+    model: str = "WordPiece"
     do_lower_case: bool = True
     strip_accents: bool | None = None
     tokenize_chinese_chars: bool = True
@@ -72,11 +86,18 @@ class TokenizerConfig:
     mask_token: str = "[MASK]"
     added_tokens: tuple[AddedToken, ...] = ()
     decoder_cleanup: bool | None = True
-    post_processor: Mapping[str, Any] | None = dataclasses.field(default=None, hash=False)
+    nfc: bool = False
+    add_prefix_space: bool = False
+    trim_offsets: bool = True
+    pair: tuple[tuple[str, int], ...] | None = None
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("do_lower_case", "tokenize_chinese_chars", "clean_text"):
+        require(self.model in MODELS, f"`model` must be one of {', '.join(MODELS)}.", model=self.model)
+        for name in (
+            *("do_lower_case", "tokenize_chinese_chars", "clean_text"),
+            *("nfc", "add_prefix_space", "trim_offsets"),
+        ):
             require_bool(name, getattr(self, name))
         for name in ("strip_accents", "decoder_cleanup"):
             if getattr(self, name) is not None:
@@ -101,6 +122,11 @@ class TokenizerConfig:
         object.__setattr__(self, "added_tokens", added)
         contents = [token.content for token in added]
         require(len(set(contents)) == len(contents), "Added tokens must differ.", added_tokens=contents)
+        if self.pair is not None:
+            pair = tuple((token, segment) for token, segment in self.pair)
+            texts = [token for token, _ in pair if token in (TEXT, PAIR)]
+            require(texts == [TEXT, PAIR], f"`pair` must hold {TEXT} and then {PAIR}, each once.", pair=pair)
+            object.__setattr__(self, "pair", pair)
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -114,6 +140,12 @@ class TokenizerConfig:
             added.pop(name, AddedToken(name, normalized=False, special=True)) for name in self.special_tokens
         ]
         return (*specials, *added.values())
+
+    @property
+    def pair_template(self) -> tuple[tuple[str, int], ...]:
+        """How two texts are put together, BERT's way unless `pair` says another."""
+        cls, sep = self.cls_token, self.sep_token
+        return self.pair or ((cls, 0), (TEXT, 0), (sep, 0), (PAIR, 1), (sep, 1))
 
     @property
     def strips_accents(self) -> bool:

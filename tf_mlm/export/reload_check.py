@@ -67,9 +67,16 @@ def _questions(model: MaskedLM) -> dict[str, _Question]:
     texts, targets = {"text": text}, {"targets": tf.constant([[word, mask], [word, word]])}
     named = {"token_ids": ids[0], "lengths": ids[1], "segment_ids": ids[2], "mask_positions": positions}
     states = {"hidden_states": hidden, "mask_positions": positions}
-    twice = preprocessor(tf.constant([f"{mask} {word}", f"{word} {mask}"]))
-    word_id = int(inputs.token_ids[0, 1])
-    likelihood = tf.nn.log_softmax(model(*twice[:3], twice.mask_positions)).numpy()[:, 0, word_id]
+    twice = preprocessor(tf.constant([f"{word} {word}"]))
+    hidden_places = tf.range(1, twice.token_ids.shape[1] - 1)[:, tf.newaxis]  # one in each copy of the text
+    copies = [tf.repeat(tensor, tf.size(hidden_places), axis=0) for tensor in twice[:3]]
+    copies[0] = tf.tensor_scatter_nd_update(
+        copies[0],
+        tf.concat([hidden_places - 1, hidden_places], 1),
+        tf.fill([tf.size(hidden_places)], preprocessor.vocabulary.mask_id),
+    )
+    predicted = tf.nn.log_softmax(model(*copies, hidden_places))[:, 0]
+    likelihood = tf.gather(predicted, twice.token_ids[0, 1:-1], batch_dims=1).numpy()
     return {
         signatures.FILL.name: _Question(texts, filled),
         signatures.SCORE_TARGETS.name: _Question({**texts, **targets}, scored),

@@ -18,8 +18,8 @@ from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 class BertEmbedding(tf.Module):
     """Ids to vectors (Devlin et al., https://arxiv.org/abs/1810.04805, figure 2).
 
-    Families differ here and only here: DistilBERT has no segments, RoBERTa counts positions from
-    behind its padding id, ELECTRA may project narrow embeddings to the hidden size.
+    DistilBERT and ModernBERT have no segments, ModernBERT's positions are not added here, RoBERTa counts
+    them from behind its padding id, and ELECTRA may project narrow embeddings to the hidden size.
 
     Shapes:
         token_ids, segment_ids: int32 [batch, length] → float [batch, length, hidden].
@@ -49,12 +49,16 @@ class BertEmbedding(tf.Module):
         self.token = token or ReversibleEmbedding(
             config.vocab_size, size, embeddings_initializer=own, name="token", dtype=self.precision
         )
-        self.position = ReversibleEmbedding(
-            config.max_position_embeddings,
-            size,
-            embeddings_initializer=initializer(),
-            name="position",
-            dtype=stored,
+        self.position = (
+            ReversibleEmbedding(
+                config.max_position_embeddings,
+                size,
+                embeddings_initializer=initializer(),
+                name="position",
+                dtype=stored,
+            )
+            if config.rope_theta is None
+            else None
         )
         self.segment = (
             ReversibleEmbedding(
@@ -67,7 +71,9 @@ class BertEmbedding(tf.Module):
             if config.type_vocab_size
             else None
         )
-        self.norm = LayerNorm(size, config.layer_norm_eps, name="norm", dtype=self.precision)
+        self.norm = LayerNorm(
+            size, config.layer_norm_eps, use_bias=config.norm_bias, name="norm", dtype=self.precision
+        )
         self.projection = (
             Dense(
                 size,
@@ -89,7 +95,8 @@ class BertEmbedding(tf.Module):
         length = tf.shape(token_ids)[1]
         start = self.config.position_offset
         x = tf.gather(self.token.embeddings, token_ids)  # [batch, length, size]
-        x += self.position.embeddings[start : start + length]
+        if self.position is not None:
+            x += self.position.embeddings[start : start + length]
         if self.segment is not None:
             if segment_ids is None:
                 x += self.segment.embeddings[0]

@@ -1,4 +1,4 @@
-"""A linear map of the last axis, with bias and activation."""
+"""A linear map of the last axis, with or without a bias, and an activation."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Dense(tf.Module):
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         *,
+        use_bias: bool = True,
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = "float32",
@@ -48,13 +49,18 @@ class Dense(tf.Module):
         # Initializers count inputs along the first axis of a matrix.
         kernel = tf.transpose(kernel_initializer([input_dim, output_dim], variable))
         self.kernel = tf.Variable(kernel, name="kernel", trainable=trainable)
-        self.bias = tf.Variable(bias_initializer([output_dim], variable), name="bias", trainable=trainable)
+        self.bias = (
+            tf.Variable(bias_initializer([output_dim], variable), name="bias", trainable=trainable)
+            if use_bias
+            else None
+        )
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
         # Two axes, so that TensorFlow runs one matrix product and not a batch of small ones.
         inputs = self.precision.cast(inputs)
         rows = tf.reshape(inputs, [-1, self.input_dim])
-        kernel, bias = self.precision.cast(self.kernel), self.precision.cast(self.bias)
+        kernel = self.precision.cast(self.kernel)
+        bias = None if self.bias is None else self.precision.cast(self.bias)
         rows = times_kernel(rows, kernel, bias)
         rows = activations.activated(self.activation, rows)
         outputs = tf.reshape(rows, tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))

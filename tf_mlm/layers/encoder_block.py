@@ -1,4 +1,4 @@
-"""One post-norm transformer block, in its two halves: attention, and the work at each position."""
+"""One transformer block in its two halves: attention, and the work at each position."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
+from tf_mlm.layers import activation as activations
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout, fold_in
 from tf_mlm.layers.layer_norm import LayerNorm
@@ -16,7 +17,11 @@ from tf_mlm.layers.self_attention import SelfAttention
 
 
 class EncoderBlock(tf.Module):
-    """Attention and feed-forward, each with dropout, a residual and a norm behind it.
+    """Attention and feed-forward, each with dropout and a residual, and a norm before or behind it.
+
+    The config's switches say what a block is made of, and `layer_types` what the attention of layer `index`
+    reaches. A pre-norm block has no norm before the attention of the first layer, whose input is normalised
+    already.
 
     `attend` mixes positions. `transform` treats each position alone, so the last block of a model
     may run it only where somebody wants the result: it holds three quarters of the arithmetic.
@@ -34,43 +39,85 @@ class EncoderBlock(tf.Module):
         self,
         config: ModelConfig,
         initializer: Callable[[], Any] = lambda: "glorot_uniform",
+        index: int = 0,
         *,
         name: str | None = None,
         dtype: Any = "float32",
     ) -> None:
         super().__init__(name=name)
-        precision = Precision.of(dtype)
+        self.precision = precision = Precision.of(dtype)
         hidden, inner = config.hidden_size, config.intermediate_size
         self.dropout_rate = config.hidden_dropout_prob
+        self.is_pre_norm, self.is_gated = config.norm_position == "pre", config.gated
+        is_local = config.is_local(index)
+
+        def norm(name: str) -> LayerNorm:
+            return LayerNorm(
+                hidden, config.layer_norm_eps, use_bias=config.norm_bias, name=name, dtype=precision
+            )
+
         self.attention = SelfAttention(
             hidden,
             config.num_attention_heads,
             config.attention_probs_dropout_prob,
             initializer(),
+            use_bias=config.attention_bias,
+            rope_theta=config.local_rope_theta if is_local else config.rope_theta,
+            reach=config.local_attention // 2 if is_local else None,
             name="attention",
             dtype=precision,
         )
         self.attention_output = Dense(
-            hidden, hidden, kernel_initializer=initializer(), name="attention_output", dtype=precision
+            hidden,
+            hidden,
+            kernel_initializer=initializer(),
+            use_bias=config.attention_bias,
+            name="attention_output",
+            dtype=precision,
         )
-        self.attention_norm = LayerNorm(hidden, config.layer_norm_eps, name="attention_norm", dtype=precision)
+        self.attention_norm = None if self.is_pre_norm and not index else norm("attention_norm")
         self.intermediate = Dense(
-            hidden, inner, config.hidden_act, initializer(), name="intermediate", dtype=precision
+            hidden,
+            2 * inner if self.is_gated else inner,
+            None if self.is_gated else config.hidden_act,
+            initializer(),
+            use_bias=config.mlp_bias,
+            name="intermediate",
+            dtype=precision,
         )
-        self.output = Dense(inner, hidden, kernel_initializer=initializer(), name="output", dtype=precision)
-        self.output_norm = LayerNorm(hidden, config.layer_norm_eps, name="output_norm", dtype=precision)
+        self.activation = activations.get(config.hidden_act)
+        self.output = Dense(
+            inner,
+            hidden,
+            kernel_initializer=initializer(),
+            use_bias=config.mlp_bias,
+            name="output",
+            dtype=precision,
+        )
+        self.output_norm = norm("output_norm")
 
     def __call__(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        x = self.attention.precision.cast(x)
+        x = self.precision.cast(x)
         return self.transform(self.attend(x, mask, dropout_seed), x, dropout_seed)
 
     def attend(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """What each position reads from the others: [batch, length, hidden]."""
+        if self.is_pre_norm and self.attention_norm is not None:
+            x = self.attention_norm(x)
         return self.attention(x, mask, fold_in(dropout_seed, 0))
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """What `attend` returned and the block's input, at the same positions: [..., hidden] both."""
-        attended = dropout(self.attention_output(context), self.dropout_rate, fold_in(dropout_seed, 1))
-        x = self.attention_norm(x + attended)
-        transformed = self.output(self.intermediate(x))
-        return self.output_norm(x + dropout(transformed, self.dropout_rate, fold_in(dropout_seed, 2)))
+        x += dropout(self.attention_output(context), self.dropout_rate, fold_in(dropout_seed, 1))
+        if self.is_pre_norm:
+            return x + self._transformed(self.output_norm(x), dropout_seed)
+        assert self.attention_norm is not None
+        x = self.attention_norm(x)
+        return self.output_norm(x + self._transformed(x, dropout_seed))
+
+    def _transformed(self, x: tf.Tensor, dropout_seed: tf.Tensor | None) -> tf.Tensor:
+        inner = self.intermediate(x)
+        if self.is_gated:
+            values, gates = tf.split(inner, 2, axis=-1)
+            inner = activations.activated(self.activation, values) * gates
+        return dropout(self.output(inner), self.dropout_rate, fold_in(dropout_seed, 2))

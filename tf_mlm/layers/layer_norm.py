@@ -12,6 +12,8 @@ from tf_mlm.layers.precision import Precision
 class LayerNorm(tf.Module):
     """`(inputs - mean) / sqrt(variance + epsilon) * gamma + beta`, with float32 statistics or better.
 
+    Without a bias there is no beta.
+
     Shapes:
         inputs and result: float [..., dim]; gamma, beta: [dim].
 
@@ -25,6 +27,7 @@ class LayerNorm(tf.Module):
         dim: int,
         epsilon: float = 1e-5,
         *,
+        use_bias: bool = True,
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = "float32",
@@ -34,7 +37,9 @@ class LayerNorm(tf.Module):
         self.epsilon = epsilon
         variable = self.precision.variable
         self.gamma = tf.Variable(tf.ones([dim], variable), name="gamma", trainable=trainable)
-        self.beta = tf.Variable(tf.zeros([dim], variable), name="beta", trainable=trainable)
+        self.beta = (
+            tf.Variable(tf.zeros([dim], variable), name="beta", trainable=trainable) if use_bias else None
+        )
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
         statistics = self.precision.statistics
@@ -43,5 +48,8 @@ class LayerNorm(tf.Module):
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
         variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
         scale = tf.math.rsqrt(variance + self.epsilon) * tf.cast(self.gamma, statistics)
-        outputs = self.precision.cast(centred * scale + tf.cast(self.beta, statistics))
+        outputs = centred * scale
+        if self.beta is not None:
+            outputs += tf.cast(self.beta, statistics)
+        outputs = self.precision.cast(outputs)
         return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)

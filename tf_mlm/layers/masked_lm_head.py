@@ -71,6 +71,8 @@ class MaskedLMHead(tf.Module):
         bias_initializer: Any = "zeros",
         *,
         hidden_dim: int | None = None,
+        dense_bias: bool = True,
+        norm_bias: bool = True,
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = "float32",
@@ -110,6 +112,7 @@ class MaskedLMHead(tf.Module):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.dense_bias, self.norm_bias = dense_bias, norm_bias
         self.trainable = trainable
         self.precision = Precision.of(dtype)
         self.hidden_dim: int | None = None
@@ -132,6 +135,7 @@ class MaskedLMHead(tf.Module):
             self.intermediate_activation,
             self.kernel_initializer,
             self.bias_initializer,
+            use_bias=self.dense_bias,
             name="intermediate_dense",
             trainable=self.trainable,
             dtype=self.precision,
@@ -139,6 +143,7 @@ class MaskedLMHead(tf.Module):
         self.intermediate_layer_norm = LayerNorm(
             feature_dim,
             self.layer_norm_epsilon,
+            use_bias=self.norm_bias,
             name="intermediate_layer_norm",
             trainable=self.trainable,
             dtype=self.precision,
@@ -247,6 +252,8 @@ class MaskedLMHead(tf.Module):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            # KerasHub's layer has no such arguments.
+            **{name: False for name in ("dense_bias", "norm_bias") if not getattr(self, name)},
         }
 
     @classmethod

@@ -29,7 +29,7 @@ Finish = Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
 """What comes behind a product: logits and the bias, shaped to be added to them, or None → logits."""
 
 
-def times_kernel(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+def times_kernel(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     """`rows @ kernel.T + bias`: [count, inputs], [outputs, inputs] and [outputs] → [count, outputs].
 
     Example:
@@ -38,10 +38,12 @@ def times_kernel(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tens
     """
 
     def few() -> tf.Tensor:
-        return tf.transpose(outputs_first(kernel, rows) + bias[:, tf.newaxis])
+        columns = outputs_first(kernel, rows)
+        return tf.transpose(columns if bias is None else columns + bias[:, tf.newaxis])
 
     def many() -> tf.Tensor:
-        return tf.matmul(rows, kernel, transpose_b=True) + bias
+        product = tf.matmul(rows, kernel, transpose_b=True)
+        return product if bias is None else product + bias
 
     count = rows.shape[0]
     if count is None:

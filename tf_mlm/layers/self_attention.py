@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.rotary import rotary
 
 
 def length_mask(lengths: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -30,6 +31,9 @@ class SelfAttention(tf.Module):
         hidden: size of the last axis.
         heads: number of heads; must divide `hidden`.
         dropout_rate: share of attention weights that training drops.
+        use_bias: whether queries, keys and values have a bias.
+        rope_theta: turn queries and keys by their positions, with frequencies of this base.
+        reach: how many tokens on either side a position attends to; all unless given.
         kernel_initializer: for the query, key and value kernels.
         dtype: policy of the variables and the arithmetic; softmax always runs in float32 or better.
 
@@ -49,6 +53,9 @@ class SelfAttention(tf.Module):
         dropout_rate: float = 0.0,
         kernel_initializer: Any = "glorot_uniform",
         *,
+        use_bias: bool = True,
+        rope_theta: float | None = None,
+        reach: int | None = None,
         name: str | None = None,
         dtype: Any = "float32",
     ) -> None:
@@ -61,11 +68,13 @@ class SelfAttention(tf.Module):
         self.precision = Precision.of(dtype)
         self.heads, self.hidden = heads, hidden
         self.dropout_rate = dropout_rate
+        self.rope_theta, self.reach = rope_theta, reach
         # One product for query, key and value: [hidden, 3 * hidden] uses the processor better than three.
         self.query_key_value = Dense(
             hidden,
             3 * hidden,
             kernel_initializer=kernel_initializer,
+            use_bias=use_bias,
             name="query_key_value",
             dtype=self.precision,
         )
@@ -75,10 +84,16 @@ class SelfAttention(tf.Module):
         size = self.hidden // self.heads
         split = tf.reshape(self.query_key_value(x), [batch, length, 3, self.heads, size])
         query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))  # [batch, heads, length, size]
+        if self.rope_theta is not None:
+            query, key = rotary(query, self.rope_theta), rotary(key, self.rope_theta)
         scores = tf.matmul(query * size**-0.5, key, transpose_b=True)  # [batch, heads, length, length]
         scores = tf.cast(scores, self.precision.statistics)
+        attends = mask[:, tf.newaxis, tf.newaxis, :]
+        if self.reach is not None:
+            place = tf.range(length)
+            attends &= tf.abs(place[:, tf.newaxis] - place) <= self.reach
         # A large finite number and not -inf: a row without any real token must not become NaN.
-        scores = tf.where(mask[:, tf.newaxis, tf.newaxis, :], scores, tf.cast(-1e9, scores.dtype))
+        scores = tf.where(attends, scores, tf.cast(-1e9, scores.dtype))
         weights = dropout(self.precision.cast(tf.nn.softmax(scores)), self.dropout_rate, dropout_seed)
         context = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [batch, length, heads, size]
         return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)

@@ -12,6 +12,7 @@ from tf_mlm.layers.bert_embedding import BertEmbedding
 from tf_mlm.layers.dropout import fold_in
 from tf_mlm.layers.encoder_block import EncoderBlock
 from tf_mlm.layers.initializer import truncated_normal
+from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
@@ -22,7 +23,7 @@ from tf_mlm.model.rules import checked, in_range
 
 
 class BertEncoder(tf.Module):
-    """The encoder of BERT, DistilBERT, ELECTRA or RoBERTa, as `config.model_type` says.
+    """The encoder of BERT, DistilBERT, ELECTRA, RoBERTa or ModernBERT, as the config's switches say.
 
     An `Encoder`, and a `SplitEncoder`. It takes lengths, not a padding mask: whatever stands behind a text's
     length never changes its result. Without lengths, a row of ids ends behind its last id that is not
@@ -53,7 +54,8 @@ class BertEncoder(tf.Module):
         TensorShape([1, 4, 8])
 
     References:
-        Devlin et al., https://arxiv.org/abs/1810.04805.
+        Devlin et al., https://arxiv.org/abs/1810.04805 (BERT); Warner et al.,
+        https://arxiv.org/abs/2412.13663 (ModernBERT).
     """
 
     def __init__(
@@ -84,9 +86,20 @@ class BertEncoder(tf.Module):
             config, initializer, token=token_embedding, name="embedding", dtype=self.precision
         )
         self.blocks = [
-            EncoderBlock(config, initializer, name=f"block_{index}", dtype=self.precision)
+            EncoderBlock(config, initializer, index, name=f"block_{index}", dtype=self.precision)
             for index in range(config.num_hidden_layers)
         ]
+        self.final_norm = (
+            LayerNorm(
+                config.hidden_size,
+                config.layer_norm_eps,
+                use_bias=config.norm_bias,
+                name="final_norm",
+                dtype=self.precision,
+            )
+            if config.norm_position == "pre"
+            else None
+        )
 
     @property
     def token_embedding(self) -> ReversibleEmbedding:
@@ -135,8 +148,9 @@ class BertEncoder(tf.Module):
         return self.blocks[-1].attend(x, mask, fold_in(dropout_seed, len(self.blocks) - 1)), x
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, *, dropout_seed: Any = None) -> tf.Tensor:
-        """The position-wise half of the last block: [..., hidden] → [..., hidden]."""
-        return self.blocks[-1].transform(context, x, fold_in(dropout_seed, len(self.blocks) - 1))
+        """The position-wise half of the last block, and what is behind it: [..., hidden] → [..., hidden]."""
+        x = self.blocks[-1].transform(context, x, fold_in(dropout_seed, len(self.blocks) - 1))
+        return x if self.final_norm is None else self.final_norm(x)
 
     def _checked(self, inputs: ModelInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Ids, lengths and segments, once they are known to be in range."""

@@ -94,6 +94,8 @@ class MaskedLM(tf.Module):
             layer_norm_epsilon=head_epsilon(config),
             kernel_initializer=truncated_normal(config.initializer_range, None if seed is None else seed - 1),
             hidden_dim=config.hidden_size,
+            dense_bias=config.head_bias,
+            norm_bias=config.norm_bias,
             name="head",
             dtype=dtype,
         )

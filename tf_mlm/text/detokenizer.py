@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tf_mlm.decoder import Decoder
-from tf_mlm.text.code_points import normalizer
+from tf_mlm.text.found_tokens import normalizer_of
 from tf_mlm.text.vocabulary import Vocabulary
 
 
@@ -19,21 +20,22 @@ def decoder_of(vocabulary: Vocabulary) -> Decoder:
         '[MASK]'
     """
     config = vocabulary.config
-    word_piece = {
-        "type": "WordPiece",
-        "prefix": config.continuing_subword_prefix,
-        "cleanup": config.decoder_cleanup,
-    }
+    if config.decoder_cleanup is None:
+        steps: dict[str, Any] = {"type": "Spaces"}
+    elif config.model == "BPE":
+        steps = {"type": "ByteLevel"}
+    else:
+        prefix, cleanup = config.continuing_subword_prefix, config.decoder_cleanup
+        steps = {"type": "WordPiece", "prefix": prefix, "cleanup": cleanup}
+    normalize = normalizer_of(config)
     normalised = {
-        token.content: normalizer(config).normalize_str(token.content)
-        for token in config.found_tokens
-        if token.normalized
+        token.content: normalize(token.content) for token in config.found_tokens if token.normalized
     }
     spellings = {token: spelling for token, spelling in normalised.items() if spelling != token}
     if vocabulary.blank_id is not None:
         spellings[vocabulary.tokens[vocabulary.blank_id]] = ""
     return Decoder(
-        {"type": "Spaces"} if config.decoder_cleanup is None else word_piece,
+        steps,
         mask_token=config.mask_token,
         pad_token=config.pad_token,
         special_tokens=tuple(vocabulary.tokens[index] for index in vocabulary.special_ids),

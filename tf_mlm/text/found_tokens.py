@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from tf_mlm.config import TokenizerConfig
 from tf_mlm.text import code_points as cp
 from tf_mlm.text.added_tokens import AddedTokenFinder, Found
 from tf_mlm.text.vocabulary import Vocabulary
@@ -14,17 +15,29 @@ from tf_mlm.text.vocabulary import Vocabulary
 STAND_IN = ord("-")
 
 
-def finder(vocabulary: Vocabulary, normalizer: Any) -> tuple[AddedTokenFinder | None, tf.Tensor | None]:
+def normalizer_of(config: TokenizerConfig) -> Callable[[str], str]:
+    """What the tokenizer's normalisation makes of a text, in Python."""
+    if config.model == "WordPiece":
+        return cp.normalizer(config).normalize_str
+    from tokenizers import normalizers
+
+    return normalizers.NFC().normalize_str if config.nfc else str
+
+
+def finder(
+    vocabulary: Vocabulary, normalize: Callable[[str], str] | None
+) -> tuple[AddedTokenFinder | None, tf.Tensor | None]:
     """What finds the tokens that are looked for in the text itself or the normalised one, and their ids."""
     tokens = [
-        token for token in vocabulary.config.found_tokens if token.normalized == (normalizer is not None)
+        token for token in vocabulary.config.found_tokens if token.normalized == (normalize is not None)
     ]
-    spellings = [normalizer.normalize_str(token.content) if normalizer else token.content for token in tokens]
+    spellings = [normalize(token.content) if normalize else token.content for token in tokens]
     pairs = [(token, spelling) for token, spelling in zip(tokens, spellings, strict=True) if spelling]
     if not pairs:
         return None, None
     ids = [vocabulary.id_of(token.content) for token, _ in pairs]
-    return AddedTokenFinder(*zip(*pairs, strict=True)), tf.constant(ids, tf.int32)
+    found, looked_for = zip(*pairs, strict=True)
+    return AddedTokenFinder(found, looked_for), tf.constant(ids, tf.int32)
 
 
 def covered(found: Found, size: tf.Tensor) -> tf.Tensor:

@@ -12,8 +12,9 @@ from tf_mlm.config import Limits
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.detokenizer import detokenize
 from tf_mlm.text.strings import as_strings
+from tf_mlm.text.template import Template
 from tf_mlm.text.token_table import TokenTable
-from tf_mlm.text.tokenizer import WordPieceTokenizer
+from tf_mlm.text.tokenizer import tokenizer_of
 from tf_mlm.text.tokens import Tokenizer, Tokens
 from tf_mlm.text.truncation import longest_first
 from tf_mlm.text.vocabulary import Vocabulary
@@ -23,9 +24,10 @@ class Preprocessed(NamedTuple):
     """What a model reads of a batch of texts. `length` is that of the longest text, at least 2.
 
     Attributes:
-        token_ids: int32 [batch, length], `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, padded.
+        token_ids: int32 [batch, length], padded: `[CLS] text [SEP]`, or a pair as the vocabulary's
+            configuration has it, such as BERT's `[CLS] text [SEP] pair [SEP]`.
         lengths: int32 [batch], tokens of each text, special ones included.
-        segment_ids: int32 [batch, length], 1 for the pair and its [SEP], else 0.
+        segment_ids: int32 [batch, length]; for BERT 1 for the pair and its [SEP], else 0.
         mask_positions: int32 [batch, masks], ascending, -1 where a text has fewer masks than another.
         starts: int32 [batch, length], first byte of each token in its text; 0 for added tokens.
         ends: int32 [batch, length], byte behind the last one of each token; 0 for added tokens.
@@ -50,7 +52,7 @@ class TextPreprocessor(tf.Module):
         vocabulary: the tokens; its configuration says how text is normalised.
         max_length: the most tokens of a text (or pair), special ones included; None: nothing is cut.
         pad_to_max_length: make `length` equal `max_length` for static shapes, as TPUs want them.
-        tokenizer: replaces the WordPiece tokenizer; must be for the same vocabulary.
+        tokenizer: replaces the one that the vocabulary describes; must be for the same vocabulary.
         limits: refuse batches with more bytes or tokens than these, before work is spent on them.
 
     Raises:
@@ -88,15 +90,16 @@ class TextPreprocessor(tf.Module):
             raise ConfigError(
                 "`pad_to_max_length` needs a length to pad to. Received: max_length=None. Give a number."
             )
-        if max_length is not None and max_length < 4:
+        self._single, self._pair = Template.single(vocabulary), Template.pair(vocabulary)
+        if max_length is not None and max_length <= self._pair.size:
             raise ConfigError(
-                "`max_length` must be at least 4: three special tokens of a pair and one of text. "
-                f"Received: max_length={max_length}."
+                f"`max_length` must be at least {self._pair.size + 1}: {self._pair.size} special tokens of a "
+                f"pair and one of text. Received: max_length={max_length}."
             )
         self.vocabulary = vocabulary
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
-        self.tokenizer = tokenizer or WordPieceTokenizer(vocabulary)
+        self.tokenizer = tokenizer or tokenizer_of(vocabulary)
         self.limits = limits
         self._table = TokenTable(vocabulary)
         texts = tf.TensorSpec([None], tf.string)
@@ -114,11 +117,6 @@ class TextPreprocessor(tf.Module):
         texts = as_strings(text, "text")
         if pair is None:
             return Preprocessed(*self._encode(texts))
-        if self.vocabulary.config.post_processor is not None:
-            raise ValueError(
-                "The model's tokenizer puts two texts together in a way of its own (`post_processor` in its "
-                "tokenizer.json), and only BERT's is known here. Received: a `pair`. Give single texts."
-            )
         pairs = as_strings(pair, "pair")
         if not pairs.shape.is_compatible_with(texts.shape):
             raise ValueError(
@@ -177,11 +175,12 @@ class TextPreprocessor(tf.Module):
     def _encode_texts(self, text: tf.Tensor) -> Preprocessed:
         with tf.control_dependencies(self._check_size("texts", text)):
             found = self.tokenizer(tf.identity(text))
-        kept = found.counts if self.max_length is None else tf.minimum(found.counts, self.max_length - 2)
+        size = self._single.size
+        kept = found.counts if self.max_length is None else tf.minimum(found.counts, self.max_length - size)
         no_token, zeros = found.token_ids[:0], tf.zeros_like(kept)
         none = Tokens(no_token, no_token, no_token, zeros, zeros)
-        with tf.control_dependencies(self._checks(found, kept, found.counts + 2, kept + 2)):
-            return self._assemble(found, none, kept, zeros, kept + 2)
+        with tf.control_dependencies(self._checks(found, kept, found.counts + size, kept + size)):
+            return self._assemble(found, none, kept, zeros, self._single)
 
     def _encode_pairs(self, text: tf.Tensor, pair: tf.Tensor) -> Preprocessed:
         same = tf.debugging.Assert(
@@ -190,16 +189,17 @@ class TextPreprocessor(tf.Module):
         )
         with tf.control_dependencies([same, *self._check_size("texts", text, pair)]):
             first, second = self.tokenizer(tf.identity(text)), self.tokenizer(tf.identity(pair))
+        size = self._pair.size
         kept, kept_second = first.counts, second.counts
         if self.max_length is not None:
-            kept, kept_second = longest_first(first.counts, second.counts, self.max_length - 3)
-        total, lengths = first.counts + second.counts + 3, kept + kept_second + 3
+            kept, kept_second = longest_first(first.counts, second.counts, self.max_length - size)
+        total, lengths = first.counts + second.counts + size, kept + kept_second + size
         checks = [
             *self._checks(first, kept, total, lengths),
             *self._checks(second, kept_second, total, lengths),
         ]
         with tf.control_dependencies(checks):
-            return self._assemble(first, second, kept, kept_second, kept + kept_second + 3)
+            return self._assemble(first, second, kept, kept_second, self._pair)
 
     def _check_size(self, what: str, *texts: tf.Tensor) -> list[tf.Operation]:
         """Fail before anything is tokenised if there is too much of it."""
@@ -245,29 +245,31 @@ class TextPreprocessor(tf.Module):
         return tf.debugging.Assert(tf.equal(tf.size(rows), 0), [message])
 
     def _assemble(
-        self, first: Tokens, second: Tokens, kept: tf.Tensor, kept_second: tf.Tensor, lengths: tf.Tensor
+        self, first: Tokens, second: Tokens, kept: tf.Tensor, kept_second: tf.Tensor, template: Template
     ) -> Preprocessed:
         """Dense tensors by one gather each: which token stands at which place is arithmetic on the counts."""
+        lengths = kept + kept_second + template.size
         length = self.max_length if self.pad_to_max_length else tf.reduce_max(tf.concat([lengths, [2]], 0))
         place = tf.range(length)[tf.newaxis]
-        kept, kept_second, ends = kept[:, tf.newaxis], kept_second[:, tf.newaxis], lengths[:, tf.newaxis]
-        pair_from = kept + 2
-        in_first = (place >= 1) & (place <= kept)
-        in_second = (place >= pair_from) & (place < pair_from + kept_second)
+        kept, kept_second = kept[:, tf.newaxis], kept_second[:, tf.newaxis]
+        starts = template.starts(kept, kept_second)
+        in_first = (place >= starts.first) & (place < starts.first + kept)
+        in_second = (place >= starts.second) & (place < starts.second + kept_second)
 
         nothing = tf.size(first.token_ids) + tf.size(second.token_ids)
-        source = tf.where(in_first, first.firsts[:, tf.newaxis] + place - 1, nothing)
-        from_second = tf.size(first.token_ids) + second.firsts[:, tf.newaxis] + place - pair_from
+        source = tf.where(in_first, first.firsts[:, tf.newaxis] + place - starts.first, nothing)
+        from_second = tf.size(first.token_ids) + second.firsts[:, tf.newaxis] + place - starts.second
         source = tf.where(in_second, from_second, source)
 
         def placed(of_first: tf.Tensor, of_second: tf.Tensor, elsewhere: int) -> tf.Tensor:
             return tf.gather(tf.concat([of_first, of_second, [elsewhere]], 0), source)
 
         token_ids = placed(first.token_ids, second.token_ids, self.vocabulary.pad_id)
-        token_ids = tf.where(place == 0, self.vocabulary.cls_id, token_ids)
-        is_end = (place == kept + 1) | (place == ends - 1)
-        token_ids = tf.where(is_end, self.vocabulary.sep_id, token_ids)
-        segment_ids = tf.cast((place >= pair_from) & (place < ends), tf.int32)
+        for special, at in starts.specials:
+            token_ids = tf.where(place == at, special, token_ids)
+        segment_ids = tf.zeros_like(token_ids)
+        for segment, begin, end in starts.segments:
+            segment_ids = tf.where((place >= begin) & (place < end), segment, segment_ids)
         return Preprocessed(
             token_ids=token_ids,
             lengths=lengths,

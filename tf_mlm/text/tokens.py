@@ -48,3 +48,9 @@ class Tokenizer(Protocol):
 
     def __call__(self, text: tf.Tensor) -> Tokens:
         """The tokens of the texts."""
+
+
+def utf8_size(points: tf.Tensor) -> tf.Tensor:
+    """Bytes of each code point in UTF-8."""
+    sizes = [tf.cast(points >= first, tf.int32) for first in (0x80, 0x800, 0x10000)]
+    return 1 + sizes[0] + sizes[1] + sizes[2]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_mlm.config import TokenizerConfig
+from tf_mlm.decoder import byte_characters
 from tf_mlm.durable import write_durably
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.vocabulary_file import read_lines
@@ -25,6 +26,7 @@ class Vocabulary:
             found in a text as they are, or never.
         blank_id: the id of the empty token, that of an empty line in a `vocab.txt`. No text has it; as text
             it is a blank between its neighbours.
+        merges: for BPE, the pairs of tokens that become one, the first of them first.
         unnamed_ids: ids that no token of the tokenizer stands for, such as rows that only pad the embedding
             to a round number. A model can propose them; as text they are nothing.
 
@@ -49,6 +51,7 @@ class Vocabulary:
         pieces: int | None = None,
         unnamed_ids: Collection[int] = (),
         blank_id: int | None = None,
+        merges: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._set(
             tuple(tokens),
@@ -56,6 +59,7 @@ class Vocabulary:
             pieces,
             unnamed_ids,
             blank_id,
+            merges,
             "the vocabulary",
             "token {}".format,
         )
@@ -67,6 +71,7 @@ class Vocabulary:
         pieces: int | None,
         unnamed_ids: Collection[int],
         blank_id: int | None,
+        merges: Sequence[tuple[str, str]],
         source: str,
         place: Callable[[int], str],
     ) -> None:
@@ -85,7 +90,8 @@ class Vocabulary:
         self.pieces = len(tokens) if pieces is None else pieces
         self.unnamed_ids = frozenset(unnamed_ids)
         self.blank_id = blank_id
-        if ids[config.unk_token] >= self.pieces:
+        self.merges = tuple(merges)
+        if config.model == "WordPiece" and ids[config.unk_token] >= self.pieces:
             raise ConfigError(
                 f"The unknown token {config.unk_token} must be one of the {self.pieces} tokens that words "
                 f"are cut into; in {source} it was added later. Put it into the vocabulary itself."
@@ -100,6 +106,7 @@ class Vocabulary:
         *,
         size: int = 0,
         pieces: int | None = None,
+        merges: Sequence[tuple[str, str]] = (),
         source: str = "the vocabulary",
         place: Callable[[int], str] = "token {}".format,
     ) -> Vocabulary:
@@ -110,6 +117,7 @@ class Vocabulary:
             config: as for the class.
             size: the least number of tokens: rows of the embedding behind the last token get names too.
             pieces: as for the class; the tokens with ids below it unless given.
+            merges: as for the class.
             source: what to call the vocabulary in messages.
             place: what to call an id in messages.
 
@@ -132,6 +140,7 @@ class Vocabulary:
             last + 1 if pieces is None else pieces,
             [index for index in range(len(tokens)) if index not in named and index != ids.get("")],
             ids.get(""),
+            merges,
             source,
             place,
         )
@@ -187,7 +196,13 @@ class Vocabulary:
 
     @property
     def continuation_ids(self) -> tuple[int, ...]:
-        """The ids of tokens that continue a word, in ascending order."""
+        """The ids of tokens that continue a word, in ascending order.
+
+        Of a BPE vocabulary these are the tokens that begin with a letter or digit, or within a character,
+        and not with a blank.
+        """
+        if self.config.model == "BPE":
+            return tuple(index for index, token in enumerate(self.tokens[: self.pieces]) if _continues(token))
         prefix = self.config.continuing_subword_prefix
         return tuple(
             index
@@ -218,10 +233,19 @@ class Vocabulary:
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        return (self.tokens, self.config, self.pieces, self.unnamed_ids, self.blank_id)
+        return (self.tokens, self.config, self.pieces, self.unnamed_ids, self.blank_id, self.merges)
 
     def __repr__(self) -> str:
         return f"Vocabulary(size={self.size}, config={self.config!r})"
+
+
+def _continues(token: str) -> bool:
+    characters = byte_characters()
+    if any(character not in characters for character in token):
+        return False
+    data = bytes(characters[character] for character in token)
+    first = data.decode("utf-8", "replace")[0]
+    return first.isalnum() or first == "\ufffd"
 
 
 def tokens_by_id(ids: Mapping[str, int], source: str) -> dict[int, str]:

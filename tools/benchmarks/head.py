@@ -51,7 +51,9 @@ def _torch(head: MaskedLMHead, rows: np.ndarray) -> Contender:
     torch.set_num_threads(cores())
     dense, norm = head.intermediate_dense, head.intermediate_layer_norm
     assert dense is not None
+    assert dense.bias is not None
     assert norm is not None
+    assert norm.beta is not None
     kernel, bias = torch.tensor(dense.kernel.numpy()), torch.tensor(dense.bias.numpy())
     gamma, beta = torch.tensor(norm.gamma.numpy()), torch.tensor(norm.beta.numpy())
     table, output_bias = torch.tensor(head.output_table.numpy()), torch.tensor(head.output_bias.numpy())

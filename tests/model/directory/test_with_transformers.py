@@ -58,11 +58,11 @@ def test_electras_discriminator_has_no_masked_lm_head(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours.encoder([ids], [5])[0], hidden_states(model.electra, ids), atol=1e-5)
 
 
-def test_roberta_loads_without_its_tokenizer_and_says_so(tmp_path: Path) -> None:
+def test_xlm_roberta_loads_without_its_tokenizer_and_says_so(tmp_path: Path) -> None:
     import transformers
 
-    transformers.RobertaForMaskedLM(transformers.RobertaConfig(**SIZES)).save_pretrained(tmp_path)
-    with pytest.warns(TokenizerWarning, match=r"not WordPiece \(model_type=roberta"):
+    transformers.XLMRobertaForMaskedLM(transformers.XLMRobertaConfig(**SIZES)).save_pretrained(tmp_path)
+    with pytest.warns(TokenizerWarning, match=r"not known here \(model_type=xlm-roberta"):
         ours = tf_mlm.load(tmp_path)
     assert ours.preprocessor is None
     with pytest.raises(ValueError, match="must have a preprocessor"):

@@ -53,16 +53,23 @@ _WITHOUT_EFFECT = frozenset(
         "bos_token_id",
         "chunk_size_feed_forward",
         "classifier_dropout",
+        "classifier_pooling",
         "cls_token_id",
         "cross_attention_hidden_size",
+        "decoder_bias",
         "decoder_start_token_id",
+        "deterministic_flash_attn",
         "directionality",
         "do_sample",
         "dtype",
+        "embedding_dropout",
         "eos_token_id",
         "finetuning_task",
+        "global_attn_every_n_layers",
+        "global_rope_theta",
         "gradient_checkpointing",
         "id2label",
+        "initializer_cutoff_factor",
         "is_composition",
         "keys_to_ignore_at_inference",
         "label2id",
@@ -83,11 +90,15 @@ _WITHOUT_EFFECT = frozenset(
         "prefix",
         "problem_type",
         "qa_dropout",
+        "reference_compile",
+        "repad_logits_with_grad",
         "return_dict",
         "sentence_transformers",
         "sep_token_id",
         "seq_classif_dropout",
         "sinusoidal_pos_embds",
+        "sparse_pred_ignore_index",
+        "sparse_prediction",
         "summary_activation",
         "summary_first_dropout",
         "summary_last_dropout",
@@ -126,8 +137,8 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
             f"`model_type` must be one of {', '.join(FAMILIES)}, or `architectures` name a model of one of "
             f"them. Received: model_type={model_type!r}, architectures={values.get('architectures')!r}."
         )
-    values = {**values, "model_type": model_type}
     family = FAMILIES[model_type]
+    values = {**family.read(values), "model_type": model_type}
     for key, only in _ONLY.items():
         if (value := values.get(key)) and value != only:
             raise ConfigError(f"`{key}` must be {only!r} or absent. Received: {key}={value!r}.")
@@ -170,6 +181,7 @@ def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
         for key, value in to_json(config).items()
         if key not in family.fixed and not (key in _OPTIONAL and value is None)
     }
+    values = dict(family.write(values))
     # transformers gives a loaded model the dtype that the config states.
     dtype_key = "torch_dtype" if "torch_dtype" in values else "dtype"
     return {**values, "architectures": [family.architecture], dtype_key: dtype}

@@ -32,8 +32,8 @@ def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entr
     """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given."""
     family, encoder = FAMILIES[model.config.model_type], model.encoder
     prefix = family.prefix if prefix is None else prefix
-    for path, name in family.embedding.items():
-        yield from _module_entries(_attribute(encoder, f"embedding.{path}"), (prefix + name,))
+    for path, name in family.encoder.items():
+        yield from _module_entries(_attribute(encoder, path), (prefix + name,))
     for index, block in enumerate(_attribute(encoder, "blocks")):
         start = prefix + family.block_prefix.format(index)
         for path, names in family.block.items():
@@ -55,10 +55,12 @@ def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterato
     biases = tuple(f"{name}.bias" for name in names)
     if isinstance(module, Dense):
         yield Entry(module.kernel, weights)
-        yield Entry(module.bias, biases)
+        if module.bias is not None:
+            yield Entry(module.bias, biases)
     elif isinstance(module, LayerNorm):
         yield Entry(module.gamma, weights)
-        yield Entry(module.beta, biases)
+        if module.beta is not None:
+            yield Entry(module.beta, biases)
     elif isinstance(module, ReversibleEmbedding):
         yield Entry(module.embeddings, weights)
 

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from tf_mlm.config import ModelConfig, read_json
 from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
-from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_MODELS, GENERIC_CLASSES, SPECIAL_NAMES
+from tf_mlm.model.directory.tokenizer_keys import (
+    BERT_CLASSES,
+    BERT_MODELS,
+    GENERIC_CLASSES,
+    ROBERTA_CLASSES,
+    ROBERTA_MODELS,
+    SPECIAL_NAMES,
+)
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken as LibraryToken
 
 VOCABULARY = "vocab.txt"
+BPE_VOCABULARY, MERGES = "vocab.json", "merges.txt"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
@@ -42,7 +50,9 @@ class TokenizerFiles:
     @property
     def of_tokens(self) -> Path:
         """The file that holds the vocabulary."""
-        return self.path(VOCABULARY if self.serialised is None else TOKENIZER)
+        if self.serialised is not None:
+            return self.path(TOKENIZER)
+        return self.path(VOCABULARY if self.path(VOCABULARY).is_file() else BPE_VOCABULARY)
 
     def json(self, name: str) -> dict[str, Any] | None:
         return read_json(self.path(name)) if self.path(name).is_file() else None
@@ -80,7 +90,7 @@ class TokenizerFiles:
 
 
 def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
-    """`bert`, `generic`, or None where there is no tokenizer."""
+    """`bert`, `roberta`, `generic`, or None where there is no tokenizer."""
     values, place = files.values, f"`{files.path(TOKENIZER_CONFIG)}`"
     name = values.get("tokenizer_class")
     if name is None and (name := config.extra.get("tokenizer_class")) is not None:
@@ -96,16 +106,18 @@ def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
                 "is not there. Add it, or say BertTokenizer if that is what it is."
             )
         return "generic"
+    if name in ROBERTA_CLASSES or (not name and config.model_type in ROBERTA_MODELS):
+        has_tokens = files.serialised is not None or files.path(BPE_VOCABULARY).is_file()
+        return "roberta" if has_tokens else None
     if name in BERT_CLASSES or (not name and config.model_type in BERT_MODELS):
         return "bert" if has_tokens else None
     if name:
         raise UnsupportedTokenizerError(
-            f"{place} belongs to a tokenizer that is not WordPiece as it is known here: "
-            f"tokenizer_class={name!r}."
+            f"{place} belongs to a tokenizer that is not known here: tokenizer_class={name!r}."
         )
     raise UnsupportedTokenizerError(
-        f"`{files.directory}` belongs to a tokenizer that is not WordPiece "
-        f"(model_type={config.model_type}), or does not say so: {TOKENIZER_CONFIG} has no tokenizer_class."
+        f"`{files.directory}` belongs to a tokenizer that is not known here "
+        f"(model_type={config.model_type}), or does not say which: {TOKENIZER_CONFIG} has no tokenizer_class."
     )
 
 

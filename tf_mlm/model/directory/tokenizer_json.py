@@ -1,17 +1,18 @@
 """A `tokenizer.json`, key by key: which setting each one is, which values can be carried, and no others.
 
-The tables below name every key that the `tokenizers` library writes for the parts that are known here. A
-part, a key or a value that stands in none of them is refused by its name: it might change token ids.
+The table below names every key that the `tokenizers` library writes for the parts that are known here. A
+part, a key or a value that does not stand in it is refused by its name: it might change token ids.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tf_mlm.config import AddedToken, TokenizerConfig
 from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
+from tf_mlm.model.directory.post_processor import read_post_processor, unwrapped, write_post_processor
 
 _Values = Mapping[str, Any]
 
@@ -23,11 +24,13 @@ class Serialised(NamedTuple):
         settings: fields of `TokenizerConfig`.
         ids: the id of each token that words are cut into.
         added_ids: the id of each added token.
+        merges: for BPE, the pairs of tokens that become one.
     """
 
     settings: dict[str, Any]
     ids: dict[str, int]
     added_ids: dict[str, int]
+    merges: Sequence[tuple[str, str]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,43 +42,98 @@ class _Field:
 
 @dataclasses.dataclass(frozen=True)
 class _Only:
-    """A key that must have this value."""
+    """A key that must have one of these values; the first of them is written."""
+
+    values: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Any:
+    """A key that changes nothing; `value` is written."""
 
     value: Any
 
 
-_Keys = Mapping[str, _Field | _Only]
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The keys of a part, and the settings that it stands for by being there."""
 
-_NORMALIZERS: Mapping[str | None, _Keys] = {
-    "BertNormalizer": {
-        "clean_text": _Field("clean_text"),
-        "handle_chinese_chars": _Field("tokenize_chinese_chars"),
-        "strip_accents": _Field("strip_accents"),
-        "lowercase": _Field("do_lower_case"),
-    },
-    None: {},
-}
-_PRE_TOKENIZERS: Mapping[str | None, _Keys] = {"BertPreTokenizer": {}}
-_MODELS: Mapping[str | None, _Keys] = {
+    keys: Mapping[str, _Field | _Only | _Any] = dataclasses.field(default_factory=dict)
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+# For each kind of model the parts beside it, by their types; None is the absence of a part.
+_KINDS: Mapping[str, Mapping[str, Mapping[str | None, _Part]]] = {
     "WordPiece": {
-        "unk_token": _Field("unk_token"),
-        "continuing_subword_prefix": _Field("continuing_subword_prefix"),
-        "max_input_chars_per_word": _Field("max_input_chars_per_word"),
-    }
-}
-_DECODERS: Mapping[str | None, _Keys] = {
-    "WordPiece": {"prefix": _Field("continuing_subword_prefix"), "cleanup": _Field("decoder_cleanup")},
-    None: {},
-}
-# What the absence of a part means.
-_WITHOUT: Mapping[str, dict[str, Any]] = {
-    "normalizer": {
-        "clean_text": False,
-        "tokenize_chinese_chars": False,
-        "strip_accents": False,
-        "do_lower_case": False,
+        "normalizer": {
+            None: _Part(
+                settings={
+                    "clean_text": False,
+                    "tokenize_chinese_chars": False,
+                    "strip_accents": False,
+                    "do_lower_case": False,
+                }
+            ),
+            "BertNormalizer": _Part(
+                {
+                    "clean_text": _Field("clean_text"),
+                    "handle_chinese_chars": _Field("tokenize_chinese_chars"),
+                    "strip_accents": _Field("strip_accents"),
+                    "lowercase": _Field("do_lower_case"),
+                }
+            ),
+        },
+        "pre_tokenizer": {"BertPreTokenizer": _Part()},
+        "model": {
+            "WordPiece": _Part(
+                {
+                    "unk_token": _Field("unk_token"),
+                    "continuing_subword_prefix": _Field("continuing_subword_prefix"),
+                    "max_input_chars_per_word": _Field("max_input_chars_per_word"),
+                }
+            )
+        },
+        "decoder": {
+            None: _Part(settings={"decoder_cleanup": None}),
+            "WordPiece": _Part(
+                {"prefix": _Field("continuing_subword_prefix"), "cleanup": _Field("decoder_cleanup")}
+            ),
+        },
     },
-    "decoder": {"decoder_cleanup": None},
+    # Every byte is a token, so that nothing is unknown: what is said of that changes nothing.
+    "BPE": {
+        "normalizer": {None: _Part(settings={"nfc": False}), "NFC": _Part(settings={"nfc": True})},
+        "pre_tokenizer": {
+            "ByteLevel": _Part(
+                {
+                    "add_prefix_space": _Field("add_prefix_space"),
+                    "trim_offsets": _Any(True),  # that of the post-processor counts
+                    "use_regex": _Only((True,)),
+                }
+            )
+        },
+        "model": {
+            "BPE": _Part(
+                {
+                    "dropout": _Only((None,)),
+                    "unk_token": _Any(None),
+                    "continuing_subword_prefix": _Only(("", None)),
+                    "end_of_word_suffix": _Only(("", None)),
+                    "fuse_unk": _Any(False),
+                    "byte_fallback": _Any(False),
+                    "ignore_merges": _Only((False,)),
+                },
+                {"model": "BPE", "do_lower_case": False},
+            )
+        },
+        "decoder": {
+            None: _Part(settings={"decoder_cleanup": None}),
+            "ByteLevel": _Part(
+                {name: _Any(True) for name in ("add_prefix_space", "trim_offsets", "use_regex")},
+                {"decoder_cleanup": False},
+            ),
+        },
+    },
 }
 # transformers sets both anew for each call, whatever the file says.
 _IGNORED = ("version", "truncation", "padding")
@@ -88,56 +146,55 @@ def read_tokenizer_json(values: _Values) -> Serialised:
         UnsupportedTokenizerError: for a part, key or value that has no counterpart here.
         ConfigError: for a value of the wrong type.
     """
-    settings: dict[str, Any] = {}
-    ids: dict[str, int] = {}
-    added_tokens: list[tuple[AddedToken, int]] = []
-
-    def read_model(model: Any) -> None:
-        vocab = model.get("vocab") if isinstance(model, Mapping) else None
-        _read_part("model", model, _MODELS, settings, besides=("vocab",))
-        ids.update(_ids(vocab))
-
-    def read_decoder(decoder: Any) -> None:
+    model = values.get("model")
+    kind = model.get("type") if isinstance(model, Mapping) else None
+    if not isinstance(model, Mapping) or kind is None or kind not in _KINDS:
+        raise UnsupportedTokenizerError(
+            f"`model` must be of a kind that is known here: {', '.join(_KINDS)}. "
+            f"Received: model.type={kind!r}."
+        )
+    parts = _KINDS[kind]
+    unknown = sorted(set(values) - {*parts, "added_tokens", "post_processor", *_IGNORED})
+    if unknown:
+        raise UnsupportedTokenizerError(f"The key `{unknown[0]}` is not known here.")
+    added_tokens = _added_tokens(values.get("added_tokens") or [])
+    settings: dict[str, Any] = {"added_tokens": tuple(token for token, _ in added_tokens)}
+    for name, types in parts.items():
+        found = _read_part(name, values.get(name), types, besides=("vocab", "merges"))
         prefix = settings.get("continuing_subword_prefix")
-        found: dict[str, Any] = {}
-        _read_part("decoder", decoder, _DECODERS, found)
-        if found.get("continuing_subword_prefix", prefix) != prefix:
+        if name == "decoder" and found.get("continuing_subword_prefix", prefix) != prefix:
             raise UnsupportedTokenizerError(
                 f"`decoder.prefix` must be the model's `continuing_subword_prefix`, {prefix!r}. "
                 f"Received: {found['continuing_subword_prefix']!r}."
             )
         settings.update(found)
-
-    def read_template(template: Any) -> None:
-        found, wanted = _template(template)
-        settings.update(found)
-        for token, index in wanted.items():
-            known = ids.get(token, {added.content: other for added, other in added_tokens}.get(token))
-            if known != index:
-                raise UnsupportedTokenizerError(
-                    f"`post_processor` must put in the id of its token. Received: {index} for {token!r}, "
-                    f"which {f'is {known}' if known is not None else 'is no token'} in the vocabulary."
-                )
-
-    readers: dict[str, Callable[[Any], None]] = {
-        "added_tokens": lambda tokens: added_tokens.extend(_added_tokens(tokens or [])),
-        "normalizer": lambda part: _read_part("normalizer", part, _NORMALIZERS, settings),
-        "pre_tokenizer": lambda part: _read_part("pre_tokenizer", part, _PRE_TOKENIZERS, settings),
-        "model": read_model,
-        "decoder": read_decoder,
-        "post_processor": read_template,
-    }
-    unknown = sorted(set(values) - set(readers) - set(_IGNORED))
-    if unknown:
-        raise UnsupportedTokenizerError(f"The key `{unknown[0]}` is not known here.")
-    for name, read in readers.items():
-        read(values.get(name))
-    settings["added_tokens"] = tuple(token for token, _ in added_tokens)
-    return Serialised(settings, ids, {token.content: index for token, index in added_tokens})
+    ids = _ids(model.get("vocab"))
+    added_ids = {token.content: index for token, index in added_tokens}
+    wrapped = read_post_processor(values.get("post_processor"))
+    for token, index in wrapped.ids.items():
+        known = ids.get(token, added_ids.get(token))
+        if known != index:
+            raise UnsupportedTokenizerError(
+                f"`post_processor` must put in the id of its token. Received: {index} for {token!r}, "
+                f"which {f'is {known}' if known is not None else 'is no token'} in the vocabulary."
+            )
+    settings |= {"cls_token": wrapped.cls_token, "sep_token": wrapped.sep_token, "pair": wrapped.pair}
+    if kind == "BPE":
+        settings["trim_offsets"] = bool(wrapped.trims)
+        if wrapped.trims and wrapped.add_prefix_space != settings["add_prefix_space"]:
+            raise UnsupportedTokenizerError(
+                "`pre_tokenizer` and `post_processor` must agree in `add_prefix_space`. Received: "
+                f"{settings['add_prefix_space']} and {wrapped.add_prefix_space}."
+            )
+        return Serialised(settings, ids, added_ids, _merges(model.get("merges")))
+    return Serialised(settings, ids, added_ids)
 
 
 def write_tokenizer_json(
-    config: TokenizerConfig, ids: Mapping[str, int], all_ids: Mapping[str, int]
+    config: TokenizerConfig,
+    ids: Mapping[str, int],
+    all_ids: Mapping[str, int],
+    merges: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """The `tokenizer.json` that `read_tokenizer_json` reads back.
 
@@ -145,23 +202,25 @@ def write_tokenizer_json(
         config: its settings.
         ids: the id of each token that words are cut into.
         all_ids: the id of every token, added ones included.
+        merges: for BPE, the pairs of tokens that become one.
     """
-    cls, sep = config.cls_token, config.sep_token
-    values = dataclasses.asdict(dataclasses.replace(config, added_tokens=(), extra={}))
 
-    def part(kind: str, keys: _Keys) -> dict[str, Any]:
-        return {
-            "type": kind,
-            **{key: values[rule.name] for key, rule in keys.items() if isinstance(rule, _Field)},
-        }
+    def part(types: Mapping[str | None, _Part]) -> dict[str, Any] | None:
+        kind, found = next(
+            (kind, part)
+            for kind, part in types.items()
+            if all(getattr(config, name) == value for name, value in part.settings.items())
+        )
+        return (
+            None
+            if kind is None
+            else {"type": kind, **{k: _written(r, config) for k, r in found.keys.items()}}
+        )
 
-    def special(token: str, type_id: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": token, "type_id": type_id}}
-
-    def sequence(name: str, type_id: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": type_id}}
-
-    single = [special(cls, 0), sequence("A", 0), special(sep, 0)]
+    values = {name: part(types) for name, types in _KINDS[config.model].items()}
+    model = {**(values.pop("model") or {}), "vocab": dict(ids)}
+    if config.model == "BPE":
+        model["merges"] = [list(pair) for pair in merges]
     return {
         "version": "1.0",
         "truncation": None,
@@ -170,62 +229,44 @@ def write_tokenizer_json(
             {"id": all_ids[token.content], **dataclasses.asdict(token)}
             for token in sorted(config.found_tokens, key=lambda token: all_ids[token.content])
         ],
-        "normalizer": part("BertNormalizer", _NORMALIZERS["BertNormalizer"]),
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": config.post_processor
-        or {
-            "type": "TemplateProcessing",
-            "single": single,
-            "pair": [*single, sequence("B", 1), special(sep, 1)],
-            "special_tokens": {
-                token: {"id": token, "ids": [all_ids[token]], "tokens": [token]} for token in (cls, sep)
-            },
-        },
-        "decoder": None if config.decoder_cleanup is None else part("WordPiece", _DECODERS["WordPiece"]),
-        "model": {**part("WordPiece", _MODELS["WordPiece"]), "vocab": dict(ids)},
+        **values,
+        "post_processor": write_post_processor(config, all_ids),
+        "model": model,
     }
 
 
+def _written(rule: _Field | _Only | _Any, config: TokenizerConfig) -> Any:
+    if isinstance(rule, _Field):
+        return getattr(config, rule.name)
+    return rule.values[0] if isinstance(rule, _Only) else rule.value
+
+
 def _read_part(
-    name: str,
-    part: Any,
-    kinds: Mapping[str | None, _Keys],
-    settings: dict[str, Any],
-    besides: Sequence[str] = (),
-) -> None:
-    """Puts the settings of one part where they belong, or refuses it."""
-    part = _unwrapped(part)
+    name: str, part: Any, types: Mapping[str | None, _Part], besides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The settings of one part, or the refusal of it."""
+    part = unwrapped(part)
     kind = part.get("type") if isinstance(part, Mapping) else None
     if part is not None and not isinstance(part, Mapping):
         raise ConfigError(f"`{name}` must be an object or null. Received: {part!r}.")
-    if kind not in kinds:
-        known = ", ".join(str(known) for known in kinds if known)
+    if kind not in types:
+        known = ", ".join(str(known) for known in types if known)
         raise UnsupportedTokenizerError(
-            f"`{name}` must be of a kind that is known here: {known}{' or null' if None in kinds else ''}. "
+            f"`{name}` must be of a kind that is known here: {known}{' or null' if None in types else ''}. "
             f"Received: {name}.type={kind!r}."
         )
-    if part is None:
-        settings.update(_WITHOUT[name])
-        return
-    keys = kinds[kind]
-    for key, value in part.items():
-        rule = keys.get(key)
+    settings = dict(types[kind].settings)
+    for key, value in (part or {}).items():
+        rule = types[kind].keys.get(key)
         if isinstance(rule, _Field):
             settings[rule.name] = value
-        elif isinstance(rule, _Only) and value != rule.value:
-            raise UnsupportedTokenizerError(f"`{name}.{key}` must be {rule.value!r}. Received: {value!r}.")
+        elif isinstance(rule, _Only) and value not in rule.values:
+            raise UnsupportedTokenizerError(
+                f"`{name}.{key}` must be {rule.values[0]!r}. Received: {value!r}."
+            )
         elif rule is None and key not in ("type", *besides):
             raise UnsupportedTokenizerError(f"The key `{name}.{key}` is not known here. Received: {value!r}.")
-
-
-def _unwrapped(part: Any) -> Any:
-    """A sequence of one part is that part."""
-    for key in ("normalizers", "pretokenizers", "processors", "decoders"):
-        if isinstance(part, Mapping) and part.get("type") == "Sequence":
-            inner = part.get(key)
-            if isinstance(inner, list) and len(inner) == 1:
-                return _unwrapped(inner[0])
-    return part
+    return settings
 
 
 def _ids(vocab: Any) -> dict[str, int]:
@@ -234,6 +275,17 @@ def _ids(vocab: Any) -> dict[str, int]:
     ):
         raise ConfigError("`model.vocab` must be an object from token to id.")
     return dict(vocab)
+
+
+def _merges(merges: Any) -> list[tuple[str, str]]:
+    """Pairs of tokens; older files write each as one string with a blank between them."""
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges or ()]
+    for rank, pair in enumerate(pairs):
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(t, str) for t in pair):
+            raise ConfigError(
+                f"`model.merges` must be pairs of tokens. Received: {pair!r} as the {rank + 1}th of them."
+            )
+    return [(left, right) for left, right in pairs]
 
 
 def _added_tokens(tokens: Any) -> list[tuple[AddedToken, int]]:
@@ -248,43 +300,3 @@ def _added_tokens(tokens: Any) -> list[tuple[AddedToken, int]]:
             )
         found.append((AddedToken(**{key: value for key, value in token.items() if key != "id"}), token["id"]))
     return found
-
-
-def _template(part: Any) -> tuple[dict[str, Any], dict[str, int]]:
-    """Class and separator token, the template itself if its pairs are not BERT's, and the ids it puts in."""
-    part = _unwrapped(part)
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in ("BertProcessing", "RobertaProcessing"):
-        (cls, cls_id), (sep, sep_id) = part["cls"], part["sep"]
-        own = None if kind == "BertProcessing" else dict(part)
-        return {"cls_token": cls, "sep_token": sep, "post_processor": own}, {cls: cls_id, sep: sep_id}
-    if kind != "TemplateProcessing":
-        raise UnsupportedTokenizerError(
-            "`post_processor` must put a class token before each text and a separator behind it. "
-            f"Received: {kind or 'none, so that texts get neither'}."
-        )
-    single, pair = _pieces(part["single"]), _pieces(part["pair"])
-    kinds = [(piece, type_id) for piece, _, type_id in single]
-    if kinds != [("SpecialToken", 0), ("Sequence", 0), ("SpecialToken", 0)]:
-        shown = " ".join(f"{name}:{type_id}" for _, name, type_id in single)
-        raise UnsupportedTokenizerError(
-            "`post_processor.single` must be a class token, the text and a separator, of type 0. "
-            f"Received: {shown}."
-        )
-    ids: dict[str, int] = {}
-    for _, name, _ in (single[0], single[2]):
-        special = part["special_tokens"][name]
-        if special["tokens"] != [name] or len(special["ids"]) != 1:
-            raise UnsupportedTokenizerError(
-                f"`post_processor.special_tokens` must give {name!r} one id. Received: {special!r}."
-            )
-        ids[name] = special["ids"][0]
-    (_, cls, _), _, (_, sep, _) = single
-    bert_pair = [*single, ("Sequence", "B", 1), ("SpecialToken", sep, 1)]
-    own = None if pair == bert_pair else dict(part)
-    return {"cls_token": cls, "sep_token": sep, "post_processor": own}, ids
-
-
-def _pieces(template: Any) -> list[tuple[str, str, int]]:
-    """Kind, name and type of each piece of a template."""
-    return [(kind, piece["id"], piece["type_id"]) for entry in template for kind, piece in entry.items()]

@@ -16,12 +16,36 @@ BERT_CLASSES = (
     "MobileBertTokenizer",
     "SqueezeBertTokenizer",
 )
+ROBERTA_CLASSES = ("RobertaTokenizer",)
 GENERIC_CLASSES = ("PreTrainedTokenizer", "PythonBackend", "TokenizersBackend")
 BERT_MODELS = ("bert", "distilbert", "electra")
+ROBERTA_MODELS = ("roberta",)
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 OUR_NAMES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
+    "bert": {
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    },
+    "roberta": {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+        "cls_token": "<s>",
+        "mask_token": "<mask>",
+    },
+    "generic": {},
+}
+"""What the classes call special tokens that the files do not name."""
 BERT_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+ROBERTA_SETTINGS = ("add_prefix_space", "trim_offsets")
+SETTINGS = (*BERT_SETTINGS, *ROBERTA_SETTINGS)
 MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens")
 
 # Keys of tokenizer_config.json that decide nothing about the ids of a text, in transformers 5 either.

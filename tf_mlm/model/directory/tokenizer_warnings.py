@@ -93,7 +93,7 @@ def _warn_of_differences(files: TokenizerFiles, serialised: Serialised) -> None:
         differing = [
             f"{name}={told[name]!r} there, {value!r} in effect"
             for name, value in effective.items()
-            if name not in ("added_tokens", "post_processor") and told[name] != value
+            if name not in ("added_tokens", "pair") and told[name] != value
         ]
     if differing:
         warn(

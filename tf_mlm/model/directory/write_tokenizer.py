@@ -9,13 +9,15 @@ from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
 from tf_mlm.durable import write_durably
 from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
+    BPE_VOCABULARY,
+    MERGES,
     SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCABULARY,
 )
 from tf_mlm.model.directory.tokenizer_json import write_tokenizer_json
-from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_SETTINGS, OUR_NAMES
+from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_SETTINGS, OUR_NAMES, ROBERTA_SETTINGS
 from tf_mlm.text.code_points import WHITE_SPACE
 from tf_mlm.text.preprocessor import TextPreprocessor
 
@@ -38,8 +40,8 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     is_bert = all(
         getattr(settings, name) == getattr(TokenizerConfig, name)
         for name in (
+            *("model", "pair"),
             *("clean_text", "max_input_chars_per_word", "continuing_subword_prefix", "decoder_cleanup"),
-            "post_processor",
         )
     )
     is_plain = is_bert and list(ids) == tokens and all(token == token.rstrip(WHITE_SPACE) for token in tokens)
@@ -49,10 +51,11 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
         write_durably(directory / VOCABULARY, text.encode("utf-8"))
     else:
         kept = TOKENIZER
-        write_json(directory / TOKENIZER, write_tokenizer_json(settings, ids, all_ids))
+        write_json(directory / TOKENIZER, write_tokenizer_json(settings, ids, all_ids, vocabulary.merges))
+    own = BERT_SETTINGS if settings.model == "WordPiece" else ROBERTA_SETTINGS
     values = {
         **settings.extra,
-        **{name: getattr(settings, name) for name in (*BERT_SETTINGS, *OUR_NAMES)},
+        **{name: getattr(settings, name) for name in (*own, *OUR_NAMES)},
     }
     limit = preprocessor.max_length or config.max_length
     if limit < config.max_length or "model_max_length" not in values:
@@ -67,5 +70,5 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
         values["tokenizer_class"] = BERT_CLASSES[0]
     write_json(directory / TOKENIZER_CONFIG, values)
-    for stale in {VOCABULARY, TOKENIZER, SPECIAL_TOKENS, ADDED_TOKENS} - {kept}:
+    for stale in {VOCABULARY, BPE_VOCABULARY, MERGES, TOKENIZER, SPECIAL_TOKENS, ADDED_TOKENS} - {kept}:
         (directory / stale).unlink(missing_ok=True)

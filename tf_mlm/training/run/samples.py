@@ -82,9 +82,13 @@ class SampleFills:
             before = self._preprocessor.detokenize(row[max(1, place - CONTEXT) : place])
             after = self._preprocessor.detokenize(row[place + 1 : place + 1 + CONTEXT])
             guesses = [
-                {"token": vocabulary.tokens[token], "score": float(score)}
+                {"token": self._spelt(token), "score": float(score)}
                 for token, score in zip(row_ids, row_scores, strict=True)
             ]
             text = f"{before} {vocabulary.config.mask_token} {after}".strip()
-            fills.append({"text": text, "hidden": vocabulary.tokens[word], "guesses": guesses})
+            fills.append({"text": text, "hidden": self._spelt(word), "guesses": guesses})
         return fills
+
+    def _spelt(self, token: int) -> str:
+        """A token as it reads, without the blank that byte-level tokens begin with."""
+        return self._preprocessor.detokenize([token], skip_special_tokens=False).strip()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.tokenizer import WordPieceTokenizer
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.text.wordpiece import WordPieceTokenizer
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -1,0 +1,123 @@
+"""Families beyond BERT from a model directory through training, compression and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+from reference.byte_level import mask_of, write_tokenizer
+
+import tf_mlm
+from tf_mlm.config import Buckets
+from tf_mlm.export.quantization import quantize
+from tf_mlm.export.saved_model import export
+from tf_mlm.model.directory.config_json import read_config
+from tf_mlm.model.directory.read_tokenizer import read_preprocessor
+from tf_mlm.signatures import PORTABLE
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.run.preemption import Preemption
+from tf_mlm.training.run.trainer import train
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 34,
+    "initializer_range": 0.3,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "roberta": {"type_vocab_size": 1},
+    "modernbert": {"local_attention": 6, "global_attn_every_n_layers": 2},
+}
+BUCKETS = Buckets(batch=(2,), length=(32,), masks=(2,))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def directory(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory with random weights and a tokenizer of the family."""
+    path = tmp_path_factory.mktemp(family)
+    tokenizer = write_tokenizer(path, family)
+    pad = tokenizer.token_to_id("<pad>" if family == "roberta" else "[PAD]")
+    sizes = {**SIZES, "vocab_size": tokenizer.get_vocab_size(), "pad_token_id": pad}
+    config = read_config({"model_type": family, **sizes, **FAMILIES[family]})
+    preprocessor = read_preprocessor(path, config)
+    tf_mlm.save(tf_mlm.MaskedLM.from_config(config, seed=1, preprocessor=preprocessor), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("\n\n".join(f"The list {n} is sorted in place.\n" for n in range(200)))
+    return path
+
+
+def test_a_resumed_run_ends_with_the_same_bits(
+    directory: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(
+        steps=6,
+        batch_size=4,
+        length=24,
+        whole_word=True,
+        held_out=0.1,
+        evaluation_rows=8,
+        evaluate_every=6,
+        checkpoint_every=2,
+        steps_per_call=2,
+        strategy="cpu",
+    )
+
+    def run(name: str) -> int:
+        return train([corpus], tmp_path / name, config, from_directory=directory, compile=False).steps
+
+    assert run("whole") == 6
+    asked: list[bool] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Preemption, "requested", lambda self: asked.append(True) or len(asked) > 1)
+        assert 0 < run("parts") < 6
+    assert run("parts") == 6
+    one, other = (
+        safetensors.numpy.load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts")
+    )
+    before = safetensors.numpy.load_file(directory / "model.safetensors")
+    assert one.keys() == other.keys() == before.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+    assert any(np.abs(one[name] - value).max() > 0 for name, value in before.items())
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["float", "int8"])
+def test_an_export_answers_as_the_model_does(
+    family: str, directory: Path, tmp_path: Path, compressed: bool
+) -> None:
+    model = tf_mlm.load(directory)
+    if compressed:
+        model = quantize(model)
+    path = export(model, tmp_path / "mlm", buckets=BUCKETS, top_k=3, xla=not compressed)
+    text = tf.constant([f"the {mask_of(family)} is sorted in place", f"an é {mask_of(family)}\u3000x"])
+    loaded = tf.saved_model.load(str(path))  # what int8 weights become lives as long as this
+    wanted = tf_mlm.FillMask(model).inference.fill(text)
+    for name in ("serving_default",) if compressed else ("serving_default", "serving_default" + PORTABLE):
+        answer = loaded.signatures[name](text=text)
+        np.testing.assert_array_equal(answer["tokens"], wanted["tokens"][..., :3])
+        np.testing.assert_allclose(answer["scores"], wanted["scores"][..., :3], rtol=1e-4)
+
+
+def test_a_pseudo_log_likelihood_counts_every_token_once(family: str, directory: Path) -> None:
+    model = tf_mlm.load(directory)
+    assert model.preprocessor is not None
+    text = "The list is sorted in place, and nothing is returned: it is sorted where it stands. " * 3
+    outputs = tf_mlm.FillMask(model).inference.pseudo_log_likelihood(tf.constant([text]))
+    whole = tf_mlm.TextPreprocessor(model.preprocessor.vocabulary, None)(text)
+    assert int(outputs["scored_tokens"][0]) == int(whole.lengths[0]) - 2 > 32

@@ -1,0 +1,32 @@
+"""Rotary positions against complex numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mlm.layers.rotary import rotary
+
+
+@pytest.mark.parametrize("theta", [10_000.0, 160_000.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5), ("bfloat16", 0.05)])
+def test_it_turns_pairs_as_complex_numbers_do(theta: float, dtype: str, tolerance: float) -> None:
+    x = np.random.default_rng(0).normal(size=[2, 3, 40, 8])
+    turned = (x[..., :4] + 1j * x[..., 4:]) * np.exp(
+        1j * np.arange(40)[:, np.newaxis] * theta ** (-np.arange(0, 8, 2) / 8)
+    )
+    ours = rotary(tf.cast(tf.constant(x), dtype), theta)
+    assert ours.dtype == dtype
+    wanted = np.concatenate([turned.real, turned.imag], -1)
+    np.testing.assert_allclose(tf.cast(ours, tf.float64), wanted, atol=tolerance * np.abs(wanted).max())
+
+
+def test_products_depend_on_the_distance_alone() -> None:
+    vectors = tf.random.stateless_normal([2, 1, 1, 1, 16], seed=[0, 1], dtype=tf.float64)
+    query, key = (rotary(tf.repeat(vector, 30, axis=2), 10_000.0)[0, 0] for vector in vectors)
+    products = tf.matmul(query, key, transpose_b=True).numpy()
+    for distance in (-7, 0, 3):
+        np.testing.assert_allclose(
+            np.diagonal(products, distance), products.diagonal(distance)[0], atol=1e-10
+        )

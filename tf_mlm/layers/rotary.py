@@ -1,0 +1,30 @@
+"""Rotary position embedding: positions as rotations of queries and keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+
+def rotary(x: tf.Tensor, theta: float) -> tf.Tensor:
+    """Each vector turned by its position, first half of it against the second half.
+
+    Args:
+        x: float [batch, heads, length, size], of an even size; turned in float32 or better.
+        theta: the base of the frequencies.
+
+    Example:
+        >>> rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]]), 10000.0).numpy().round(2).tolist()
+        [[[[1.0, 0.0], [0.54, 0.84]]]]
+
+    References:
+        Su et al., https://arxiv.org/abs/2104.09864.
+    """
+    size = x.shape[-1]
+    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
+    frequencies = tf.constant(theta ** (-np.arange(0, size, 2) / size), dtype)
+    angles = tf.cast(tf.range(tf.shape(x)[2]), dtype)[:, tf.newaxis] * frequencies  # [length, size / 2]
+    cosine, sine = tf.cos(angles), tf.sin(angles)
+    first, second = tf.split(tf.cast(x, dtype), 2, axis=-1)
+    turned = tf.concat([first * cosine - second * sine, second * cosine + first * sine], -1)
+    return tf.cast(turned, x.dtype)

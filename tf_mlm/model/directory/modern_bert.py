@@ -1,0 +1,63 @@
+"""What ModernBERT's `config.json` says in a form of its own: what each layer attends to, and positions.
+
+Since transformers 5 it has `layer_types` and `rope_parameters`; older ones have the distance of the layers
+that attend to everything, and a theta for each kind of layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tf_mlm.errors import ConfigError
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+# For each kind of layer our name, the older one in the file, and the default.
+_THETAS = {
+    FULL: ("rope_theta", "global_rope_theta", 160_000.0),
+    SLIDING: ("local_rope_theta", "local_rope_theta", 10_000.0),
+}
+_LAYERS = 22
+
+
+def read_modern_bert(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`layer_types` and the two thetas, in whichever form the file has them.
+
+    Raises:
+        ConfigError: for angles of another kind, or a projection without a bias.
+    """
+    read = dict(values)
+    if values.get("decoder_bias") is False:
+        raise ConfigError("`decoder_bias` must be true or absent. Received: decoder_bias=False.")
+    layers, every = values.get("num_hidden_layers") or _LAYERS, values.get("global_attn_every_n_layers") or 3
+    if values.get("layer_types") is None and isinstance(layers, int) and isinstance(every, int) and every > 0:
+        read["layer_types"] = [SLIDING if index % every else FULL for index in range(layers)]
+    if values.get("rope_scaling"):
+        raise ConfigError(f"`rope_scaling` must be null or absent. Received: {values['rope_scaling']!r}.")
+    parameters = values.get("rope_parameters") or {}
+    for kind, (name, older, default) in _THETAS.items():
+        of_kind = parameters.get(kind) if isinstance(parameters, Mapping) else None
+        if not isinstance(of_kind or {}, Mapping) or not isinstance(parameters, Mapping):
+            raise ConfigError(f"`rope_parameters` must be an object for each kind. Received: {parameters!r}.")
+        of_kind = of_kind or {}
+        if of_kind.get("rope_type", "default") != "default":
+            raise ConfigError(
+                f"`rope_parameters.{kind}.rope_type` must be default. Received: {of_kind['rope_type']!r}."
+            )
+        theta = of_kind.get("rope_theta")
+        theta = values.get(older) if theta is None else theta
+        read[name] = default if theta is None else float(theta)
+    read.pop("rope_parameters", None)
+    return read
+
+
+def write_modern_bert(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values with `rope_parameters`, and the older keys too where the file had them."""
+    written = dict(values)
+    parameters = {}
+    for kind, (name, older, _) in _THETAS.items():
+        theta = written.pop(name)
+        parameters[kind] = {"rope_type": "default", "rope_theta": theta}
+        if "global_rope_theta" in values:
+            written[older] = theta
+    return {**written, "rope_parameters": parameters}
