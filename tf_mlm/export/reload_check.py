@@ -69,13 +69,15 @@ def _questions(model: MaskedLM) -> dict[str, _Question]:
     states = {"hidden_states": hidden, "mask_positions": positions}
     twice = preprocessor(tf.constant([f"{word} {word}"]))
     hidden_places = tf.range(1, twice.token_ids.shape[1] - 1)[:, tf.newaxis]  # one in each copy of the text
-    copies = [tf.repeat(tensor, tf.size(hidden_places), axis=0) for tensor in twice[:3]]
-    copies[0] = tf.tensor_scatter_nd_update(
-        copies[0],
+    token_ids, lengths, segment_ids = (
+        tf.repeat(tensor, tf.size(hidden_places), axis=0) for tensor in twice[:3]
+    )
+    token_ids = tf.tensor_scatter_nd_update(
+        token_ids,
         tf.concat([hidden_places - 1, hidden_places], 1),
         tf.fill([tf.size(hidden_places)], preprocessor.vocabulary.mask_id),
     )
-    predicted = tf.nn.log_softmax(model(*copies, hidden_places))[:, 0]
+    predicted = tf.nn.log_softmax(model(token_ids, lengths, segment_ids, hidden_places))[:, 0]
     likelihood = tf.gather(predicted, twice.token_ids[0, 1:-1], batch_dims=1).numpy()
     return {
         signatures.FILL.name: _Question(texts, filled),
