@@ -24,6 +24,7 @@ from tf_mlm.model.directory.tokenizer_keys import (
     SPECIAL_NAMES,
     WITHOUT_EFFECT,
 )
+from tf_mlm.text.vocabulary import tokens_by_id
 from tf_mlm.text.vocabulary_file import read_lines
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def _bpe_files(files: TokenizerFiles) -> tuple[dict[str, int], list[tuple[str, s
     ids = read_json(files.path(BPE_VOCABULARY))
     if not all(isinstance(index, int) and not isinstance(index, bool) for index in ids.values()):
         raise ConfigError(f"`{files.path(BPE_VOCABULARY)}` must be an object from token to id.")
+    tokens_by_id(ids, f"`{files.path(BPE_VOCABULARY)}`")  # the library would drop one of two with one id
     check_not_a_pointer(files.path(MERGES))
     pairs = []
     for line, text in enumerate(files.path(MERGES).read_text(encoding="utf-8").split("\n")):

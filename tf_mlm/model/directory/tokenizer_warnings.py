@@ -8,6 +8,7 @@ import warnings
 from tf_mlm.errors import ConfigError, TokenizerWarning
 from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
+    BPE_VOCABULARY,
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCABULARY,
@@ -55,8 +56,11 @@ def warn_of_what_has_no_effect(files: TokenizerFiles, kind: str, serialised: Ser
         )
     if files.path(VOCABULARY).is_file():
         _warn_of_vocabulary_file(files, serialised)
-    if kind == "bert" and files.serialised is not None:
-        _warn_of_differences(files, serialised)
+    if kind == "roberta" and files.serialised is not None and files.path(BPE_VOCABULARY).is_file():
+        stated, known = files.json(BPE_VOCABULARY) or {}, {**serialised.ids, **serialised.added_ids}
+        _warn_of_other_tokens(files, BPE_VOCABULARY, dict(stated.items() ^ known.items()))
+    if kind != "generic" and files.serialised is not None:
+        _warn_of_differences(files, kind, serialised)
 
 
 def _warn_of_vocabulary_file(files: TokenizerFiles, serialised: Serialised) -> None:
@@ -68,19 +72,23 @@ def _warn_of_vocabulary_file(files: TokenizerFiles, serialised: Serialised) -> N
         )
     if files.serialised is not None:
         lines = {token: line for line, token in enumerate(read_lines(path))}
-        if differing := {token for token, _ in lines.items() ^ serialised.ids.items()}:
-            warn(
-                f"`{path}` and `{files.path(TOKENIZER)}` differ in {len(differing)} tokens, such as "
-                f"{min(differing)!r}. {TOKENIZER} counts, as in transformers 5."
-            )
+        _warn_of_other_tokens(files, VOCABULARY, dict(lines.items() ^ serialised.ids.items()))
 
 
-def _warn_of_differences(files: TokenizerFiles, serialised: Serialised) -> None:
-    """BERT's classes take nothing but tokens from `tokenizer.json`: say so where it says something else."""
+def _warn_of_other_tokens(files: TokenizerFiles, name: str, differing: dict[str, int]) -> None:
+    if differing:
+        warn(
+            f"`{files.path(name)}` and `{files.path(TOKENIZER)}` differ in {len(differing)} tokens, such as "
+            f"{min(differing)!r}. {TOKENIZER} counts, as in transformers 5."
+        )
+
+
+def _warn_of_differences(files: TokenizerFiles, kind: str, serialised: Serialised) -> None:
+    """The models' own classes take but tokens from `tokenizer.json`: say so where it says something else."""
     assert files.serialised is not None
     if "normalizer" not in files.serialised:
         return  # there is only a vocabulary
-    model = {"type": "WordPiece", **files.serialised["model"]}
+    model = {"type": "WordPiece" if kind == "bert" else "BPE", **files.serialised["model"]}
     try:
         told = read_tokenizer_json({**files.serialised, "model": model}).settings
     except ConfigError as error:
@@ -88,7 +96,7 @@ def _warn_of_differences(files: TokenizerFiles, serialised: Serialised) -> None:
     else:
         effective = dict(serialised.settings)
         for settings in (told, effective):
-            if settings["strip_accents"] is None:
+            if settings.get("strip_accents", False) is None:
                 settings["strip_accents"] = settings["do_lower_case"]
         differing = [
             f"{name}={told[name]!r} there, {value!r} in effect"
@@ -97,8 +105,9 @@ def _warn_of_differences(files: TokenizerFiles, serialised: Serialised) -> None:
         ]
     if differing:
         warn(
-            f"`{files.path(TOKENIZER)}` says something else than {TOKENIZER_CONFIG}, which counts for BERT's "
-            f"tokenizer classes, as in transformers 5: {'; '.join(differing)}. If {TOKENIZER} is right, say "
+            f"`{files.path(TOKENIZER)}` says something else than {TOKENIZER_CONFIG}, which counts for "
+            f"{'BERT' if kind == 'bert' else 'RoBERTa'}'s tokenizer classes, as in transformers 5: "
+            f"{'; '.join(differing)}. If {TOKENIZER} is right, say "
             f"tokenizer_class=PreTrainedTokenizerFast in {TOKENIZER_CONFIG}."
         )
 
