@@ -131,6 +131,10 @@ def test_tokens_read_as_the_library_decodes_them(both: tuple[str, Tokenizer, Tex
         for skip in (True, False):
             ours = preprocessor.detokenize(ids, skip_special_tokens=skip)
             assert ours == tokenizer.decode(ids, skip_special_tokens=skip)
+    pad = preprocessor.vocabulary.pad_id
+    for index in (index for index in range(tokenizer.get_vocab_size()) if index != pad):
+        ours = preprocessor.detokenize([index], skip_special_tokens=False)  # many are parts of characters
+        assert ours == tokenizer.decode([index], skip_special_tokens=False)
 
 
 def test_a_token_without_a_blank_continues_a_word(both: tuple[str, Tokenizer, TextPreprocessor]) -> None:

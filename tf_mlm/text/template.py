@@ -84,7 +84,7 @@ class Template:
             elif isinstance(part, int):
                 specials.append((part, at))
                 at = at + 1
-            if segment and segments and segments[-1][0] == segment and segments[-1][2] is begin:
+            if segments and segments[-1][0] == segment and segments[-1][2] is begin:
                 segments[-1] = (segment, segments[-1][1], at)
             elif segment:
                 segments.append((segment, begin, at))
