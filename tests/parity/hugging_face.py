@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import itertools
@@ -77,17 +78,19 @@ class HuggingFaceCase:
             for name, parameter in parameters.items():
                 if name.endswith("decoder.bias") and (own := name.replace("decoder.", "")) in parameters:
                     parameters[own].copy_(parameter)
-        # Rounded here, so that a file in half precision holds the very weights that are compared.
-        return model.to(getattr(torch, self.dtype)).to(torch.float32)
+            # Rounded here, so that a file in half precision holds the very weights that are compared. What is
+            # no weight, such as the frequencies of rotary positions, is not.
+            for parameter in parameters.values():
+                parameter.copy_(parameter.to(getattr(torch, self.dtype)))
+        return model
 
     def save(self, model: Any, directory: Path) -> None:
-        stored = model.to(getattr(torch, self.dtype))
+        stored = copy.deepcopy(model).to(getattr(torch, self.dtype))
         if self.layout == "sharded":
             stored.save_pretrained(directory, max_shard_size="20KB")
             assert (directory / "model.safetensors.index.json").is_file()
         else:
             stored.save_pretrained(directory)
-        model.to(torch.float32)
         if self.layout == "pytorch":
             (directory / "model.safetensors").unlink()
             torch.save(model.state_dict(), directory / "pytorch_model.bin")
@@ -121,7 +124,7 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
         if family == "modernbert":
             for name in ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"):
                 yield HuggingFaceCase(family, ((name, True),))
-            yield HuggingFaceCase(family, (("layer_types", ("sliding_attention", "full_attention") * 2),))
+            yield HuggingFaceCase(family, (("layer_types", ["sliding_attention", "full_attention"] * 2),))
             yield HuggingFaceCase(family, (("local_attention", 2), ("classifier_activation", "silu")))
 
 
