@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from reference.texts import documentation_lines, generated_glosses
 import tf_mlm
 
 BATCH = 2000
+# With NFC these differ where another mark follows, as docs/tokenizer.md says: three marks that are newer than
+# the library's Unicode, and Tibetan vowel signs that NFC takes apart.
+KNOWN = re.compile("[\u0f73\u0f75\u0f81\u1df6\U0001e4ec\U0001e4ed]")
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("roberta", {}),
     "roberta, add_prefix_space": ("roberta", {"add_prefix_space": True}),
@@ -62,6 +66,8 @@ def _texts(name: str, quick: bool) -> list[str]:
         return documentation_lines()[:1000] + byte_level.torments(mask, 1000, seed=1)
     lines = documentation_lines() + generated_glosses()
     points = byte_level.code_points(0, 0x20000)
+    if KINDS[name][0] == "modernbert":
+        points = [text for text in points if not KNOWN.search(text)]
     return lines + points + byte_level.torments(mask, 40_000, seed=1)
 
 
