@@ -14,7 +14,7 @@ def rotary(x: tf.Tensor, theta: float) -> tf.Tensor:
         theta: the base of the frequencies.
 
     Example:
-        >>> rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]]), 10000.0).numpy().round(2).tolist()
+        >>> rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]], tf.float64), 10000.0).numpy().round(2).tolist()
         [[[[1.0, 0.0], [0.54, 0.84]]]]
 
     References:

@@ -38,7 +38,7 @@ class Template:
         >>> template = Template([(2, 0), ("$A", 0), (3, 0), ("$B", 1), (3, 1)])
         >>> template.size
         3
-        >>> places = template.starts(tf.constant([[4]]), tf.constant([[5]]))
+        >>> places = template.starts(tf.constant(4), tf.constant(5))
         >>> places.first, int(places.second), [(special, int(at)) for special, at in places.specials]
         (1, 6, [(2, 0), (3, 5), (3, 11)])
         >>> [(number, int(begin), int(end)) for number, begin, end in places.segments]

@@ -24,7 +24,7 @@ def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
     Example:
         >>> from tf_mlm.text.tokenizer import tokenizer_of
         >>> from tf_mlm.text.vocabulary import Vocabulary
-        >>> type(tokenizer_of(Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]))).__name__
+        >>> type(tokenizer_of(Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]))).__name__
         'WordPieceTokenizer'
     """
     return _TOKENIZERS[vocabulary.config.model](vocabulary)
