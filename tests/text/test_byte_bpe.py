@@ -173,7 +173,7 @@ def rename(model: dict[str, Any], token: str) -> None:
             r"tokens of the vocabulary; merge \d+, 'Ġ' 'unheard', has 'unheard'",
         ),
         (
-            lambda model: model["merges"].insert(0, model["merges"].pop()),
+            lambda model: model["merges"].reverse(),
             r"cut into itself alone, .* is not\. Such merges cannot be carried",
         ),
     ],
