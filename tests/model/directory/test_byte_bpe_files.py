@@ -93,6 +93,14 @@ def test_older_files_that_do_not_fit_are_named(
         read(tmp_path)
 
 
+@pytest.mark.parametrize("merge", [3, ["a"], ["a", "b", "c"], "a", None])
+def test_merges_that_are_no_pairs_are_named(tmp_path: Path, merge: Any) -> None:
+    byte_level.write_tokenizer(tmp_path, "roberta")
+    change(tmp_path, lambda values: values["model"]["merges"].append(merge))
+    with pytest.raises(ConfigError, match=r"tokenizer.json`: `model.merges` must be pairs of tokens"):
+        read(tmp_path)
+
+
 def append(directory: Path, line: str) -> None:
     with (directory / "merges.txt").open("a", encoding="utf-8") as stream:
         stream.write(line)

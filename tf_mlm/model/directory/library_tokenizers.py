@@ -16,6 +16,7 @@ from tf_mlm.model.directory.tokenizer_files import (
     TokenizerFiles,
     token_of,
 )
+from tf_mlm.model.directory.tokenizer_json import merge_pairs
 from tf_mlm.model.directory.tokenizer_keys import (
     BERT_SETTINGS,
     DEFAULT_TOKENS,
@@ -129,7 +130,10 @@ def _roberta_tokenizer(files: TokenizerFiles) -> Tokenizer:
         ids, merges = _bpe_files(files)
     else:
         stated = _model(files, "BPE", "RoBERTa's")
-        ids, merges = dict(stated["vocab"]), _merge_pairs(stated.get("merges"))
+        try:
+            ids, merges = dict(stated["vocab"]), merge_pairs(stated.get("merges"))
+        except ConfigError as error:
+            raise ConfigError(f"`{files.of_tokens}`: {error}") from error
     try:
         model = models.BPE(ids, merges, continuing_subword_prefix="", end_of_word_suffix="")
     except Exception as error:  # the library raises nothing narrower
@@ -175,11 +179,6 @@ def _bpe_files(files: TokenizerFiles) -> tuple[dict[str, int], list[tuple[str, s
             )
         pairs.append((pair[0], pair[1]))
     return ids, pairs
-
-
-def _merge_pairs(merges: Any) -> list[tuple[str, str]]:
-    """Pairs of tokens, as far as they are: the library says which is none."""
-    return [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges or ()]
 
 
 def _ids(files: TokenizerFiles) -> dict[str, int]:

@@ -186,7 +186,7 @@ def read_tokenizer_json(values: _Values) -> Serialised:
                 "`pre_tokenizer` and `post_processor` must agree in `add_prefix_space`. Received: "
                 f"{settings['add_prefix_space']} and {wrapped.add_prefix_space}."
             )
-        return Serialised(settings, ids, added_ids, _merges(model.get("merges")))
+        return Serialised(settings, ids, added_ids, merge_pairs(model.get("merges")))
     return Serialised(settings, ids, added_ids)
 
 
@@ -277,7 +277,7 @@ def _ids(vocab: Any) -> dict[str, int]:
     return dict(vocab)
 
 
-def _merges(merges: Any) -> list[tuple[str, str]]:
+def merge_pairs(merges: Any) -> list[tuple[str, str]]:
     """Pairs of tokens; older files write each as one string with a blank between them."""
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges or ()]
     for rank, pair in enumerate(pairs):
