@@ -206,8 +206,10 @@ class Campaign:
         target.popen.wait(HANG)
         if target.watch.killed:
             return f"killed above {MEMORY_LIMIT / 2**30:g} GiB"
-        _, fatal, stacks = target.stderr.partition("Fatal Python error")
-        return ended_by(target.popen.returncode) + (f"; {fatal}{stacks[:6000]}" if fatal else "")
+        # What C++ had to say stands before Python's stacks.
+        said, fatal, stacks = target.stderr.partition("Fatal Python error")
+        details = f"; {said[-1500:]}{fatal}{stacks[:6000]}" if fatal else ""
+        return ended_by(target.popen.returncode) + details
 
     def drive(self, target: Target, right: Answers, todo: queue.SimpleQueue[int]) -> list[Request]:
         """Sends until all is sent or the server has gone. Returns what was on its way then."""
