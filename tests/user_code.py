@@ -11,7 +11,8 @@ from tf_mlm import Buckets, Client, ClientError, FillMask, MaskedLM, ModelServer
 
 
 def pretrain(texts: list[Path], output: Path) -> MaskedLM:
-    tf_mlm.train(texts, output, TrainConfig(steps=2, batch_size=2, length=8))
+    sizes = TrainConfig(steps=2, batch_size=2, length=8, hidden_size=16, layers=1, heads=2)
+    tf_mlm.train(texts, output, sizes)
     return tf_mlm.load(output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -160,12 +161,15 @@ def test_answers_ignore_what_stands_behind_the_length(inference: Inference) -> N
     ],
 )
 def test_bad_input_names_the_rule(
-    inference: Inference, question: str, arguments: list[Any], message: str, graph: bool
+    inference: Inference,
+    ask: Callable[[Inference, str, list[Any], bool], Any],
+    question: str,
+    arguments: list[Any],
+    message: str,
+    graph: bool,
 ) -> None:
-    answer = getattr(inference, question)
-    tensors = [tf.constant(argument) for argument in arguments]
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        (tf.function(answer, autograph=False) if graph else answer)(*tensors)
+        ask(inference, question, arguments, graph)
 
 
 def test_construction_states_its_rules(tiny_model: MaskedLM) -> None:

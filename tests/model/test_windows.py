@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.questions import Inference
 from tf_mlm.model.windows import centred, overlapping
 from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
 
 BUCKETS = Buckets(batch=(1, 4), length=(8, 16), masks=(1, 4, 16))
 LIMIT, ROOM = 16, 14
+Ask = Callable[[Inference, str, list[Any], bool], Any]
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dogs", "ran", ".", "log"]
 
 
@@ -39,8 +43,13 @@ def refusing(tiny_model: MaskedLM) -> Inference:
     return Inference(tiny_model, buckets=BUCKETS, top_k=3, xla=False)
 
 
+@functools.cache
+def without_limit(vocabulary: Vocabulary) -> TextPreprocessor:
+    return TextPreprocessor(vocabulary, None)
+
+
 def tokens_of(model: MaskedLM, text: str) -> list[int]:
-    whole = TextPreprocessor(model.preprocessor.vocabulary, None)
+    whole = without_limit(model.preprocessor.vocabulary)
     return whole(text).token_ids.numpy()[0, 1:-1].tolist()
 
 
@@ -167,11 +176,10 @@ def test_every_token_is_tokenised(refusing: Inference) -> None:
     ],
 )
 def test_a_text_over_the_limit_is_refused_by_name(
-    refusing: Inference, question: str, texts: list[str], message: str, graph: bool
+    refusing: Inference, ask: Ask, question: str, texts: list[str], message: str, graph: bool
 ) -> None:
-    answer = getattr(refusing, question)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        (tf.function(answer, autograph=False) if graph else answer)(tf.constant(texts))
+        ask(refusing, question, [texts], graph)
 
 
 @pytest.mark.parametrize("limit", [4, 5, 6, 7, 16])
@@ -192,6 +200,11 @@ def test_windows_cover_every_token_and_stay_inside_the_text(limit: int, tokens: 
 
 
 LIMITS = Limits(bytes=1000, tokens=100, copies=20, values=150)
+
+
+@pytest.fixture(scope="module")
+def limited(tiny_model: MaskedLM) -> Inference:
+    return Inference(tiny_model, buckets=BUCKETS, top_k=3, xla=False, limits=LIMITS)
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -216,13 +229,10 @@ LIMITS = Limits(bytes=1000, tokens=100, copies=20, values=150)
     ],
 )
 def test_work_beyond_a_limit_is_refused_by_name(
-    tiny_model: MaskedLM, question: str, arguments: list[Any], message: str, graph: bool
+    limited: Inference, ask: Ask, question: str, arguments: list[Any], message: str, graph: bool
 ) -> None:
-    limited = Inference(tiny_model, buckets=BUCKETS, top_k=3, xla=False, limits=LIMITS)
-    answer = getattr(limited, question)
-    tensors = [tf.constant(argument) for argument in arguments]
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        (tf.function(answer, autograph=False) if graph else answer)(*tensors)
+        ask(limited, question, arguments, graph)
 
 
 def test_an_unused_slot_is_zeros_and_changes_nothing_else(inference: Inference) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
 
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 MIRRORED = """
 import json, sys
 from tf_mlm.lean_import import import_tensorflow_alone
@@ -58,18 +59,18 @@ def _largest_difference(first: Path, second: Path) -> float:
     return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
 
 
-def _arguments(corpus: Path, output: Path, config: TrainConfig, *, compile: bool = True) -> str:
+def _arguments(corpus: Path, output: Path, config: TrainConfig, *, compile: bool = True) -> dict[str, Any]:
     settings = {"files": [str(corpus)], "output": str(output), "config": dataclasses.asdict(config)}
-    return json.dumps({**settings, "compile": compile})
+    return {**settings, "compile": compile}
 
 
 def test_two_mirrored_devices_match_one(
     corpus: Path, config: TrainConfig, one_process: Path, tmp_path: Path
 ) -> None:
     subprocess.run(
-        [sys.executable, "-c", MIRRORED, _arguments(corpus, tmp_path, config)],
+        [sys.executable, "-c", MIRRORED, json.dumps(_arguments(corpus, tmp_path, config))],
         check=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+        env=ENVIRONMENT,
     )
     assert _largest_difference(one_process, tmp_path) < 1e-5
 
@@ -81,68 +82,141 @@ def test_accumulation_matches_one_pass(
     assert _largest_difference(one_process, tmp_path) < 1e-5
 
 
-def _run_workers(
-    start: Callable[..., subprocess.Popen[str]], arguments: list[str]
-) -> list[tuple[int, str, str]]:
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(arguments))]
-    workers = [
-        start(
-            argument,
-            TF_CONFIG=json.dumps(
-                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            ),
-        )
-        for index, argument in enumerate(arguments)
-    ]
-    deadline = time.monotonic() + 300
+WORKER = """
+import functools, json, sys
+from tf_mlm.lean_import import import_tensorflow_alone
+import_tensorflow_alone()
+from tf_mlm.errors import ConfigError
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.run import open as opening
+from tf_mlm.training.run.trainer import train
+opening.make_strategy = functools.cache(opening.make_strategy)  # the workers meet once
+for name, arguments in json.load(sys.stdin).items():
+    config = TrainConfig(**arguments["config"])
     try:
-        outputs = [worker.communicate(timeout=deadline - time.monotonic()) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
+        result = train(arguments["files"], arguments["output"], config, compile=arguments["compile"])
+    except ConfigError as error:
+        print(json.dumps({"case": name, "error": str(error)}), flush=True)
+        ended = error
+    else:
+        print(json.dumps({"case": name, "steps": result.steps}), flush=True)
+        ended = None
+if ended is not None:
+    raise ended
+"""
+BUDGETS = {
+    "minutes": {"steps": None, "minutes": 0.05},
+    "within": {"steps": 100_000, "within_minutes": 0.2, "evaluate_every": 100_000},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """What two workers made of all cases, which they ran one after the other.
+
+    Attributes:
+        output: holds a directory for each case.
+        found: what each worker says of a case: its `steps`, or its `error`.
+        codes: with which the processes ended.
+        errors: what they wrote at last.
+    """
+
+    output: Path
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+    codes: tuple[int, ...]
+    errors: tuple[str, ...]
+
+
+def _cases(index: int, corpus: Path, output: Path, config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """What a worker runs, by name; of the last case nothing is left but the error that ends it."""
+    config = dataclasses.replace(config, strategy="multiworker")
+    short = dataclasses.replace(config, steps=1)
+    # Evaluations are no matter for a resume, but a worker that makes fewer of them waits for ever.
+    other = dataclasses.replace(config, learning_rate=1e-4, evaluate_every=3)
+    cases = {
+        "same": config,
+        "apart": short,
+        **{name: dataclasses.replace(config, evaluation_rows=8, **BUDGETS[name]) for name in BUDGETS},
+        "apart again": short,
+        "disagreeing": other if index else config,
+    }
+    directories = {"apart": f"apart-{index}", "apart again": f"apart-{index}"}
+    return {
+        case: _arguments(corpus, output / directories.get(case, case), config, compile=case == "same")
+        for case, config in cases.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def workers(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Workers:
+    output = tmp_path_factory.mktemp("workers")
+    cases = [_cases(index, corpus, output, config) for index in range(2)]
+    results = _run_workers([json.dumps(own) for own in cases])
+    found = [{line["case"]: line for line in map(json.loads, out.splitlines())} for _, out, _ in results]
+    assert list(found[0]) == list(found[1]) == list(cases[0]), results
+    return Workers(
+        output,
+        {case: (found[0][case], found[1][case]) for case in cases[0]},
+        tuple(code for code, _, _ in results),
+        tuple(err for _, _, err in results),
+    )
+
+
+def _run_workers(inputs: list[str]) -> list[tuple[int, str, str]]:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(inputs))]
+    workers = []
+    for index in range(len(inputs)):
+        task = {"type": "worker", "index": index}
+        cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**ENVIRONMENT, "TF_CONFIG": cluster},
+            )
+        )
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
+        try:
+            outputs = list(
+                pool.map(lambda worker, given: worker.communicate(given, timeout=300), workers, inputs)
+            )
+        finally:
+            for worker in workers:
+                worker.kill()
     return [(worker.returncode, *output) for worker, output in zip(workers, outputs, strict=True)]
 
 
-def test_two_workers_match_one_process(
-    corpus: Path,
-    config: TrainConfig,
-    one_process: Path,
-    tmp_path: Path,
-    start_training: Callable[..., subprocess.Popen[str]],
-) -> None:
-    arguments = _arguments(corpus, tmp_path, dataclasses.replace(config, strategy="multiworker"))
-    for code, _, err in _run_workers(start_training, [arguments, arguments]):
-        assert code == 0, err
-    assert _largest_difference(one_process, tmp_path) < 1e-5
+def test_two_workers_match_one_process(one_process: Path, workers: Workers) -> None:
+    assert [one.get("steps") for one in workers.found["same"]] == [20, 20], workers.found["same"]
+    assert _largest_difference(one_process, workers.output / "same") < 1e-5
 
 
-def test_workers_that_disagree_stop_before_the_first_step(
-    corpus: Path,
-    config: TrainConfig,
-    tmp_path: Path,
-    start_training: Callable[..., subprocess.Popen[str]],
-) -> None:
-    config = dataclasses.replace(config, strategy="multiworker")
-    # Evaluations are no matter for a resume, but a worker that makes fewer of them waits for ever.
-    other = dataclasses.replace(config, learning_rate=1e-4, evaluate_every=3)
-    arguments = [_arguments(corpus, tmp_path, one) for one in (config, other)]
-    for code, _, err in _run_workers(start_training, arguments):
+def test_workers_that_disagree_stop_before_the_first_step(workers: Workers) -> None:
+    for one in workers.found["disagreeing"]:
+        assert "They differ in evaluate_every, learning_rate. " in one["error"]
+    assert not (workers.output / "disagreeing" / "training" / "checkpoints").exists()
+    # It was their last case, and ended both.
+    for code, error in zip(workers.codes, workers.errors, strict=True):
         assert code != 0
-        assert "They differ in evaluate_every, learning_rate. " in err, err
-    assert not (tmp_path / "training" / "checkpoints").exists()
+        assert "They differ in evaluate_every, learning_rate. " in error
 
 
-def test_workers_that_do_not_share_the_checkpoints_stop(
-    corpus: Path, config: TrainConfig, tmp_path: Path, start_training: Callable[..., subprocess.Popen[str]]
+def test_workers_that_do_not_share_the_checkpoints_stop(workers: Workers) -> None:
+    assert [one.get("steps") for one in workers.found["apart"]] == [1, 1], workers.found["apart"]
+    for one in workers.found["apart again"]:
+        assert "They differ in first_step" in one["error"]
+        assert "Put the output directory where all workers see it" in one["error"]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_clock_of_the_first_worker_decides_how_many_steps_a_time_budget_allows(
+    workers: Workers, budget: str
 ) -> None:
-    config = dataclasses.replace(config, steps=1, strategy="multiworker")
-    arguments = [_arguments(corpus, tmp_path / name, config, compile=False) for name in ("first", "second")]
-    for code, _, err in _run_workers(start_training, arguments):
-        assert code == 0, err
-    for code, _, err in _run_workers(start_training, arguments):
-        assert code != 0
-        assert "They differ in first_step" in err, err
-        assert "Put the output directory where all workers see it" in err
+    steps = [one.get("steps") for one in workers.found[budget]]
+    assert steps[0] == steps[1] > 0, workers.found[budget]
 
 
 def test_cpu_is_one_device() -> None:
@@ -209,26 +283,3 @@ def test_the_batch_must_divide() -> None:
     check_batch_size(make_strategy("cpu"), 6, 3)
     with pytest.raises(ConfigError, match="Use a multiple of 4"):
         check_batch_size(make_strategy("cpu"), 6, 4)
-
-
-@pytest.mark.parametrize(
-    "budget",
-    [
-        {"steps": None, "minutes": 0.05},
-        {"steps": 100_000, "within_minutes": 0.4, "evaluate_every": 100_000},
-    ],
-    ids=["minutes", "within"],
-)
-def test_the_clock_of_the_first_worker_decides_how_many_steps_a_time_budget_allows(
-    corpus: Path,
-    config: TrainConfig,
-    tmp_path: Path,
-    start_training: Callable[..., subprocess.Popen[str]],
-    budget: dict[str, Any],
-) -> None:
-    settings = dataclasses.replace(config, strategy="multiworker", evaluation_rows=8, **budget)
-    arguments = _arguments(corpus, tmp_path, settings, compile=False)
-    found = _run_workers(start_training, [arguments, arguments])
-    assert [code for code, _, _ in found] == [0, 0], found
-    steps = [json.loads(out)["steps"] for _, out, _ in found]
-    assert steps[0] == steps[1] > 0

@@ -105,12 +105,13 @@ def training_batches(
         tf.TensorSpec([config.batch_size, config.length], tf.int32),
         tf.TensorSpec([config.batch_size], tf.int32),
     )
+
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
+    def masked(step: tf.Tensor, token_ids: tf.Tensor, lengths: tf.Tensor) -> Batch:
+        return _masked(generator, step, token_ids, lengths, config)
+
     dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
-    return dataset.map(
-        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    return dataset.map(masked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig) -> Batch:
@@ -118,6 +119,7 @@ def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig
     masked = tf.function(
         lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
         reduce_retracing=True,
+        autograph=False,
     )
     parts = []
     for first in range(0, len(rows.lengths), ROWS_PER_CALL):
@@ -134,6 +136,7 @@ def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> t
     if replicas == 1:
         return dataset.prefetch(4)
 
+    @tf.autograph.experimental.do_not_convert
     def cut(batch: Batch) -> tf.data.Dataset:
         parts = [
             tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]])[first : first + own]

@@ -71,6 +71,7 @@ def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor)
         if counts:
             yield lines, counts
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
     def tokenize(lines: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         found = preprocessor.tokenizer(lines)
         per_line = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(found.token_ids)), found.counts)
