@@ -111,6 +111,10 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
             r"at most `num_hidden_layers`.*groups=3",
         ),
         ({"model_type": "albert", "num_hidden_groups": 0}, r"`num_hidden_groups` must be a whole number"),
+        (
+            {"hidden_size": 1 << 42},
+            r"must fit into memory. Received: vocab_size=21, hidden_size=4398046511104",
+        ),
         ({"hidden_act": "leaky_relu"}, r"`hidden_act` must be one of gelu, .*'leaky_relu'"),
         ({"num_attention_heads": 3}, r"must divide `hidden_size`.*num_attention_heads=3"),
         ({"hidden_size": "16"}, r"`hidden_size` must be a whole number"),
