@@ -21,6 +21,14 @@ CONFIG = ModelConfig(
     initializer_range=0.5,
 )
 FAMILIES = {
+    "albert": dataclasses.replace(
+        CONFIG,
+        model_type="albert",
+        embedding_size=8,
+        num_hidden_layers=3,
+        num_hidden_groups=2,
+        embedding_projection=True,
+    ),
     "bert": CONFIG,
     "distilbert": dataclasses.replace(CONFIG, model_type="distilbert", type_vocab_size=0),
     "electra": dataclasses.replace(CONFIG, model_type="electra", embedding_size=8),
@@ -84,6 +92,19 @@ def test_roberta_counts_positions_from_behind_its_padding_id() -> None:
     table = bert.embedding.position.embeddings
     roberta.embedding.position.embeddings[2:].assign(table[:10])
     np.testing.assert_allclose(roberta(IDS, LENGTHS, SEGMENTS), bert(IDS, LENGTHS, SEGMENTS), atol=1e-6)
+
+
+def test_layers_of_a_group_are_one_block_that_runs_for_each() -> None:
+    shared = BertEncoder(FAMILIES["albert"], seed=0)
+    assert [layer.name for layer in shared.layers] == ["block_0", "block_0", "block_1"]
+    apart = BertEncoder(dataclasses.replace(FAMILIES["albert"], num_hidden_groups=None), seed=1)
+    assert len(apart.variables) - len(shared.variables) == len(shared.blocks[0].variables)
+    for ours, theirs in zip(shared.embedding.variables, apart.embedding.variables, strict=True):
+        theirs.assign(ours)
+    for layer, block in zip(shared.layers, apart.blocks, strict=True):
+        for ours, theirs in zip(layer.variables, block.variables, strict=True):
+            theirs.assign(ours)
+    np.testing.assert_allclose(shared(IDS, LENGTHS, SEGMENTS), apart(IDS, LENGTHS, SEGMENTS), atol=1e-6)
 
 
 def test_the_seed_makes_the_weights() -> None:

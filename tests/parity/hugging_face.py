@@ -39,7 +39,9 @@ _MODERN_BERT_IDS = {  # its own lie beyond a small vocabulary
     "sep_token_id": 3,
 }
 SIZES = {
+    "albert": {**_BERT_SIZES, "embedding_size": 12, "num_hidden_layers": 3, "num_hidden_groups": 2},
     "bert": _BERT_SIZES,
+    "camembert": _BERT_SIZES,
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
     "electra": {**_BERT_SIZES, "embedding_size": 12},
     "modernbert": {**_BERT_SIZES, "num_hidden_layers": 4, "local_attention": 8, **_MODERN_BERT_IDS},
@@ -118,9 +120,14 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
         ):
             ours = ("num_attention_heads", "hidden_size", "num_hidden_layers")
             names = tuple(keys.get(name, name) for name in ours)
-            yield HuggingFaceCase(family, tuple(zip(names, (heads, hidden, layers), strict=True)))
-        if family in ("bert", "distilbert", "roberta", "xlm-roberta"):
+            groups = (("num_hidden_groups", 1),) if family == "albert" else ()
+            yield HuggingFaceCase(family, (*zip(names, (heads, hidden, layers), strict=True), *groups))
+        if family in ("bert", "camembert", "distilbert", "roberta", "xlm-roberta"):
             yield HuggingFaceCase(family, (("tie_word_embeddings", False),))
+        if family == "albert":
+            for count, layers in ((1, 1), (1, 4), (3, 7), (5, 12), (4, 4)):
+                yield HuggingFaceCase(family, (("num_hidden_groups", count), ("num_hidden_layers", layers)))
+            yield HuggingFaceCase(family, (("embedding_size", 32),))
         if family == "modernbert":
             for name in ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"):
                 yield HuggingFaceCase(family, ((name, True),))

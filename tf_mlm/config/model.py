@@ -8,8 +8,27 @@ from typing import Any
 
 from tf_mlm.config.rules import require, require_bool, require_whole
 
-MODEL_TYPES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+MODEL_TYPES = ("albert", "bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 LAYER_TYPES = ("full_attention", "sliding_attention")
+ROBERTA_TYPES = ("camembert", "roberta", "xlm-roberta")
+"""RoBERTa's architecture, under its own and other names."""
+SWITCHES = (
+    "embedding_size",
+    "norm_position",
+    "gated",
+    "norm_bias",
+    "attention_bias",
+    "mlp_bias",
+    "head_bias",
+    "rope_theta",
+    "local_rope_theta",
+    "layer_types",
+    "local_attention",
+    "num_hidden_groups",
+    "embedding_projection",
+    "first_norm",
+)
+"""The fields of `ModelConfig` that families differ in; each is BERT's by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +43,17 @@ class ModelConfig:
     `gated` multiplies half of the feed-forward's inner values with the other half. With a `rope_theta`
     positions are rotations of queries and keys, without one they are a learned table. `layer_types` says of
     each layer whether it attends to the whole text or to `local_attention // 2` tokens on either side; the
-    latter rotate by `local_rope_theta`.
+    latter rotate by `local_rope_theta`. `first_norm` is whether a `pre` model normalises what its first block
+    gets too. With `num_hidden_groups` as many groups of consecutive layers share their weights each, and
+    `embedding_projection` projects the vectors of tokens even where they have the hidden size already.
 
     `extra` keeps the keys of a `config.json` that this package does not use, so that saving
     a loaded model loses nothing.
 
     Raises:
         ConfigError: at construction, for sizes below one, heads that do not divide the hidden
-            size, rates outside [0, 1), an unknown `model_type`, or `layer_types` that are not one for each
-            layer.
+            size, rates outside [0, 1), an unknown `model_type`, `layer_types` that are not one for each
+            layer, or more `num_hidden_groups` than layers.
 
     Example:
         >>> from tf_mlm.config import ModelConfig
@@ -68,6 +89,9 @@ class ModelConfig:
     local_rope_theta: float | None = None
     layer_types: tuple[str, ...] | None = None
     local_attention: int = 128
+    num_hidden_groups: int | None = None
+    embedding_projection: bool = False
+    first_norm: bool = True
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,8 +125,27 @@ class ModelConfig:
             "`initializer_range` must be positive.",
             initializer_range=self.initializer_range,
         )
+        self._check_switches()
+        require(
+            self.pad_token_id < self.vocab_size,
+            "`pad_token_id` must be an id of the vocabulary.",
+            pad_token_id=self.pad_token_id,
+            vocab_size=self.vocab_size,
+        )
+        require(
+            self.model_type in MODEL_TYPES,
+            f"`model_type` must be one of {', '.join(MODEL_TYPES)}.",
+            model_type=self.model_type,
+        )
+        require(
+            self.max_length >= 3,
+            "`max_position_embeddings` must leave room for [CLS], one token and [SEP].",
+            max_position_embeddings=self.max_position_embeddings,
+        )
+
+    def _check_switches(self) -> None:
         for name in (
-            *("tie_word_embeddings", "gated"),
+            *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
             *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
         ):
             require_bool(name, getattr(self, name))
@@ -130,22 +173,21 @@ class ModelConfig:
             hidden_size=self.hidden_size,
             num_attention_heads=self.num_attention_heads,
         )
-        require(
-            self.pad_token_id < self.vocab_size,
-            "`pad_token_id` must be an id of the vocabulary.",
-            pad_token_id=self.pad_token_id,
-            vocab_size=self.vocab_size,
-        )
-        require(
-            self.model_type in MODEL_TYPES,
-            f"`model_type` must be one of {', '.join(MODEL_TYPES)}.",
-            model_type=self.model_type,
-        )
-        require(
-            self.max_length >= 3,
-            "`max_position_embeddings` must leave room for [CLS], one token and [SEP].",
-            max_position_embeddings=self.max_position_embeddings,
-        )
+        if self.num_hidden_groups is not None:
+            require_whole("num_hidden_groups", self.num_hidden_groups, least=1)
+            require(
+                self.num_hidden_groups <= self.num_hidden_layers,
+                "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
+                num_hidden_groups=self.num_hidden_groups,
+                num_hidden_layers=self.num_hidden_layers,
+            )
+            require(
+                self.layer_types is None and (self.norm_position == "post" or self.first_norm),
+                "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
+                "be None, and `first_norm` true where `norm_position` is pre.",
+                layer_types=self.layer_types,
+                first_norm=self.first_norm,
+            )
 
     @property
     def head_size(self) -> int:
@@ -158,7 +200,21 @@ class ModelConfig:
     @property
     def position_offset(self) -> int:
         """RoBERTa counts positions from the one behind its padding id."""
-        return self.pad_token_id + 1 if self.model_type in ("roberta", "xlm-roberta") else 0
+        return self.pad_token_id + 1 if self.model_type in ROBERTA_TYPES else 0
+
+    @property
+    def num_blocks(self) -> int:
+        """How many layers have weights of their own."""
+        return self.num_hidden_groups or self.num_hidden_layers
+
+    def block_of(self, layer: int) -> int:
+        """Which block a layer runs; layers of a group run the same one."""
+        return int(layer / (self.num_hidden_layers / self.num_blocks))
+
+    @property
+    def projects_embedding(self) -> bool:
+        """Whether a linear map stands between the embedding and the first layer."""
+        return self.embedding_projection or self.token_embedding_size != self.hidden_size
 
     def is_local(self, layer: int) -> bool:
         """Whether a layer attends to the neighbours of a token only."""

@@ -19,7 +19,7 @@ class BertEmbedding(tf.Module):
     """Ids to vectors (Devlin et al., https://arxiv.org/abs/1810.04805, figure 2).
 
     DistilBERT and ModernBERT have no segments, ModernBERT's positions are not added here, RoBERTa counts
-    them from behind its padding id, and ELECTRA may project narrow embeddings to the hidden size.
+    them from behind its padding id, and ELECTRA and ALBERT project narrow embeddings to the hidden size.
 
     Shapes:
         token_ids, segment_ids: int32 [batch, length] → float [batch, length, hidden].
@@ -82,7 +82,7 @@ class BertEmbedding(tf.Module):
                 name="projection",
                 dtype=self.precision,
             )
-            if size != config.hidden_size
+            if config.projects_embedding
             else None
         )
 

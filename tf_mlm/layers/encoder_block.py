@@ -20,8 +20,8 @@ class EncoderBlock(tf.Module):
     """Attention and feed-forward, each with dropout and a residual, and a norm before or behind it.
 
     The config's switches say what a block is made of, and `layer_types` what the attention of layer `index`
-    reaches. A pre-norm block has no norm before the attention of the first layer, whose input is normalised
-    already.
+    reaches. `first_norm` is whether a pre-norm block has a norm before the attention of the first layer too,
+    whose input may be normalised already.
 
     `attend` mixes positions. `transform` treats each position alone, so the last block of a model
     may run it only where somebody wants the result: it holds three quarters of the arithmetic.
@@ -75,7 +75,9 @@ class EncoderBlock(tf.Module):
             name="attention_output",
             dtype=precision,
         )
-        self.attention_norm = None if self.is_pre_norm and not index else norm("attention_norm")
+        self.attention_norm = (
+            norm("attention_norm") if index or config.first_norm or not self.is_pre_norm else None
+        )
         self.intermediate = Dense(
             hidden,
             2 * inner if self.is_gated else inner,

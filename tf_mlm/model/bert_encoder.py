@@ -23,7 +23,7 @@ from tf_mlm.model.rules import checked, in_range
 
 
 class BertEncoder(tf.Module):
-    """The encoder of BERT, DistilBERT, ELECTRA, RoBERTa or ModernBERT, as the config's switches say.
+    """The encoder of BERT and of the families that came after it, as the config's switches say.
 
     An `Encoder`, and a `SplitEncoder`. It takes lengths, not a padding mask: whatever stands behind a text's
     length never changes its result. Without lengths, a row of ids ends behind its last id that is not
@@ -55,7 +55,7 @@ class BertEncoder(tf.Module):
 
     References:
         Devlin et al., https://arxiv.org/abs/1810.04805 (BERT); Warner et al.,
-        https://arxiv.org/abs/2412.13663 (ModernBERT).
+        https://arxiv.org/abs/2412.13663 (ModernBERT); Lan et al., https://arxiv.org/abs/1909.11942 (ALBERT).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class BertEncoder(tf.Module):
         )
         self.blocks = [
             EncoderBlock(config, initializer, index, name=f"block_{index}", dtype=self.precision)
-            for index in range(config.num_hidden_layers)
+            for index in range(config.num_blocks)
         ]
         self.final_norm = (
             LayerNorm(
@@ -100,6 +100,11 @@ class BertEncoder(tf.Module):
             if config.norm_position == "pre"
             else None
         )
+
+    @property
+    def layers(self) -> list[EncoderBlock]:
+        """The blocks in the order in which they run; a block that layers share stands there for each."""
+        return [self.blocks[self.config.block_of(layer)] for layer in range(self.config.num_hidden_layers)]
 
     @property
     def token_embedding(self) -> ReversibleEmbedding:
@@ -142,14 +147,16 @@ class BertEncoder(tf.Module):
         inputs = dense_ids(inputs, self.config.pad_token_id, keras_layer="tf_mlm.keras.Encoder")
         token_ids, lengths, segment_ids = self._checked(inputs)
         mask = length_mask(lengths, tf.shape(token_ids)[1])
-        x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(self.blocks)))
-        for index, block in enumerate(self.blocks[:-1]):
-            x = block(x, mask, fold_in(dropout_seed, index))
-        return self.blocks[-1].attend(x, mask, fold_in(dropout_seed, len(self.blocks) - 1)), x
+        *layers, last = self.layers
+        x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(layers) + 1))
+        for index, layer in enumerate(layers):
+            x = layer(x, mask, fold_in(dropout_seed, index))
+        return last.attend(x, mask, fold_in(dropout_seed, len(layers))), x
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, *, dropout_seed: Any = None) -> tf.Tensor:
         """The position-wise half of the last block, and what is behind it: [..., hidden] → [..., hidden]."""
-        x = self.blocks[-1].transform(context, x, fold_in(dropout_seed, len(self.blocks) - 1))
+        layers = self.layers
+        x = layers[-1].transform(context, x, fold_in(dropout_seed, len(layers) - 1))
         return x if self.final_norm is None else self.final_norm(x)
 
     def _checked(self, inputs: ModelInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:

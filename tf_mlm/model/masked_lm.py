@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tf_mlm.config import ModelConfig
+from tf_mlm.config import ROBERTA_TYPES, ModelConfig
 from tf_mlm.errors import ConfigError
 from tf_mlm.layers.initializer import truncated_normal
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def head_activation(config: ModelConfig) -> str:
     """The activation inside the head: ELECTRA and RoBERTa use GELU there whatever the encoder uses."""
-    follows = "gelu" if config.model_type in ("electra", "roberta", "xlm-roberta") else config.hidden_act
+    follows = "gelu" if config.model_type in ("electra", *ROBERTA_TYPES) else config.hidden_act
     return config.head_hidden_act or follows
 
 

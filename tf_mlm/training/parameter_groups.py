@@ -45,7 +45,7 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
     Args:
         model: encoder and head.
         train: `all`; `head` (all but the encoder, whose token table a tied head shares); or `last:N`
-            (the head and the last N encoder layers).
+            (the head and the last N encoder layers, those that share their weights counted as one).
         layer_decay: each layer learns at this factor of the rate of the one above it (Howard and
             Ruder 2018, https://arxiv.org/abs/1801.06146); the embeddings count as the lowest layer.
 

@@ -28,8 +28,12 @@ SIZES = {
     "max_position_embeddings": 16,
 }
 FAMILIES = {
+    "albert": ModelConfig(
+        **SIZES, model_type="albert", embedding_size=4, num_hidden_groups=1, embedding_projection=True
+    ),
     "bert": ModelConfig(**SIZES),
     "untied": ModelConfig(**SIZES, tie_word_embeddings=False),
+    "camembert": ModelConfig(**SIZES, model_type="camembert", pad_token_id=1),
     "distilbert": ModelConfig(**SIZES, model_type="distilbert", type_vocab_size=0),
     "electra": ModelConfig(**SIZES, model_type="electra", embedding_size=4),
     "roberta": ModelConfig(**SIZES, model_type="roberta", pad_token_id=1),
@@ -96,11 +100,21 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "gpt2"}, r"must be one of bert, distilbert.*Received: model_type='gpt2'"),
-        ({"model_type": None, "architectures": None}, r"must be one of bert.*Received: model_type=None"),
+        ({"model_type": "gpt2"}, r"must be one of albert, bert, .*Received: model_type='gpt2'"),
+        ({"model_type": None, "architectures": None}, r"must be one of albert.*Received: model_type=None"),
         ({"position_embedding_type": "relative_key"}, r"must be 'absolute' or absent.*'relative_key'"),
         ({"is_decoder": True}, r"`is_decoder` must be False or absent"),
         ({"quantization_config": {"bits": 4}}, r"`quantization_config` must be \{\} or absent"),
+        ({"inner_group_num": 2}, r"`inner_group_num` must be 1 or absent. Received: inner_group_num=2"),
+        (
+            {"model_type": "albert", "num_hidden_groups": 3},
+            r"at most `num_hidden_layers`.*groups=3",
+        ),
+        ({"model_type": "albert", "num_hidden_groups": 0}, r"`num_hidden_groups` must be a whole number"),
+        (
+            {"hidden_size": 1 << 42},
+            r"must fit into memory. Received: vocab_size=21, hidden_size=4398046511104",
+        ),
         ({"hidden_act": "leaky_relu"}, r"`hidden_act` must be one of gelu, .*'leaky_relu'"),
         ({"num_attention_heads": 3}, r"must divide `hidden_size`.*num_attention_heads=3"),
         ({"hidden_size": "16"}, r"`hidden_size` must be a whole number"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tf_mlm.config import ModelConfig, read_json, write_json
 from tf_mlm.errors import ConfigError, ConfigWarning, NewHeadWarning
@@ -44,7 +45,8 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
         seed: for a new head.
 
     Raises:
-        ConfigError: when a JSON or vocabulary file is missing, malformed or not supported.
+        ConfigError: when a JSON or vocabulary file is missing, malformed or not supported, or says
+            sizes that need more memory than there is.
         CheckpointError: when the weights are damaged, or missing, unexpected or misshapen.
 
     Example:
@@ -59,7 +61,15 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
     config = read_config(directory)
     with TensorFiles(directory) as files:
         preprocessor = read_preprocessor(directory, config)
-        model = MaskedLM.from_config(config, dtype=dtype, seed=seed, preprocessor=preprocessor)
+        try:
+            model = MaskedLM.from_config(config, dtype=dtype, seed=seed, preprocessor=preprocessor)
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            sizes = ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings")
+            received = ", ".join(f"{name}={getattr(config, name)}" for name in sizes)
+            raise ConfigError(
+                f"`{directory / CONFIG}`: a model must fit into memory. Received: {received}, "
+                f"num_hidden_layers={config.num_hidden_layers}. Correct the sizes, or use a larger machine."
+            ) from error
         restored = restore(model, files, directory / CONFIG)
     if unknown := config_json.unknown_keys(config):
         warnings.warn(

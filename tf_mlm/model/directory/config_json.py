@@ -38,6 +38,7 @@ _ONLY: Mapping[str, Any] = {
     "add_cross_attention": False,
     "pruned_heads": {},
     "quantization_config": {},
+    "inner_group_num": 1,
 }
 
 # Keys that transformers itself, or tools around it, write and that no logit depends on.
@@ -53,6 +54,7 @@ _WITHOUT_EFFECT = frozenset(
         "bos_token_id",
         "chunk_size_feed_forward",
         "classifier_dropout",
+        "classifier_dropout_prob",
         "classifier_pooling",
         "cls_token_id",
         "cross_attention_hidden_size",
@@ -61,10 +63,12 @@ _WITHOUT_EFFECT = frozenset(
         "deterministic_flash_attn",
         "directionality",
         "do_sample",
+        "down_scale_factor",
         "dtype",
         "embedding_dropout",
         "eos_token_id",
         "finetuning_task",
+        "gap_size",
         "global_attn_every_n_layers",
         "global_rope_theta",
         "gradient_checkpointing",
@@ -74,11 +78,14 @@ _WITHOUT_EFFECT = frozenset(
         "keys_to_ignore_at_inference",
         "label2id",
         "language",
+        "layers_to_keep",
         "mask_token_id",
         "max_length",
         "model_name",
         "name",
+        "net_structure_type",
         "num_labels",
+        "num_memory_blocks",
         "output_attentions",
         "output_hidden_states",
         "output_past",
@@ -140,7 +147,7 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     family = FAMILIES[model_type]
     values = {**family.read(values), "model_type": model_type}
     for key, only in _ONLY.items():
-        if (value := values.get(key)) and value != only:
+        if (value := values.get(key)) is not None and value != only:
             raise ConfigError(f"`{key}` must be {only!r} or absent. Received: {key}={value!r}.")
     ours = {theirs: name for name, theirs in family.keys.items()}
     fields = {field.name for field in dataclasses.fields(ModelConfig)}

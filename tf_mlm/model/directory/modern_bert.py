@@ -1,4 +1,4 @@
-"""What ModernBERT's `config.json` says in a form of its own: what each layer attends to, and positions.
+"""ModernBERT, whose `config.json` says in a form of its own what each layer attends to, and positions.
 
 Since transformers 5 it has `layer_types` and `rope_parameters`; older ones have the distance of the layers
 that attend to everything, and a theta for each kind of layer.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.directory.family import Family, fixed
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 # For each kind of layer our name, the older one in the file, and the default.
@@ -20,7 +21,7 @@ _THETAS = {
 _LAYERS = 22
 
 
-def read_modern_bert(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """`layer_types` and the two thetas, in whichever form the file has them.
 
     Raises:
@@ -51,7 +52,7 @@ def read_modern_bert(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return read
 
 
-def write_modern_bert(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _write(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values with `rope_parameters`, and the older keys too where the file had them."""
     written = dict(values)
     parameters = {}
@@ -61,3 +62,60 @@ def write_modern_bert(values: Mapping[str, Any]) -> Mapping[str, Any]:
         if "global_rope_theta" in values:
             written[older] = theta
     return {**written, "rope_parameters": parameters}
+
+
+MODERN_BERT = Family(
+    architecture="ModernBertForMaskedLM",
+    prefix="model.",
+    encoder={
+        "embedding.token": "embeddings.tok_embeddings",
+        "embedding.norm": "embeddings.norm",
+        "final_norm": "final_norm",
+    },
+    block={
+        "attention.query_key_value": ("attn.Wqkv",),
+        "attention_output": ("attn.Wo",),
+        "attention_norm": ("attn_norm",),
+        "intermediate": ("mlp.Wi",),
+        "output": ("mlp.Wo",),
+        "output_norm": ("mlp_norm",),
+    },
+    block_prefix="layers.{}.",
+    head={"intermediate_dense": "head.dense", "intermediate_layer_norm": "head.norm"},
+    decoder="decoder.weight",
+    output_bias="decoder.bias",
+    copies={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+    keys={
+        "hidden_act": "hidden_activation",
+        "hidden_dropout_prob": "mlp_dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+        "layer_norm_eps": "norm_eps",
+        "head_hidden_act": "classifier_activation",
+        "head_bias": "classifier_bias",
+    },
+    defaults={
+        "vocab_size": 50368,
+        "intermediate_size": 1152,
+        "num_hidden_layers": 22,
+        "max_position_embeddings": 8192,
+        "pad_token_id": 50283,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": 1e-5,
+        "head_hidden_act": "gelu",
+        "norm_bias": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "head_bias": False,
+    },
+    fixed=fixed(
+        *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
+        *("rope_theta", "local_rope_theta", "layer_types", "local_attention"),
+        norm_position="pre",
+        gated=True,
+        first_norm=False,
+        type_vocab_size=0,
+    ),
+    read=_read,
+    write=_write,
+)

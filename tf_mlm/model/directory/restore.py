@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.errors import CheckpointError
-from tf_mlm.model.directory.families import FAMILIES, Family
+from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.family import Family
 from tf_mlm.model.directory.tensor_files import TensorSource
 from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, head_entries
 from tf_mlm.model.masked_lm import MaskedLM
