@@ -22,6 +22,7 @@ from tf_mlm.training.options import TrainConfig
         ({"steps": 10, "minutes": 1.0}, "not both"),
         ({"train": "last"}, "all, head or last:N"),
         ({"strategy": "gpus"}, "must be one of auto, cpu"),
+        ({"architecture": "gpt2"}, "`architecture` must be one of bert, roberta, modernbert"),
         ({"batch_size": 10, "accumulation": 4}, "`accumulation` must divide"),
         ({"length": 2}, "room for"),
         ({"layer_decay": 0.0}, r"\(0, 1\]"),

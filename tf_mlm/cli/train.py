@@ -11,7 +11,9 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.verb import TensorFlowVerb
-from tf_mlm.training.options import TrainConfig
+from tf_mlm.config import TokenizerConfig
+from tf_mlm.config.architectures import ARCHITECTURES
+from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 
 # On the command line some settings go by shorter names.
 _SHORT = {"vocabulary_size": "vocab-size"}
@@ -46,7 +48,11 @@ def config_of(settings: dict[str, Any], **defaults: Any) -> TrainConfig:
 @click.option(
     "--from", "from_directory", type=click.Path(path_type=Path), help="Model directory to continue."
 )
-@click.option("--vocab", type=click.Path(path_type=Path), help="vocab.txt of a new model; else it is learnt.")
+@click.option(
+    "--vocab",
+    type=click.Path(path_type=Path),
+    help="vocab.txt of a new model, or a directory with a tokenizer.json; else it is learnt.",
+)
 @click.option("--cased", is_flag=True, help="A learnt vocabulary keeps upper case and accents.")
 @click.option("--fresh", is_flag=True, help="Forget an unfinished run in OUTPUT instead of resuming it.")
 @training_options
@@ -76,7 +82,6 @@ def command(
             f"{', '.join(f'--{name}' for name in given)}. Leave these out, or leave out --from."
         )
     config = config_of(settings)
-    from tf_mlm.config import TokenizerConfig
     from tf_mlm.training.run.trainer import train
 
     result = train(
@@ -85,7 +90,7 @@ def command(
         config,
         from_directory=from_directory,
         vocabulary=vocab,
-        tokenizer_config=TokenizerConfig(do_lower_case=False) if cased else None,
+        tokenizer_config=_cased(config) if cased else None,
         console=None if as_json else console(),
         fresh=fresh,
     )
@@ -97,3 +102,9 @@ def command(
         click.echo(f"Wrote {output}. Next: tf-mlm export {output} models/mlm")
     else:
         click.echo("Stopped and saved; the same command continues.")
+
+
+def _cased(config: TrainConfig) -> TokenizerConfig:
+    """How a new model reads text whose case it keeps; byte-level BPE does in any case."""
+    tokenizer = ARCHITECTURES[config.architecture or DEFAULT_ARCHITECTURE].tokenizer
+    return dataclasses.replace(tokenizer, do_lower_case=False)

@@ -115,7 +115,7 @@ def compare(
             their losses, could not be compared.
     """
     config = config or TrainConfig(length=row_length(models), batch_size=BATCH_SIZE)
-    config = dataclasses.replace(config, dropout=None)  # an evaluation has none
+    config = dataclasses.replace(config, dropout=None, architecture=None)  # an evaluation has none
     _check_same_vocabulary(models)
     corpus = Corpus.from_config(files, config, held_out=None if only_held_out else 1.0)
     results = []

@@ -1,4 +1,4 @@
-"""Every setting of a training run, checked when it is made. Only the standard library is imported here.
+"""Every setting of a training run, checked when it is made. Only the standard library is needed here.
 
 The help text of each setting lives in its field, so that a command line can be built from
 `dataclasses.fields(TrainConfig)` without loading TensorFlow.
@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any
 
+from tf_mlm.config.architectures import ARCHITECTURES
 from tf_mlm.errors import ConfigError
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
@@ -19,6 +20,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 DTYPES = ("float32", "mixed_bfloat16")
 LOSSES = ("auto", "plain", "fused")
 MASKINGS = ("dynamic", "static")
+DEFAULT_ARCHITECTURE = "bert"
 
 
 def _setting(
@@ -60,12 +62,17 @@ class TrainConfig:
     length: int = _setting(128, "Tokens of one row, special tokens included.")
     seed: int = _setting(1, "Seed of the initial weights, the order, the masks and the dropout.")
 
+    architecture: str | None = _setting(
+        None,
+        f"Family of a new model, which also says how it reads text; the default is {DEFAULT_ARCHITECTURE}.",
+        choices=tuple(ARCHITECTURES),
+    )
     vocabulary_size: int = _setting(8000, "Tokens of a newly trained vocabulary.")
     hidden_size: int = _setting(256, "Width of a new model.")
     layers: int = _setting(4, "Encoder layers of a new model.")
     heads: int = _setting(4, "Attention heads of a new model.")
     dropout: float | None = _setting(
-        None, "Dropout rate; the default is the model's own (0.1 in a new model)."
+        None, "Dropout rate; the default is the model's own (a new one: 0.1, in modernbert 0)."
     )
     dtype: str = _setting(
         "float32", "Compute type; variables, norms and logits stay float32.", choices=DTYPES
@@ -171,7 +178,7 @@ class TrainConfig:
         self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "must lie in [0, 1)")
         for field in dataclasses.fields(self):
             choices = field.metadata["choices"]
-            if choices:
+            if choices and getattr(self, field.name) is not None:
                 self._check(
                     field.name, getattr(self, field.name) in choices, f"must be one of {', '.join(choices)}"
                 )

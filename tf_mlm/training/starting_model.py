@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_mlm.config import ModelConfig
+from tf_mlm.config import ModelConfig, from_json
+from tf_mlm.config.architectures import ARCHITECTURES, Sizes
 from tf_mlm.errors import ConfigError
-from tf_mlm.model.directory.checkpoint import load
+from tf_mlm.model.directory.checkpoint import load, read_config
+from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.token_store import Rows
-from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 
 ROWS_PER_COUNT = 1 << 16
 
@@ -22,19 +24,7 @@ ROWS_PER_COUNT = 1 << 16
 def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | None) -> MaskedLM:
     """A model with random weights, of the sizes given or of those that `config` names."""
     if sizes is None:
-        dropout = 0.1 if config.dropout is None else config.dropout
-        sizes = ModelConfig(
-            vocab_size=vocabulary.size,
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=4 * config.hidden_size,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-            # Positions that training never sees would answer with noise.
-            max_position_embeddings=config.length,
-            pad_token_id=vocabulary.pad_id,
-        )
+        sizes = sizes_of(config, vocabulary)
     elif sizes.vocab_size != vocabulary.size:
         raise ConfigError(
             "The model must have one embedding per token of the vocabulary. "
@@ -46,14 +36,44 @@ def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | 
     return model
 
 
+def sizes_of(config: TrainConfig, vocabulary: Vocabulary) -> ModelConfig:
+    """The sizes that `config` names, in a model of its architecture with the family's own constants.
+
+    Raises:
+        ConfigError: for sizes that such a model cannot have.
+    """
+    name = config.architecture or DEFAULT_ARCHITECTURE
+    family, ids = FAMILIES[name], (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id)
+    rates = () if config.dropout is None else ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    values = {
+        **family.defaults,
+        "model_type": name,
+        "vocab_size": vocabulary.size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": 4 * config.hidden_size,
+        # Positions that training never sees would answer with noise.
+        "max_position_embeddings": config.length,
+        "pad_token_id": vocabulary.pad_id,
+        **ARCHITECTURES[name].settings(Sizes(config.length, config.layers, config.hidden_size, *ids)),
+        **dict.fromkeys(rates, config.dropout),
+    }
+    return from_json(ModelConfig, {**values, **family.fixed})
+
+
 def start_from_waves(model: MaskedLM) -> None:
     """Sets the position table of a new model to sines and cosines, as large as random values would be.
 
     With them, two positions are alike when they are near, so attention to neighbours is learnt in a
     few hundred steps; random vectors must find the order of the positions first
     (Vaswani et al., section 3.5, https://arxiv.org/abs/1706.03762). Training changes them like all weights.
+    A model without such a table stays as it is.
     """
-    table = model.encoder.embedding.position.embeddings  # type: ignore[union-attr]
+    position = model.encoder.embedding.position  # type: ignore[union-attr]
+    if position is None:  # ModernBERT's are rotations, which are not learnt
+        return
+    table = position.embeddings
     positions, width = table.shape
     frequencies = 10_000.0 ** -(np.arange(width) // 2 * 2 / width)
     angles = np.arange(positions)[:, np.newaxis] * frequencies
@@ -87,6 +107,12 @@ def loaded_model(directory: str | os.PathLike[str], config: TrainConfig) -> Mask
         raise ConfigError(
             "A loaded model keeps its own dropout rates; training can only use them or switch them off. "
             f"Received: dropout={config.dropout}. Leave it out or give 0, or change the rates in config.json."
+        )
+    if config.architecture not in (None, family := read_config(Path(directory)).model_type):
+        raise ConfigError(
+            "A model that is continued keeps its architecture. Received: "
+            f"architecture={config.architecture!r} and `{directory}`, which is {family}. Leave "
+            "`architecture` out, or start a new model without --from."
         )
     model = load(directory, config.dtype, seed=config.seed)
     if model.preprocessor is None:

@@ -1,4 +1,4 @@
-"""The tokenizer files of a model directory to a preprocessor, as transformers 5 reads them.
+"""The tokenizer files of a directory to a vocabulary or a preprocessor, as transformers 5 reads them.
 
 transformers has two ways, by `tokenizer_class`. BERT's classes take the tokens from `tokenizer.json` if
 there is one, else from `vocab.txt`, and all settings from `tokenizer_config.json`. The generic class takes
@@ -60,6 +60,35 @@ def read_preprocessor(directory: Path, config: ModelConfig) -> TextPreprocessor 
         return TextPreprocessor(vocabulary, max_length=_max_length(files, config))
     except ConfigError as error:
         raise ConfigError(f"`{files.of_tokens}`: {error}") from error
+
+
+def read_vocabulary(directory: Path, model_type: str) -> Vocabulary:
+    """The vocabulary that the tokenizer files of a directory describe, for a new model.
+
+    Args:
+        directory: what `write_vocabulary`, or transformers' `save_pretrained` of a tokenizer, wrote.
+        model_type: the family of the new model, where the files do not say which class reads them.
+
+    Raises:
+        ConfigError: when there is no tokenizer, or a file is malformed.
+        UnsupportedTokenizerError: when it has a part without a counterpart here.
+    """
+    files = TokenizerFiles(directory)
+    kind = kind_of(files, ModelConfig(model_type=model_type))
+    if kind is None:
+        raise ConfigError(
+            f"A directory of a vocabulary must hold a {TOKENIZER} and its {TOKENIZER_CONFIG}, as `tf-mlm "
+            f"vocab` and transformers write them. Received: `{directory}`, which has none."
+        )
+    serialised = _built(files, kind)
+    tokenizer = _tokenizer_config(files, kind, serialised)
+    # How long texts may be is for the new model to say.
+    lengths = ("model_max_length", "max_len")
+    extra = {key: value for key, value in tokenizer.extra.items() if key not in lengths}
+    tokenizer = dataclasses.replace(tokenizer, extra=extra)
+    rows = max({**serialised.ids, **serialised.added_ids}.values(), default=-1) + 1
+    warn_of_what_has_no_effect(files, kind, serialised)
+    return _vocabulary(files, serialised, tokenizer, ModelConfig(vocab_size=rows, model_type=model_type))
 
 
 def _built(files: TokenizerFiles, kind: str) -> Serialised:

@@ -1,9 +1,10 @@
-"""A preprocessor to the tokenizer files of a model directory."""
+"""A vocabulary, or a preprocessor with it, to the tokenizer files of a directory."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
 from tf_mlm.durable import write_durably
@@ -19,16 +20,31 @@ from tf_mlm.model.directory.tokenizer_files import (
 from tf_mlm.model.directory.tokenizer_json import write_tokenizer_json
 from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_SETTINGS, OUR_NAMES, ROBERTA_SETTINGS
 from tf_mlm.text.code_points import WHITE_SPACE
-from tf_mlm.text.preprocessor import TextPreprocessor
+from tf_mlm.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from tf_mlm.text.preprocessor import TextPreprocessor
 
 
 def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: ModelConfig) -> None:
+    """Writes the tokenizer files of a model with these sizes."""
+    limit = preprocessor.max_length or config.max_length
+    vocabulary = preprocessor.vocabulary
+    is_stated = limit >= config.max_length and "model_max_length" in vocabulary.config.extra
+    write_vocabulary(vocabulary, directory, None if is_stated else limit)
+
+
+def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | None = None) -> None:
     """Writes the vocabulary and `tokenizer_config.json`, and removes what would contradict them.
 
     The vocabulary is a `vocab.txt` where that says everything, else a `tokenizer.json`. A file left behind by
     an earlier model in the same directory would silently be another tokenizer.
+
+    Args:
+        vocabulary: the tokens and how text is cut into them.
+        directory: must exist.
+        max_length: what is stated as `model_max_length`; None leaves what the vocabulary came with.
     """
-    vocabulary = preprocessor.vocabulary
     settings = vocabulary.config
     all_ids = {
         "" if index == vocabulary.blank_id else token: index
@@ -57,9 +73,8 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
         **settings.extra,
         **{name: getattr(settings, name) for name in (*own, *OUR_NAMES)},
     }
-    limit = preprocessor.max_length or config.max_length
-    if limit < config.max_length or "model_max_length" not in values:
-        values["model_max_length"] = limit
+    if max_length is not None:
+        values["model_max_length"] = max_length
     if settings.added_tokens:
         values["added_tokens_decoder"] = {
             str(all_ids[token.content]): dataclasses.asdict(token)

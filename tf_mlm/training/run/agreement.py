@@ -20,7 +20,10 @@ from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import named_variables
 
 # What the model says itself, or what only decides how the text was read.
-_COVERED = ("hidden_size", "layers", "heads", "vocabulary_size", "text_field", "line_by_line")
+_COVERED = (
+    *("architecture", "hidden_size", "layers", "heads", "vocabulary_size"),
+    *("text_field", "line_by_line"),
+)
 # A resume may change these, but workers that differ in them would wait for each other for ever.
 _PACE = (
     "steps_per_call",

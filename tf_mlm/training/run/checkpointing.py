@@ -23,6 +23,8 @@ import tensorflow as tf
 from tf_mlm.durable import appearing, checked, discard, discard_unfinished, read_checked, write_checked
 from tf_mlm.errors import ConfigError, TrainingStateError
 
+CHECKPOINTS = "checkpoints"
+"""The folder of the checkpoints inside that of their run."""
 STATE, MANIFEST, BEST = "state.safetensors", "manifest.json", "best.json"
 
 

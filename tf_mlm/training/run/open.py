@@ -5,38 +5,36 @@ One direction: files, documents, split, vocabulary, model, packed rows, batches.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from rich.console import Console
 
-from tf_mlm.config import ModelConfig, TokenizerConfig, to_json
-from tf_mlm.durable import discard, read_checked, write_checked
+from tf_mlm.config import ModelConfig, TokenizerConfig
+from tf_mlm.durable import discard
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.text.wordpiece_training import train_vocabulary
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.corpus_rows import open_rows
 from tf_mlm.training.data.dataset import evaluation_batches, training_batches
 from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.optimizer import Optimizer
-from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 from tf_mlm.training.parameter_groups import named_variables, parameters
 from tf_mlm.training.run.agreement import weights_digest
 from tf_mlm.training.run.result import RUN
+from tf_mlm.training.run.resume import check_architecture
+from tf_mlm.training.run.vocabulary import given_vocabulary, learnt_vocabulary
 from tf_mlm.training.schedule import learning_rate_schedule
 from tf_mlm.training.starting_model import loaded_model, new_model, start_from_frequencies
 from tf_mlm.training.step import Batch, TrainStep
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
 
 DEFAULT_STEPS = 10_000
-VOCABULARY = "vocabulary.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +43,8 @@ class Source:
 
     Attributes:
         directory: a model directory to continue; then there is nothing else.
-        vocabulary: of a new model; learnt from the training documents if None.
+        vocabulary: of a new model, or the file or directory that holds it; learnt from the training
+            documents if None.
         model_config: sizes of a new model, in place of the few that `TrainConfig` names.
         tokenizer_config: normalisation and special tokens of a new vocabulary.
 
@@ -65,6 +64,20 @@ class Source:
                 "A model that is continued keeps its vocabulary, tokenizer and sizes. Received: "
                 f"`{self.directory}` and settings of a new model. Leave them out, or leave out --from."
             )
+
+    def architecture(self, config: TrainConfig) -> str:
+        """The family of a new model: as `config` says, else as its sizes do, else BERT.
+
+        Raises:
+            ConfigError: if the two differ.
+        """
+        sized = None if self.model_config is None else self.model_config.model_type
+        if config.architecture and sized and config.architecture != sized:
+            raise ConfigError(
+                "`architecture` and the `model_type` of `model_config` must agree. Received: "
+                f"architecture={config.architecture!r}, model_type={sized!r}. Leave out `architecture`."
+            )
+        return config.architecture or sized or DEFAULT_ARCHITECTURE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +168,8 @@ def open_run(
         if fresh:
             discard(directory)
         directory.mkdir(parents=True, exist_ok=True)
+    if source.directory is None:
+        check_architecture(directory, source.architecture(config))
     with strategy.scope():
         if source.directory is not None:
             model = loaded_model(source.directory, config)
@@ -191,32 +206,8 @@ def _check_output(output: Path, from_directory: str | os.PathLike[str] | None) -
 def _vocabulary(
     source: Source, corpus: Corpus, directory: Path, config: TrainConfig, *, write: bool
 ) -> Vocabulary:
-    """The vocabulary given; else the one this run has learnt before, from the same files with the same
-    settings; else a new one, learnt from the training documents.
-    """
-    tokenizer = source.tokenizer_config or TokenizerConfig()
-    if isinstance(source.vocabulary, Vocabulary):
-        return source.vocabulary
+    """The vocabulary given, or the one that is learnt."""
+    architecture, tokenizer = source.architecture(config), source.tokenizer_config
     if source.vocabulary is not None:
-        return Vocabulary.read(Path(source.vocabulary), tokenizer)
-    text = corpus.of_text
-    if not text.files:
-        raise ConfigError(
-            "Token ids say nothing without their vocabulary. Received: TFRecord files only. Give the "
-            "vocabulary they were made with, or continue from a model directory with --from."
-        )
-    key: dict[str, Any] = {
-        **text.key(),
-        "tokenizer": to_json(dataclasses.replace(tokenizer, extra={})),
-        "vocabulary_size": config.vocabulary_size,
-    }
-    path = directory / VOCABULARY
-    with contextlib.suppress(OSError, ValueError):
-        known = read_checked(path)
-        if known["key"] == key:
-            return Vocabulary(known["tokens"], tokenizer)
-    # Held-out documents must not even decide which words get a token of their own.
-    vocabulary = train_vocabulary(text.training_texts(), config.vocabulary_size, tokenizer)
-    if write:
-        write_checked(path, {"key": key, "tokens": vocabulary.tokens})
-    return vocabulary
+        return given_vocabulary(source.vocabulary, architecture, tokenizer)
+    return learnt_vocabulary(corpus, directory, config.vocabulary_size, architecture, tokenizer, write=write)

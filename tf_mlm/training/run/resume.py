@@ -8,12 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from tf_mlm.durable import read_checked, write_checked
+from tf_mlm.errors import ConfigError
 from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.run.checkpointing import CHECKPOINTS, MANIFEST
 
 CORPUS = "corpus.json"
+FAMILY = "model.model_type"
+"""The architecture among the `run_options` of a checkpoint."""
 READING = ("text_field", "line_by_line")
 FILES_SHOWN = 5
+
+
+def check_architecture(run_directory: Path, architecture: str) -> None:
+    """Refuses to go on with a new model of another family, before a vocabulary is learnt for it.
+
+    Raises:
+        ConfigError: naming both families.
+    """
+    for directory in sorted((run_directory / CHECKPOINTS).glob("step-*"), reverse=True):
+        with contextlib.suppress(OSError, ValueError):  # damaged ones are reported when they are restored
+            manifest = read_checked(directory / MANIFEST)
+            before = manifest["options"].get(FAMILY, architecture)
+            if before == architecture:
+                return
+            break
+    else:
+        return
+    raise ConfigError(
+        f"A run is resumed with the options it was started with; `architecture` was {before!r} and is now "
+        f"{architecture!r}. Give what it was started with to continue from step {manifest['step']}, or "
+        "another output directory (or --fresh) to start anew."
+    )
 
 
 def remember_corpus(run_directory: Path, store: TokenStore, config: TrainConfig) -> None:

@@ -27,7 +27,7 @@ from tf_mlm.training.evaluation import Evaluation, Evaluator
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.agreement import check_agreement, from_chief, run_options, shared_options
 from tf_mlm.training.run.budget import Pace, steps_within
-from tf_mlm.training.run.checkpointing import Checkpoint, Checkpoints
+from tf_mlm.training.run.checkpointing import CHECKPOINTS, Checkpoint, Checkpoints
 from tf_mlm.training.run.divergence import FiniteWeights, check_metrics, diverged
 from tf_mlm.training.run.loop import TrainLoop
 from tf_mlm.training.run.open import OpenRun, Source, open_run
@@ -60,7 +60,8 @@ def train(
         output: the model directory to write. `tf_mlm.load` reads it, and so does transformers.
         config: all settings; the defaults of `TrainConfig` suit a small model on a CPU.
         from_directory: a model directory to continue from, with or without a masked-LM head.
-        vocabulary: of a new model; learnt from the training documents if not given.
+        vocabulary: of a new model: itself, a `vocab.txt`, or a directory of tokenizer files as `tf-mlm vocab`
+            and transformers write them; learnt from the training documents if not given.
         model_config: sizes of a new model, in place of the few that `config` names.
         tokenizer_config: normalisation and special tokens of a new vocabulary.
         strategy: where to run, in place of the one that `config` names.
@@ -120,7 +121,7 @@ class Trainer:
         self._variables = run.variables()
         self._finite = FiniteWeights(self._variables)
         self._checkpoints = Checkpoints(
-            run.directory / "checkpoints",
+            run.directory / CHECKPOINTS,
             keep=run.config.keep_checkpoints,
             options={},
             explain=explain_change(run.directory, run.store, run.config),
