@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -49,8 +50,7 @@ class Decoder:
     spellings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kind, prefix = self.steps.get("type"), self.steps.get("prefix", "")
-        if not isinstance(kind, str) or kind not in _DECODERS or not isinstance(prefix, str):
+        if not is_known(self.steps):
             raise DecoderError(
                 f"Tokens must be of a kind that this version of tf_mlm can read: {', '.join(_DECODERS)}. "
                 f"Received: the decoder {dict(self.steps)!r}. Use the version that wrote the model, or a "
@@ -118,6 +118,30 @@ class Decoder:
         return cls(steps, mask, pad, tuple(special), clean_up, spellings)
 
 
+def is_known(steps: Any) -> bool:
+    """Whether a `decoder` of a `tokenizer.json` is one that this version can follow.
+
+    Example:
+        >>> from tf_mlm.decoder import is_known
+        >>> is_known({"type": "ByteLevel"}), is_known({"type": "CTC"})
+        (True, False)
+    """
+    kind = steps.get("type") if isinstance(steps, Mapping) else None
+    if kind == "Sequence":
+        inner = steps.get("decoders")
+        return isinstance(inner, list) and all(isinstance(step, Mapping) and _is_step(step) for step in inner)
+    texts = [steps.get(key, "") for key in ("prefix", "replacement")] if kind is not None else []
+    return isinstance(kind, str) and kind in _DECODERS and all(isinstance(text, str) for text in texts)
+
+
+def _is_step(step: Mapping[str, Any]) -> bool:
+    if step.get("type") == "Replace":
+        pattern = step.get("pattern")
+        texts = [pattern.get("String") if isinstance(pattern, Mapping) else None, step.get("content")]
+        return all(isinstance(text, str) for text in texts) and texts[0] != ""
+    return step.get("type") in ("ByteFallback", "Fuse")
+
+
 Replacements = Sequence[tuple[str, str]]
 
 
@@ -167,6 +191,40 @@ def _byte_level(steps: Mapping[str, Any], tokens: list[str]) -> str:
     return data.decode("utf-8", "replace")
 
 
+def _metaspace(steps: Mapping[str, Any], tokens: list[str]) -> str:
+    """SentencePiece's blanks; those of the first token are left out where words were given one."""
+    blank = steps.get("replacement", "▁")
+    scheme = steps.get("prepend_scheme", "always" if steps.get("add_prefix_space", True) else "never")
+    return "".join(
+        token.replace(blank, "" if not place and scheme != "never" else " ")
+        for place, token in enumerate(tokens)
+    )
+
+
+def _sequence(steps: Mapping[str, Any], tokens: list[str]) -> str:
+    """Replacements in each token, and bytes in a row as the characters that they spell."""
+    for step in steps["decoders"]:
+        if step["type"] == "Replace":
+            tokens = [token.replace(step["pattern"]["String"], step["content"]) for token in tokens]
+        elif step["type"] == "ByteFallback":
+            tokens = [_joined_bytes(is_bytes, group) for is_bytes, group in itertools.groupby(tokens, _byte)]
+    return "".join(tokens)
+
+
+def _byte(token: str) -> bool:
+    return len(token) == 6 and token.startswith("<0x") and token.endswith(">") and token[3:5].isalnum()
+
+
+def _joined_bytes(is_bytes: bool, tokens: Iterable[str]) -> str:
+    if not is_bytes:
+        return "".join(tokens)
+    data = bytes(int(token[3:5], 16) for token in tokens)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "\ufffd" * len(data)
+
+
 def _spaces(steps: Mapping[str, Any], tokens: list[str]) -> str:
     return " ".join(tokens)
 
@@ -174,6 +232,8 @@ def _spaces(steps: Mapping[str, Any], tokens: list[str]) -> str:
 _DECODERS: dict[str, Callable[[Mapping[str, Any], list[str]], str]] = {
     "WordPiece": _word_piece,
     "ByteLevel": _byte_level,
+    "Metaspace": _metaspace,
+    "Sequence": _sequence,
     "Spaces": _spaces,
 }
 

@@ -45,7 +45,7 @@ class AddedToken:
             require_bool(name, getattr(self, name))
 
 
-MODELS = ("WordPiece", "BPE")
+MODELS = ("WordPiece", "BPE", "SentencePieceBPE", "Unigram")
 """The kinds of model that cut words into tokens."""
 TEXT, PAIR = "$A", "$B"
 """What stands for the two texts in a template, as in the templates of `tokenizers`."""
@@ -61,7 +61,10 @@ class TokenizerConfig:
     blanks as they are.
 
     Args:
-        model: `WordPiece`, or `BPE` for byte-level BPE.
+        model: `WordPiece`, `BPE` for byte-level BPE, `SentencePieceBPE` for BPE over characters with bytes
+            for unknown ones, or `Unigram`.
+        normalizer, pre_tokenizer, decoder: Unigram and SentencePieceBPE only: these parts of a
+            `tokenizer.json`, as JSON; empty where there is none.
         nfc: BPE only: texts are brought into Unicode's form NFC first.
         add_prefix_space: BPE only: a text that does not begin with a blank is read as if it did.
         trim_offsets: BPE only: the offsets of a token leave out its blanks.
@@ -89,6 +92,9 @@ class TokenizerConfig:
     nfc: bool = False
     add_prefix_space: bool = False
     trim_offsets: bool = True
+    normalizer: str = ""
+    pre_tokenizer: str = ""
+    decoder: str = ""
     pair: tuple[tuple[str, int], ...] | None = None
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 

@@ -26,6 +26,7 @@ from tf_mlm.arguments import tensor_argument
 from tf_mlm.decoder import byte_characters
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.found_tokens import finder, normalizer_of
+from tf_mlm.text.reach import check_reach, ranks_of
 from tf_mlm.text.segments import Segments, cut, whole
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, Piece, model_proto
 from tf_mlm.text.tokens import Tokens, utf8_size
@@ -295,39 +296,15 @@ def _bytes_of_tokens(vocabulary: Vocabulary, merges: Sequence[tuple[str, str]]) 
             f"A byte-level vocabulary must have a token for each of the 256 bytes; it lacks {len(missing)}, "
             f"{missing[0]!r} among them. Restore the vocabulary that belongs to the merges."
         )
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in ids:
-                raise ConfigError(
-                    f"Both sides of a merge and what it makes must be tokens of the vocabulary; merge "
-                    f"{rank + 1}, {left!r} {right!r}, has {token!r}. Restore the merges that belong to it."
-                )
-    made = [*characters, *dict.fromkeys(left + right for left, right in merges)]
-    _check_reach(made[256:], merges)
+    made = dict.fromkeys([*characters, *check_reach(ids, merges)])
     return {ids[token]: bytes(characters[character] for character in token) for token in made}
-
-
-def _check_reach(products: Sequence[str], merges: Sequence[tuple[str, str]]) -> None:
-    """Every token that a merge makes is cut into itself alone."""
-    from tokenizers import models
-
-    tokens = dict.fromkeys([*byte_characters(), *(part for merge in merges for part in merge), *products])
-    bpe = models.BPE({token: index for index, token in enumerate(tokens)}, list(merges))
-    for product in products:
-        if [token.value for token in bpe.tokenize(product)] != [product]:
-            raise ConfigError(
-                f"What a merge makes must be cut into itself alone, or the graph would cut texts otherwise "
-                f"than `tokenizers` does; {product!r} is not. Such merges cannot be carried."
-            )
 
 
 def _pieces(
     bytes_of: dict[int, bytes], merges: Sequence[tuple[str, str]], vocabulary: Vocabulary
 ) -> tuple[list[int], list[Piece]]:
     """Ids and pieces of the SentencePiece model: bytes as Latin-1 characters, earlier merges likelier."""
-    ranks: dict[str, int] = {}
-    for rank, (left, right) in enumerate(merges):
-        ranks.setdefault(left + right, rank)
+    ranks = ranks_of(merges)
     ids, pieces = [-1], [Piece("\u0100unknown", kind=Kind.UNKNOWN)]
     for index, token in bytes_of.items():
         ids.append(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,8 +21,11 @@ def decoder_of(vocabulary: Vocabulary) -> Decoder:
         '[MASK]'
     """
     config = vocabulary.config
-    if config.decoder_cleanup is None:
-        steps: dict[str, Any] = {"type": "Spaces"}
+    steps: dict[str, Any]
+    if config.model in ("Unigram", "SentencePieceBPE"):
+        steps = json.loads(config.decoder or "null") or {"type": "Spaces"}
+    elif config.decoder_cleanup is None:
+        steps = {"type": "Spaces"}
     elif config.model == "BPE":
         steps = {"type": "ByteLevel"}
     else:

@@ -19,9 +19,14 @@ def normalizer_of(config: TokenizerConfig) -> Callable[[str], str]:
     """What the tokenizer's normalisation makes of a text, in Python."""
     if config.model == "WordPiece":
         return cp.normalizer(config).normalize_str
-    from tokenizers import normalizers
+    if config.model == "BPE":
+        from tokenizers import normalizers
 
-    return normalizers.NFC().normalize_str if config.nfc else str
+        return normalizers.NFC().normalize_str if config.nfc else str
+    from tf_mlm.text.library import library_normalizer
+
+    library = library_normalizer(config.normalizer)
+    return library.normalize_str if library is not None else str
 
 
 def finder(

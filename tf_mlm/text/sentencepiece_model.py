@@ -1,4 +1,4 @@
-"""SentencePiece models written from other tokenizers' tables, for the operation that stock servers link.
+"""SentencePiece models: read, and written from other tokenizers' tables for the operation of stock servers.
 
 The format is `sentencepiece_model.proto` of https://github.com/google/sentencepiece; only the fields that the
 operation reads are written. Standard library only.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 
 class Kind(enum.IntEnum):
@@ -87,3 +87,65 @@ def _field(number: int, value: bytes | str | int | float) -> bytes:
         return _varint(number << 3 | 5) + struct.pack("<f", value)
     data = value.encode("utf-8") if isinstance(value, str) else value
     return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+class SentencePieceModel(NamedTuple):
+    """What is read of a model: its pieces by id, the kind, and the compiled normalisation."""
+
+    pieces: list[Piece]
+    model_type: int
+    charsmap: bytes
+
+
+def read_model(data: bytes) -> SentencePieceModel:
+    """The content of a `ModelProto`.
+
+    Raises:
+        ValueError: for bytes that are none.
+
+    Example:
+        >>> from tf_mlm.text.sentencepiece_model import ModelType, Piece, model_proto, read_model
+        >>> read_model(model_proto([Piece("a", -1.5)], ModelType.UNIGRAM)).pieces[0].score
+        -1.5
+    """
+    pieces, model_type, charsmap = [], int(ModelType.UNIGRAM), b""
+    try:
+        for number, value in _fields(data):
+            if number == 1:
+                piece = dict(_fields(value))
+                text, score = piece[1].decode("utf-8"), struct.unpack("<f", piece.get(2, b"\0\0\0\0"))[0]
+                pieces.append(Piece(text, score, Kind(piece.get(3, 1))))
+            elif number == 2:
+                model_type = dict(_fields(value)).get(3, model_type)
+            elif number == 3:
+                charsmap = dict(_fields(value)).get(2, b"")
+    except (IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise ValueError(f"it is no SentencePiece model ({error})") from error
+    if not pieces:
+        raise ValueError("it has no pieces")
+    return SentencePieceModel(pieces, model_type, charsmap)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Numbers and values: whole numbers, or the bytes of everything else."""
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _read_varint(data, at)
+            yield key >> 3, value
+            continue
+        size, at = _read_varint(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+        if at + size > len(data):
+            raise IndexError("cut short")
+        yield key >> 3, data[at : at + size]
+        at += size
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while data[at] & 0x80:
+        number |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return number | data[at] << shift, at + 1

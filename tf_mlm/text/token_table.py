@@ -27,6 +27,10 @@ class TokenTable(tf.Module):
 
     def __init__(self, vocabulary: Vocabulary, name: str | None = None) -> None:
         super().__init__(name=name)
+        if any("\n" in token or "\r" in token for token in vocabulary.tokens):
+            self._tokens, self._ids = _tables_in_the_graph(vocabulary)
+            self._unnamed_ids = tf.constant(sorted(vocabulary.unnamed_ids), tf.int64)
+            return
         # The file must exist until the module is saved; it goes away together with the module.
         self._directory = tempfile.TemporaryDirectory(prefix="tf_mlm_vocabulary_")
         path = str(Path(self._directory.name) / "vocab.txt")
@@ -60,3 +64,16 @@ class TokenTable(tf.Module):
         flat = tf.reshape(token_ids, [-1])
         nearest = tf.minimum(tf.searchsorted(self._unnamed_ids, flat), self._unnamed_ids.shape[0] - 1)
         return tf.reshape(tf.gather(self._unnamed_ids, nearest) == flat, tf.shape(token_ids))
+
+
+def _tables_in_the_graph(
+    vocabulary: Vocabulary,
+) -> tuple[tf.lookup.StaticHashTable, tf.lookup.StaticHashTable]:
+    """The same tables for tokens that no line of a file can hold."""
+    tokens = tf.constant(vocabulary.tokens, tf.string)
+    ids = tf.range(vocabulary.size, dtype=tf.int64)
+    initializer = tf.lookup.KeyValueTensorInitializer
+    return (
+        tf.lookup.StaticHashTable(initializer(ids, tokens), vocabulary.config.unk_token),
+        tf.lookup.StaticHashTable(initializer(tokens, ids), -1),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tf_mlm.text.byte_bpe import ByteBpeTokenizer
+from tf_mlm.text.sentencepiece import SentencePieceTokenizer
 from tf_mlm.text.tokens import Tokenizer
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.text.wordpiece import WordPieceTokenizer
@@ -12,6 +13,8 @@ from tf_mlm.text.wordpiece import WordPieceTokenizer
 _TOKENIZERS: dict[str, Callable[[Vocabulary], Tokenizer]] = {
     "WordPiece": WordPieceTokenizer,
     "BPE": ByteBpeTokenizer,
+    "SentencePieceBPE": SentencePieceTokenizer,
+    "Unigram": SentencePieceTokenizer,
 }
 
 

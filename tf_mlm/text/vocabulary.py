@@ -27,6 +27,7 @@ class Vocabulary:
         blank_id: the id of the empty token, that of an empty line in a `vocab.txt`. No text has it; as text
             it is a blank between its neighbours.
         merges: for BPE, the pairs of tokens that become one, the first of them first.
+        scores: for Unigram, the logarithm of each token's probability, by id.
         unnamed_ids: ids that no token of the tokenizer stands for, such as rows that only pad the embedding
             to a round number. A model can propose them; as text they are nothing.
 
@@ -52,6 +53,7 @@ class Vocabulary:
         unnamed_ids: Collection[int] = (),
         blank_id: int | None = None,
         merges: Sequence[tuple[str, str]] = (),
+        scores: Sequence[float] = (),
     ) -> None:
         self._set(
             tuple(tokens),
@@ -59,9 +61,10 @@ class Vocabulary:
             pieces,
             unnamed_ids,
             blank_id,
-            merges,
             "the vocabulary",
             "token {}".format,
+            merges,
+            scores,
         )
 
     def _set(
@@ -71,11 +74,12 @@ class Vocabulary:
         pieces: int | None,
         unnamed_ids: Collection[int],
         blank_id: int | None,
-        merges: Sequence[tuple[str, str]],
         source: str,
         place: Callable[[int], str],
+        merges: Sequence[tuple[str, str]],
+        scores: Sequence[float],
     ) -> None:
-        ids = _check_tokens(tokens, source, place)
+        ids = _check_tokens(tokens, source, place, config.model == "SentencePieceBPE")
         for kind, names in (
             ("special", config.special_tokens),
             ("added", [token.content for token in config.added_tokens]),
@@ -91,6 +95,7 @@ class Vocabulary:
         self.unnamed_ids = frozenset(unnamed_ids)
         self.blank_id = blank_id
         self.merges = tuple(merges)
+        self.scores = tuple(map(float, scores))
         if config.model == "WordPiece" and ids[config.unk_token] >= self.pieces:
             raise ConfigError(
                 f"The unknown token {config.unk_token} must be one of the {self.pieces} tokens that words "
@@ -107,6 +112,7 @@ class Vocabulary:
         size: int = 0,
         pieces: int | None = None,
         merges: Sequence[tuple[str, str]] = (),
+        scores: Sequence[float] = (),
         source: str = "the vocabulary",
         place: Callable[[int], str] = "token {}".format,
     ) -> Vocabulary:
@@ -117,7 +123,7 @@ class Vocabulary:
             config: as for the class.
             size: the least number of tokens: rows of the embedding behind the last token get names too.
             pieces: as for the class; the tokens with ids below it unless given.
-            merges: as for the class.
+            merges, scores: as for the class.
             source: what to call the vocabulary in messages.
             place: what to call an id in messages.
 
@@ -140,9 +146,10 @@ class Vocabulary:
             last + 1 if pieces is None else pieces,
             [index for index in range(len(tokens)) if index not in named and index != ids.get("")],
             ids.get(""),
-            merges,
             source,
             place,
+            merges,
+            scores,
         )
         return vocabulary
 
@@ -199,8 +206,14 @@ class Vocabulary:
         """The ids of tokens that continue a word, in ascending order.
 
         Of a BPE vocabulary these are the tokens that begin with a letter or digit, or within a character,
-        and not with a blank.
+        and not with a blank; of a Unigram vocabulary all that do not begin with ▁.
         """
+        if self.config.model in ("Unigram", "SentencePieceBPE"):
+            return tuple(
+                index
+                for index, token in enumerate(self.tokens[: self.pieces])
+                if not token.startswith("▁") and (self.config.model == "Unigram" or token[0].isalnum())
+            )
         if self.config.model == "BPE":
             return tuple(index for index, token in enumerate(self.tokens[: self.pieces]) if _continues(token))
         prefix = self.config.continuing_subword_prefix
@@ -233,7 +246,15 @@ class Vocabulary:
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        return (self.tokens, self.config, self.pieces, self.unnamed_ids, self.blank_id, self.merges)
+        return (
+            self.tokens,
+            self.config,
+            self.pieces,
+            self.unnamed_ids,
+            self.blank_id,
+            self.merges,
+            self.scores,
+        )
 
     def __repr__(self) -> str:
         return f"Vocabulary(size={self.size}, config={self.config!r})"
@@ -276,7 +297,9 @@ def unused_name(index: int, taken: Container[str]) -> str:
     return name
 
 
-def _check_tokens(tokens: tuple[str, ...], source: str, place: Callable[[int], str]) -> dict[str, int]:
+def _check_tokens(
+    tokens: tuple[str, ...], source: str, place: Callable[[int], str], has_lines: bool
+) -> dict[str, int]:
     """Token to id, or a `ConfigError` that names the place of the first bad token."""
     if not tokens:
         raise ConfigError(f"A vocabulary must hold at least the special tokens; {source} is empty.")
@@ -289,7 +312,7 @@ def _check_tokens(tokens: tuple[str, ...], source: str, place: Callable[[int], s
                 f"A token must not be empty; {source}, {place(index)} is. Give it an unused name such as "
                 "[unused1], so that the ids behind it stay as they are."
             )
-        if "\n" in token or "\r" in token:
+        if not has_lines and ("\n" in token or "\r" in token):
             raise ConfigError(
                 f"A token must not contain a line break; {source}, {place(index)} is {token!r}. "
                 r"End lines with \n or \r\n."
