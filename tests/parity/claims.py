@@ -10,6 +10,7 @@ from parity import (
     keras_layers,
     mask_generator,
     oddities,
+    sentencepiece,
     spellings,
     tokenizer,
 )
@@ -21,6 +22,7 @@ CLAIMS = [
         mask_generator,
         tokenizer,
         byte_level,
+        sentencepiece,
         hugging_face,
         spellings,
         oddities,

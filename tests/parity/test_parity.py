@@ -27,6 +27,7 @@ PLACES = {
     "mask_generator": ["certain", "counts", "shares"],
     "tokenizer": ["text", "classes", "outside"],
     "byte_level": ["byte_level_text", "byte_level_fills"],
+    "sentencepiece": ["sentencepiece_text"],
     "hugging_face": ["loads", "saves", "keys"],
     "spellings": ["spellings", "encoders", "trained"],
     "oddities": ["odd_tokens", "odd_fills"],

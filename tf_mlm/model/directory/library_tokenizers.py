@@ -23,8 +23,10 @@ from tf_mlm.model.directory.tokenizer_keys import (
     IGNORED,
     READ,
     SPECIAL_NAMES,
+    UNIGRAM_CLASSES,
     WITHOUT_EFFECT,
 )
+from tf_mlm.model.directory.unigram_tokenizers import unigram_tokenizer, unused_tokens
 from tf_mlm.text.vocabulary import tokens_by_id
 from tf_mlm.text.vocabulary_file import read_lines
 
@@ -38,12 +40,15 @@ def library_tokenizer(files: TokenizerFiles, kind: str) -> Tokenizer:
 
     Args:
         files: those of the directory.
-        kind: `bert`, `roberta` or `generic`.
+        kind: what `kind_of` says.
 
     Raises:
         ConfigError: when a file is malformed.
     """
     make = {"generic": _generic_tokenizer, "bert": _bert_tokenizer, "roberta": _roberta_tokenizer}
+    if kind in UNIGRAM_CLASSES:
+        names = {name: token.content for name, token in special_tokens(files, kind)[0].items()}
+        return unigram_tokenizer(files, kind, names)
     return make[kind](files)
 
 
@@ -54,7 +59,7 @@ def special_tokens(files: TokenizerFiles, kind: str) -> tuple[dict[str, LibraryT
     named |= {name: named[name] or default for name, default in DEFAULT_TOKENS[kind].items()}
     if kind == "generic" and named["pad_token"] is None:
         named["pad_token"] = ((files.serialised or {}).get("padding") or {}).get("pad_token")
-    more = values.get("extra_special_tokens") or []
+    more = values.get("extra_special_tokens") or unused_tokens(files, kind)
     if isinstance(more, Mapping):
         named |= more
         more = []

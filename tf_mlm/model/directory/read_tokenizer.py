@@ -58,6 +58,9 @@ def read_preprocessor(directory: Path, config: ModelConfig) -> TextPreprocessor 
     warn_of_what_has_no_effect(files, kind, serialised)
     try:
         return TextPreprocessor(vocabulary, max_length=_max_length(files, config))
+    except UnsupportedTokenizerError as error:
+        warn(f"`{files.of_tokens}`: {error} The weights load; give the model token ids instead of strings.")
+        return None
     except ConfigError as error:
         raise ConfigError(f"`{files.of_tokens}`: {error}") from error
 
@@ -176,6 +179,7 @@ def _vocabulary(
         size=rows,
         pieces=max(serialised.ids.values(), default=-1) + 1,
         merges=serialised.merges,
+        scores=serialised.scores,
         source=f"`{files.of_tokens}`",
         place=lambda index: place(index + 1 if files.serialised is None else index),
     )

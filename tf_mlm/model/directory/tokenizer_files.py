@@ -15,6 +15,7 @@ from tf_mlm.model.directory.tokenizer_keys import (
     ROBERTA_CLASSES,
     ROBERTA_MODELS,
     SPECIAL_NAMES,
+    UNIGRAM_CLASSES,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = "vocab.txt"
 BPE_VOCABULARY, MERGES = "vocab.json", "merges.txt"
+SENTENCEPIECE_MODELS = ("sentencepiece.bpe.model", "spiece.model")
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
@@ -52,7 +54,8 @@ class TokenizerFiles:
         """The file that holds the vocabulary."""
         if self.serialised is not None:
             return self.path(TOKENIZER)
-        return self.path(VOCABULARY if self.path(VOCABULARY).is_file() else BPE_VOCABULARY)
+        names = (VOCABULARY, BPE_VOCABULARY, *SENTENCEPIECE_MODELS)
+        return next((self.path(name) for name in names if self.path(name).is_file()), self.path(TOKENIZER))
 
     def json(self, name: str) -> dict[str, Any] | None:
         return read_json(self.path(name)) if self.path(name).is_file() else None
@@ -90,7 +93,7 @@ class TokenizerFiles:
 
 
 def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
-    """`bert`, `roberta`, `generic`, or None where there is no tokenizer."""
+    """`bert`, `roberta`, one of `UNIGRAM_CLASSES`, `generic`, or None where there is no tokenizer."""
     values, place = files.values, f"`{files.path(TOKENIZER_CONFIG)}`"
     name = values.get("tokenizer_class")
     if name is None and (name := config.extra.get("tokenizer_class")) is not None:
@@ -109,6 +112,10 @@ def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
     if name in ROBERTA_CLASSES or (not name and config.model_type in ROBERTA_MODELS):
         has_tokens = files.serialised is not None or files.path(BPE_VOCABULARY).is_file()
         return "roberta" if has_tokens else None
+    for kind, classes in UNIGRAM_CLASSES.items():
+        if name in classes or (not name and config.model_type == kind):
+            model = SENTENCEPIECE_MODELS[kind == "albert"]
+            return kind if files.serialised is not None or files.path(model).is_file() else None
     if name in BERT_CLASSES or (not name and config.model_type in BERT_MODELS):
         return "bert" if has_tokens else None
     if name:

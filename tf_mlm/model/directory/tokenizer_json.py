@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 from tf_mlm.config import AddedToken, TokenizerConfig
 from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
 from tf_mlm.model.directory.post_processor import read_post_processor, unwrapped, write_post_processor
+from tf_mlm.model.directory.sentencepiece_json import (
+    is_sentencepiece,
+    read_sentencepiece,
+    write_sentencepiece,
+)
 
 _Values = Mapping[str, Any]
 
@@ -25,12 +30,14 @@ class Serialised(NamedTuple):
         ids: the id of each token that words are cut into.
         added_ids: the id of each added token.
         merges: for BPE, the pairs of tokens that become one.
+        scores: for Unigram, by id.
     """
 
     settings: dict[str, Any]
     ids: dict[str, int]
     added_ids: dict[str, int]
     merges: Sequence[tuple[str, str]] = ()
+    scores: Sequence[float] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +142,7 @@ _KINDS: Mapping[str, Mapping[str, Mapping[str | None, _Part]]] = {
         },
     },
 }
+_PARTS = ("normalizer", "pre_tokenizer", "model", "decoder")
 # transformers sets both anew for each call, whatever the file says.
 _IGNORED = ("version", "truncation", "padding")
 
@@ -148,13 +156,14 @@ def read_tokenizer_json(values: _Values) -> Serialised:
     """
     model = values.get("model")
     kind = model.get("type") if isinstance(model, Mapping) else None
-    if not isinstance(model, Mapping) or kind is None or kind not in _KINDS:
+    if not isinstance(model, Mapping) or kind is None or kind not in (*_KINDS, "Unigram"):
         raise UnsupportedTokenizerError(
-            f"`model` must be of a kind that is known here: {', '.join(_KINDS)}. "
+            f"`model` must be of a kind that is known here: {', '.join((*_KINDS, 'Unigram'))}. "
             f"Received: model.type={kind!r}."
         )
-    parts = _KINDS[kind]
-    unknown = sorted(set(values) - {*parts, "added_tokens", "post_processor", *_IGNORED})
+    of_sentencepiece = read_sentencepiece(values) if is_sentencepiece(values) else None
+    parts = _KINDS.get(kind, {}) if of_sentencepiece is None else {}
+    unknown = sorted(set(values) - {*_PARTS, "added_tokens", "post_processor", *_IGNORED})
     if unknown:
         raise UnsupportedTokenizerError(f"The key `{unknown[0]}` is not known here.")
     added_tokens = _added_tokens(values.get("added_tokens") or [])
@@ -168,7 +177,9 @@ def read_tokenizer_json(values: _Values) -> Serialised:
                 f"Received: {found['continuing_subword_prefix']!r}."
             )
         settings.update(found)
-    ids = _ids(model.get("vocab"))
+    if of_sentencepiece is not None:
+        settings |= of_sentencepiece.settings
+    ids = _ids(model.get("vocab")) if of_sentencepiece is None else of_sentencepiece.ids
     added_ids = {token.content: index for token, index in added_tokens}
     wrapped = read_post_processor(values.get("post_processor"))
     for token, index in wrapped.ids.items():
@@ -179,6 +190,9 @@ def read_tokenizer_json(values: _Values) -> Serialised:
                 f"which {f'is {known}' if known is not None else 'is no token'} in the vocabulary."
             )
     settings |= {"cls_token": wrapped.cls_token, "sep_token": wrapped.sep_token, "pair": wrapped.pair}
+    if of_sentencepiece is not None:
+        merges = merge_pairs(model.get("merges"))
+        return Serialised(settings, ids, added_ids, merges, of_sentencepiece.scores)
     if kind == "BPE":
         settings["trim_offsets"] = bool(wrapped.trims)
         if wrapped.trims and wrapped.add_prefix_space != settings["add_prefix_space"]:
@@ -195,6 +209,7 @@ def write_tokenizer_json(
     ids: Mapping[str, int],
     all_ids: Mapping[str, int],
     merges: Sequence[tuple[str, str]] = (),
+    scores: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The `tokenizer.json` that `read_tokenizer_json` reads back.
 
@@ -203,6 +218,7 @@ def write_tokenizer_json(
         ids: the id of each token that words are cut into.
         all_ids: the id of every token, added ones included.
         merges: for BPE, the pairs of tokens that become one.
+        scores: for Unigram, by id.
     """
 
     def part(types: Mapping[str | None, _Part]) -> dict[str, Any] | None:
@@ -217,9 +233,12 @@ def write_tokenizer_json(
             else {"type": kind, **{k: _written(r, config) for k, r in found.keys.items()}}
         )
 
-    values = {name: part(types) for name, types in _KINDS[config.model].items()}
-    model = {**(values.pop("model") or {}), "vocab": dict(ids)}
-    if config.model == "BPE":
+    if config.model in _KINDS:
+        values = {name: part(types) for name, types in _KINDS[config.model].items()}
+        model = {**(values.pop("model") or {}), "vocab": dict(ids)}
+    else:
+        values, model = write_sentencepiece(config, ids, scores)
+    if model["type"] == "BPE":
         model["merges"] = [list(pair) for pair in merges]
     return {
         "version": "1.0",

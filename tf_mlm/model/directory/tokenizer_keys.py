@@ -17,12 +17,26 @@ BERT_CLASSES = (
     "SqueezeBertTokenizer",
 )
 ROBERTA_CLASSES = ("RobertaTokenizer",)
+UNIGRAM_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "xlm-roberta": ("XLMRobertaTokenizer",),
+    "camembert": ("CamembertTokenizer",),
+    "albert": ("AlbertTokenizer",),
+}
 GENERIC_CLASSES = ("PreTrainedTokenizer", "PythonBackend", "TokenizersBackend")
 BERT_MODELS = ("bert", "distilbert", "electra")
 ROBERTA_MODELS = ("roberta",)
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 OUR_NAMES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_ROBERTA_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "cls_token": "<s>",
+    "mask_token": "<mask>",
+}
 DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
     "bert": {
         "unk_token": "[UNK]",
@@ -31,14 +45,17 @@ DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     },
-    "roberta": {
-        "bos_token": "<s>",
-        "eos_token": "</s>",
+    "roberta": _ROBERTA_TOKENS,
+    "xlm-roberta": _ROBERTA_TOKENS,
+    "camembert": _ROBERTA_TOKENS,
+    "albert": {
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
         "unk_token": "<unk>",
-        "sep_token": "</s>",
+        "sep_token": "[SEP]",
         "pad_token": "<pad>",
-        "cls_token": "<s>",
-        "mask_token": "<mask>",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
     },
     "generic": {},
 }
@@ -68,6 +85,7 @@ WITHOUT_EFFECT = frozenset(
         "init_inputs",
         "is_fast",
         "is_local",
+        "keep_accents",
         "legacy",
         "local_files_only",
         "max_len_sentences_pair",
@@ -84,6 +102,7 @@ WITHOUT_EFFECT = frozenset(
         "processor_class",
         "response_schema",
         "response_template",
+        "remove_space",
         "return_tensors",
         "slow_tokenizer_class",
         "sp_model_kwargs",
@@ -98,6 +117,7 @@ WITHOUT_EFFECT = frozenset(
         "truncation",
         "truncation_strategy",
         "trust_remote_code",
+        "unk_id",
         "use_fast",
         "verbose",
         "vocab_file",

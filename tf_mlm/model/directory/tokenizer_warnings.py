@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
 import warnings
+from typing import Any
 
 from tf_mlm.errors import ConfigError, TokenizerWarning
 from tf_mlm.model.directory.tokenizer_files import (
@@ -17,6 +19,14 @@ from tf_mlm.model.directory.tokenizer_files import (
 from tf_mlm.model.directory.tokenizer_json import Serialised, read_tokenizer_json
 from tf_mlm.model.directory.tokenizer_keys import IGNORED, READ, WITHOUT_EFFECT
 from tf_mlm.text.vocabulary_file import read_lines
+
+_NAMES = {
+    "bert": "BERT",
+    "roberta": "RoBERTa",
+    "xlm-roberta": "XLM-R",
+    "camembert": "CamemBERT",
+    "albert": "ALBERT",
+}
 
 
 def warn_of_what_has_no_effect(files: TokenizerFiles, kind: str, serialised: Serialised) -> None:
@@ -88,7 +98,8 @@ def _warn_of_differences(files: TokenizerFiles, kind: str, serialised: Serialise
     assert files.serialised is not None
     if "normalizer" not in files.serialised:
         return  # there is only a vocabulary
-    model = {"type": "WordPiece" if kind == "bert" else "BPE", **files.serialised["model"]}
+    usual = {"bert": "WordPiece", "roberta": "BPE"}.get(kind, "Unigram")
+    model = {"type": usual, **files.serialised["model"]}
     try:
         told = read_tokenizer_json({**files.serialised, "model": model}).settings
     except ConfigError as error:
@@ -99,17 +110,23 @@ def _warn_of_differences(files: TokenizerFiles, kind: str, serialised: Serialise
             if settings.get("strip_accents", False) is None:
                 settings["strip_accents"] = settings["do_lower_case"]
         differing = [
-            f"{name}={told[name]!r} there, {value!r} in effect"
+            f"{name}={_shown(told[name])} there, {_shown(value)} in effect"
             for name, value in effective.items()
             if name not in ("added_tokens", "pair") and told[name] != value
         ]
     if differing:
         warn(
             f"`{files.path(TOKENIZER)}` says something else than {TOKENIZER_CONFIG}, which counts for "
-            f"{'BERT' if kind == 'bert' else 'RoBERTa'}'s tokenizer classes, as in transformers 5: "
+            f"{_NAMES[kind]}'s tokenizer classes, as in transformers 5: "
             f"{'; '.join(differing)}. If {TOKENIZER} is right, say "
             f"tokenizer_class=PreTrainedTokenizerFast in {TOKENIZER_CONFIG}."
         )
+
+
+def _shown(value: Any) -> str:
+    """A setting; of a long part of a `tokenizer.json` only the types."""
+    text = repr(value)
+    return text if len(text) < 100 else " ".join(re.findall(r'"type": "(\w+)"', text))
 
 
 def warn(message: str) -> None:

@@ -12,6 +12,7 @@ from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
     BPE_VOCABULARY,
     MERGES,
+    SENTENCEPIECE_MODELS,
     SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -67,8 +68,9 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
         write_durably(directory / VOCABULARY, text.encode("utf-8"))
     else:
         kept = TOKENIZER
-        write_json(directory / TOKENIZER, write_tokenizer_json(settings, ids, all_ids, vocabulary.merges))
-    own = BERT_SETTINGS if settings.model == "WordPiece" else ROBERTA_SETTINGS
+        content = write_tokenizer_json(settings, ids, all_ids, vocabulary.merges, vocabulary.scores)
+        write_json(directory / TOKENIZER, content)
+    own = {"WordPiece": BERT_SETTINGS, "BPE": ROBERTA_SETTINGS}.get(settings.model, ())
     values = {
         **settings.extra,
         **{name: getattr(settings, name) for name in (*own, *OUR_NAMES)},
@@ -85,5 +87,6 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
     elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
         values["tokenizer_class"] = BERT_CLASSES[0]
     write_json(directory / TOKENIZER_CONFIG, values)
-    for stale in {VOCABULARY, BPE_VOCABULARY, MERGES, TOKENIZER, SPECIAL_TOKENS, ADDED_TOKENS} - {kept}:
+    vocabularies = {VOCABULARY, BPE_VOCABULARY, MERGES, TOKENIZER, *SENTENCEPIECE_MODELS}
+    for stale in {*vocabularies, SPECIAL_TOKENS, ADDED_TOKENS} - {kept}:
         (directory / stale).unlink(missing_ok=True)
