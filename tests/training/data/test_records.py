@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.text.wordpiece_training import train_vocabulary
 from tf_mlm.training.data import records
 from tf_mlm.training.data.corpus import Corpus
-from tf_mlm.training.data.records import tokenize_documents, write_token_records
+from tf_mlm.training.data.records import (
+    tokenize_documents,
+    tokenizer_digest,
+    vocabulary_digest,
+    write_token_records,
+)
 from tf_mlm.training.data.token_store import open_token_store
 
 
@@ -72,3 +79,22 @@ def test_a_torn_file_and_another_vocabulary_are_refused(
     other = Vocabulary([*preprocessor.vocabulary.tokens[:-1], "other"])
     with pytest.raises(ConfigError, match="Tokenize the text again"):
         list(records.read_token_records(ids, other))
+
+
+def test_a_fingerprint_knows_merges_and_scores() -> None:
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    config = TokenizerConfig("BPE", **{name: f"<{name}>" for name in names})
+    tokens = [*config.special_tokens, "a", "b", "c", "ab", "bc"]
+    one, other = (
+        vocabulary_digest(Vocabulary(tokens, config, merges=merges))
+        for merges in ([("a", "b"), ("b", "c")], [("b", "c"), ("a", "b")])
+    )
+    assert one != other != vocabulary_digest(Vocabulary(tokens, config)) != one
+
+
+def test_a_fingerprint_of_rules_leaves_out_what_is_usual() -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    usual = tokenizer_digest(Vocabulary(tokens))
+    assert usual == hashlib.blake2b(b'{"strip_accents": true}', digest_size=8).hexdigest()
+    assert usual == tokenizer_digest(Vocabulary(tokens, TokenizerConfig(strip_accents=True)))
+    assert usual != tokenizer_digest(Vocabulary(tokens, TokenizerConfig(do_lower_case=False)))

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from tf_mlm.config import TokenizerConfig
 from tf_mlm.durable import appearing
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.preprocessor import TextPreprocessor
@@ -31,14 +32,22 @@ IDS, VOCABULARY, TOKENIZER, SPLIT = "token_ids", "vocabulary", "tokenizer", "spl
 
 
 def vocabulary_digest(vocabulary: Vocabulary) -> str:
-    """A short fingerprint of all tokens in their order."""
-    return hashlib.blake2b("\n".join(vocabulary.tokens).encode(), digest_size=8).hexdigest()
+    """A short fingerprint of all tokens in their order, and of what decides between them."""
+    content = "\n".join(vocabulary.tokens)
+    if vocabulary.merges or vocabulary.scores:
+        content += json.dumps([vocabulary.merges, vocabulary.scores])
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
 def tokenizer_digest(vocabulary: Vocabulary) -> str:
-    """A short fingerprint of the rules by which text is spelled in these tokens."""
+    """A short fingerprint of the rules by which text is spelled in these tokens.
+
+    What has its default is left out, so that a rule of a later version changes nothing for earlier runs.
+    """
     config = vocabulary.config
     rules = dataclasses.asdict(dataclasses.replace(config, strip_accents=config.strips_accents, extra={}))
+    usual = dataclasses.asdict(TokenizerConfig())
+    rules = {name: value for name, value in rules.items() if value != usual[name]}
     return hashlib.blake2b(json.dumps(rules, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
