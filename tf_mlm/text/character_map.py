@@ -29,7 +29,7 @@ class CharacterMap(tf.Module):
     Args:
         replacements: the text that each character becomes; the others stay.
         extends, ends_group: see `Charsmap`.
-        groups: replacements of several characters that count as one.
+        groups: replacements of two or three characters that count as one.
 
     Example:
         >>> import tensorflow as tf
@@ -52,8 +52,8 @@ class CharacterMap(tf.Module):
     ) -> None:
         super().__init__(name=name)
         table = {value: index + 1 for index, value in enumerate(dict.fromkeys(replacements.values()))}
-        short = {key: value for key, value in (groups or {}).items() if _fits(key)}
-        for value in short.values():
+        groups = groups or {}
+        for value in groups.values():
             table.setdefault(value, len(table) + 1)
         self._dropped = table.setdefault("", len(table) + 1)
         entries = np.zeros(_CODE_POINTS, np.int32)
@@ -70,8 +70,8 @@ class CharacterMap(tf.Module):
         self._pool = tf.constant([0, *map(ord, "".join(table))], tf.int32)
         self._has_groups = bool(extends)
         if self._has_groups:
-            keys = [_packed(key) for key in short] or [-1]
-            values = [table[value] for value in short.values()] or [0]
+            keys = [_packed(key) for key in groups] or [-1]
+            values = [table[value] for value in groups.values()] or [0]
             self._groups = tf.lookup.StaticHashTable(
                 tf.lookup.KeyValueTensorInitializer(
                     tf.constant(keys, tf.int64), tf.constant(values, tf.int64)
@@ -252,10 +252,6 @@ def is_white_space(points: tf.Tensor) -> tf.Tensor:
     table = np.zeros(0x3002, bool)
     table[[ord(blank) for blank in WHITE_SPACE]] = True
     return tf.gather(tf.constant(table), tf.minimum(points, len(table) - 1))
-
-
-def _fits(group: str) -> bool:
-    return len(group) <= 3 and len(group.encode("utf-8")) < 6
 
 
 def _packed(group: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from tokenizers import normalizers
 
 from tf_mlm.errors import ConfigError
 
-_LONGEST = 64  # bytes; keys of real maps have at most 18
+_LONGEST = 5  # bytes: no character has more, and no longer group is looked up
 
 
 class Charsmap(NamedTuple):
@@ -28,7 +29,7 @@ class Charsmap(NamedTuple):
 
     Attributes:
         singles: replacements of one code point.
-        groups: replacements of several code points.
+        groups: replacements of several code points of less than 6 bytes together.
         extends: code points that belong to a group with the one before.
         ends_group: code points that are replaced and begin no group.
     """
@@ -60,14 +61,19 @@ def read_charsmap(data: bytes) -> Charsmap:
     ends_group = {ord(key) for key, output in zip(singles, outputs, strict=True) if output != singles[key]}
     return Charsmap(
         singles,
-        {key: value for key, value in pairs.items() if len(key) > 1 and key[0] not in singles},
+        {key: value for key, value in pairs.items() if len(key) > 1 and not _has_shorter(key, pairs)},
         _extending(),
         frozenset(ends_group),
     )
 
 
+def _has_shorter(key: str, pairs: Mapping[str, str]) -> bool:
+    """Whether the beginning of a key is one too: the library takes the shortest."""
+    return any(key[:size] in pairs for size in range(1, len(key)))
+
+
 def _pairs(data: bytes) -> list[tuple[str, str]]:
-    """Every key of the double array with its replacement."""
+    """The keys of the double array, up to the longest that counts, with their replacements."""
     (size,) = struct.unpack_from("<I", data)
     units = np.frombuffer(data, "<u4", size // 4, 4).astype(np.int64)
     texts = data[4 + size :]
@@ -90,9 +96,7 @@ def _pairs(data: bytes) -> list[tuple[str, str]]:
             begin = int(units[places[index]] & 0x7FFFFFFF)
             end = texts.index(b"\0", begin)
             found.append((prefixes[index].decode("utf-8"), texts[begin:end].decode("utf-8")))
-        if not len(nodes):
-            return found
-    raise ValueError(f"a key is longer than {_LONGEST} bytes")
+    return found
 
 
 @functools.cache
