@@ -177,7 +177,7 @@ def write_model(directory: Path, kind: str) -> None:
 def is_tie(tokenizer: Tokenizer, one: list[int], other: list[int]) -> bool:
     """Whether two ways to cut a text have one sum of scores, but for rounding to float32."""
     model = json.loads(tokenizer.to_str())["model"]
-    if model["type"] != "Unigram":
+    if model["type"] != "Unigram" or one == other:
         return False
     scores = dict(enumerate(score for _, score in model["vocab"]))
     sums = [sum(scores.get(index, 0.0) for index in ids) for ids in (one, other)]

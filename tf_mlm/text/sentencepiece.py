@@ -223,7 +223,7 @@ def _in_order(
 
 
 def _unigram_pieces(vocabulary: Vocabulary) -> tuple[list[int], list[Piece]]:
-    """Ids and pieces: every token by its score, and the lowest score as the library takes it."""
+    """Ids and pieces: every token by its score, special ones too, as a text can spell them."""
     scores = vocabulary.scores
     if len(scores) != vocabulary.pieces:
         raise ConfigError(
@@ -235,9 +235,6 @@ def _unigram_pieces(vocabulary: Vocabulary) -> tuple[list[int], list[Piece]]:
         if index not in vocabulary.unnamed_ids and index != vocabulary.blank_id:
             ids.append(index)
             pieces.append(Piece(token, score))
-    # The unknown token's score depends on the lowest of all; no word has a blank in it.
-    ids.append(vocabulary.unk_id)
-    pieces.append(Piece(" lowest", min(scores)))
     return ids, pieces
 
 
