@@ -46,7 +46,7 @@ def command(
             preprocessor = tf_mlm.load(target).preprocessor
             if preprocessor is None:
                 raise click.ClickException(
-                    f"`{target}` has no tokenizer that runs here; use one with WordPiece or byte-level BPE."
+                    f"`{target}` has no tokenizer that runs here; use one with WordPiece, BPE or Unigram."
                 )
             documents, written = write_token_records(
                 texts,
