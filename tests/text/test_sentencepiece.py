@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from reference import byte_level, unigram
+from reference import byte_level, token_rows, unigram
 from reference.token_rows import found, preprocessor_of, wanted
 from tokenizers import Tokenizer
 
@@ -31,14 +31,7 @@ def both(
 
 def differences(tokenizer: Tokenizer, preprocessor: TextPreprocessor, texts: list[str]) -> list[str]:
     """Texts whose rows differ, but for sums of scores that are the same."""
-    return [
-        f"{text!a}: {ours}, not {theirs}"
-        for text, ours, theirs in zip(
-            texts, found(preprocessor, texts), wanted(tokenizer, texts), strict=True
-        )
-        if ours != theirs
-        and not unigram.is_tie(tokenizer, [row[0] for row in ours], [row[0] for row in theirs])
-    ]
+    return token_rows.differences(tokenizer, preprocessor, texts, unigram.is_tie)
 
 
 def test_ids_and_offsets_are_those_of_the_library(
