@@ -14,7 +14,8 @@ from tokenizers import normalizers
 
 from tf_mlm.text.characters import Characters
 from tf_mlm.text.charsmap import read_charsmap
-from tf_mlm.text.code_points import PAGE_BITS, PAGE_SIZE, WHITE_SPACE
+from tf_mlm.text.code_points import WHITE_SPACE, paged
+from tf_mlm.text.normalization import look_up, shifted
 from tf_mlm.text.tokens import utf8_size
 
 _CODE_POINTS = 0x110000
@@ -61,9 +62,7 @@ class CharacterMap(tf.Module):
             entries[ord(key)] = table[value] << _SHIFT
         entries[list(extends)] |= _EXTENDS
         entries[list(ends_group)] |= _ENDS_GROUP
-        distinct, pages = np.unique(entries.reshape(-1, PAGE_SIZE), axis=0, return_inverse=True)
-        self._pages = tf.constant(pages.reshape(-1), tf.int32)
-        self._entries = tf.constant(distinct.reshape(-1), tf.int32)
+        self._pages, self._entries = (tf.constant(part, tf.int32) for part in paged(entries))
         sizes = [1, *map(len, table)]  # the first entry: a character that stays
         self._sizes = tf.constant(sizes, tf.int32)
         self._begins = tf.constant(np.cumsum([0, *sizes])[:-1], tf.int32)
@@ -86,8 +85,8 @@ class CharacterMap(tf.Module):
             characters: of all parts.
             parts: how many there are.
         """
-        found = self._found(characters.points)
-        entries = tf.bitwise.right_shift(found, _SHIFT)
+        found = look_up(self._pages, self._entries, characters.points)
+        entries = shifted(found, _SHIFT)
         is_same = tf.reduce_all(entries == 0)
         if not self._has_groups:
             return tf.cond(
@@ -105,10 +104,6 @@ class CharacterMap(tf.Module):
             return self._replaced(characters, groups, widths, parts)
 
         return tf.cond(is_same & ~tf.reduce_any(glued), lambda: characters, replaced)
-
-    def _found(self, points: tf.Tensor) -> tf.Tensor:
-        pages = tf.gather(self._pages, tf.bitwise.right_shift(points, PAGE_BITS))
-        return tf.gather(self._entries, pages * PAGE_SIZE + (points & (PAGE_SIZE - 1)))
 
     def _glued(self, characters: Characters, found: tf.Tensor) -> tf.Tensor:
         """bool [characters], whether one belongs to a group with the one before."""

@@ -147,9 +147,14 @@ def _code_points(clean_text: bool, lower_case: bool, strip_accents: bool, chines
     marks, mark_classes = _sorted_marks() if strip_accents else (np.zeros(0, int), np.zeros(0, int))
     entries[marks[(entries[marks] >> COUNT_SHIFT & COUNT_MASK) > 0]] |= IS_KEPT_MARK
 
-    distinct, pages = np.unique(entries.reshape(-1, PAGE_SIZE), axis=0, return_inverse=True)
-    arrays = (pages.reshape(-1), distinct.reshape(-1), replacement[several[owner]], marks, mark_classes)
+    arrays = (*paged(entries), replacement[several[owner]], marks, mark_classes)
     return CodePoints(*(array.astype(np.int32) for array in arrays))
+
+
+def paged(entries: _Ints) -> tuple[_Ints, _Ints]:
+    """An entry for every code point as pages: which one serves each 256 of them, and the different ones."""
+    distinct, pages = np.unique(entries.reshape(-1, PAGE_SIZE), axis=0, return_inverse=True)
+    return pages.reshape(-1), distinct.reshape(-1)
 
 
 def _normalize_each(

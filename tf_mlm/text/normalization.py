@@ -33,8 +33,7 @@ class Normalization(tf.Module):
 
     def entries(self, points: tf.Tensor) -> tf.Tensor:
         """The table's entry of each character."""
-        pages = tf.gather(self._pages, shifted(points, cp.PAGE_BITS))
-        return tf.gather(self._entries, pages * cp.PAGE_SIZE + (points & (cp.PAGE_SIZE - 1)))
+        return look_up(self._pages, self._entries, points)
 
     def sort_marks(
         self, points: tf.Tensor, line_splits: tf.Tensor, entries: tf.Tensor
@@ -104,6 +103,12 @@ class Normalization(tf.Module):
         as_space = is_ideograph | self._cleans  # cleaning makes every blank a space
         blanks = tf.where(tf.gather(as_space, owners), ord(" "), tf.gather(points, owners))
         return tf.where(blank, blanks, stream), owners, blank, begins
+
+
+def look_up(pages: tf.Tensor, entries: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """The entries of code points in a table that `code_points.paged` made."""
+    page = tf.gather(pages, shifted(points, cp.PAGE_BITS))
+    return tf.gather(entries, page * cp.PAGE_SIZE + (points & (cp.PAGE_SIZE - 1)))
 
 
 def counts_of(entries: tf.Tensor) -> tf.Tensor:
