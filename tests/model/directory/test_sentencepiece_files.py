@@ -118,3 +118,17 @@ def test_a_damaged_charsmap_is_named(tmp_path: Path) -> None:
     change(tmp_path, lambda values: values["normalizer"].update(precompiled_charsmap="AAAA"))
     with pytest.raises(ConfigError, match=r"tokenizer.json"):
         read(tmp_path, "xlm-roberta")
+
+
+@pytest.mark.filterwarnings("ignore:.*more than rounding up explains")
+def test_camemberts_class_knows_tokens_that_its_files_need_not_name(tmp_path: Path) -> None:
+    unigram.write_tokenizer(tmp_path, "camembert")
+    change(
+        tmp_path,
+        lambda values: values.update(
+            added_tokens=[token for token in values["added_tokens"] if "NOTUSED" not in token["content"]]
+        ),
+    )
+    vocabulary = read(tmp_path, "camembert").vocabulary
+    special = {vocabulary.tokens[index] for index in vocabulary.special_ids}
+    assert {"<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"} <= special
