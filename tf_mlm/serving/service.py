@@ -19,6 +19,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from tf_mlm.serving import tensor_codec
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
+from tf_mlm.serving.freed_memory import FreedMemory
 from tf_mlm.serving.input_limits import InputLimits
 from tf_mlm.serving.metrics import Metrics
 from tf_mlm.serving.models.manager import ModelManager
@@ -70,6 +71,9 @@ class Service:
         check_method_names: enforce `SignatureDef.method_name`.
         limits: what the inputs of one request may ask for.
         max_request_seconds: no request is worked on for longer; 0 for no limit.
+
+    Attributes:
+        freed_memory: is told of every request that has ended.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Service:
         self.metrics = metrics
         self.check_method_names = check_method_names
         self.limits = limits or InputLimits()
+        self.freed_memory = FreedMemory()
         self._max_request_seconds = max_request_seconds
 
     def call(self, timeout: float | None) -> Call:

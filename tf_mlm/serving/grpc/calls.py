@@ -71,7 +71,7 @@ class _Progress:
 
     def __init__(self, method: Method, context: grpc.ServicerContext, call: Call, limit: float) -> None:
         self.method, self.context, self.call = method, context, call
-        self.model = ""
+        self.model, self.size = "", 0
         self.times_out: float | None = time.monotonic() + limit  # of what it is at now
         self.admitted = False
         self.returned = False  # its handler has
@@ -158,6 +158,7 @@ class GrpcCalls:
                 _log.exception("%s failed", method.api)
         finally:
             self._return(progress)
+            self._service.freed_memory.request_ended(progress.size)
         self._record(progress, error, time.perf_counter() - start)
         if error is not None:
             context.abort(_STATUS[int(error.code)], status_message(error.message))
@@ -175,6 +176,7 @@ class GrpcCalls:
                 progress.times_out = None
         if message is None:
             raise ServingError(Code.INTERNAL, "The call carries no request")
+        progress.size = len(message)
         try:
             return progress.method.request.FromString(message)
         except DecodeError:

@@ -104,6 +104,7 @@ class RestApi:
             body = self._dispatch(request, target, call or self.new_call())
         except Exception as caught:
             error = as_serving_error(caught)
+        self._service.freed_memory.request_ended(len(request.body))
         seconds = time.perf_counter() - start
         self.record(request.method, request.target, target, error, seconds, peer)
         if error is not None:
