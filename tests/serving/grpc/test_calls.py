@@ -44,7 +44,7 @@ def calls_of(served) -> grpc_calls.GrpcCalls:
     return served.server._grpc._calls
 
 
-def half_open(served, method: str, stop: threading.Event) -> grpc.Future:
+def half_open(served, method: str, stop: threading.Event, channel: grpc.Channel | None = None) -> grpc.Future:
     """A call that has begun and whose message does not come."""
 
     def never():
@@ -52,7 +52,7 @@ def half_open(served, method: str, stop: threading.Event) -> grpc.Future:
         return
         yield b""
 
-    return served.channel.stream_unary(method).future(never())
+    return (channel or served.channel).stream_unary(method).future(never())
 
 
 @pytest.mark.parametrize("batching", [None, BatchingOptions(num_batch_threads=1)])
@@ -114,13 +114,29 @@ def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: py
     assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
 
 
+def test_a_crowd_on_one_connection_does_not_end_the_calls_of_another(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_calls, "_MAX_COMING_IN", 5)
+    served = start(grpc_receive_timeout=60.0)
+    stop = threading.Event()
+    slow = half_open(served, PREDICT, stop)
+    eventually(lambda: calls_of(served)._coming_in._count == 1)
+    address, options = f"127.0.0.1:{served.server.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options) as channel:
+        crowd = [half_open(served, PREDICT, stop, channel) for _ in range(12)]
+        eventually(lambda: sum(call.done() for call in crowd) == 8)
+        assert not slow.done()
+        stop.set()
+
+
 @pytest.mark.parametrize("method", [PREDICT, STATUS])
 def test_messages_that_do_not_come(start, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setattr(grpc_calls, "_MAX_COMING_IN", 5)
     served = start(grpc_receive_timeout=2.0, grpc_max_threads=1, max_concurrent_requests=1)
     stop = threading.Event()
     calls = [half_open(served, method, stop) for _ in range(5)]
-    eventually(lambda: len(calls_of(served)._coming_in) == 5)
+    eventually(lambda: calls_of(served)._coming_in._count == 5)
     assert served.predict("shapes", ONE)["x"].tolist() == [1.0]  # and the one that waits longest has gone
     assert [call.code() for call in calls[:1]] == [grpc.StatusCode.CANCELLED]
     eventually(lambda: all(call.done() for call in calls))  # by the time-out

@@ -3,7 +3,7 @@
     coming in → waiting for a place → being worked on → its answer being taken
 
 A call holds a thread in the first three. One whose message does not come, or whose answer nobody reads, is
-ended after a time; when too many are coming in, the one that has been longest makes room.
+ended after a time; when too many are coming in, the connection with most of them gives up its oldest.
 
 Handlers are registered as if requests were streams, which look the same on the wire: so they are called
 when the first byte has come, and parse the message on their own thread, not on the one that serves all.
@@ -28,6 +28,7 @@ from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.gate import Gate
+from tf_mlm.serving.grpc.coming_in import ComingIn
 from tf_mlm.serving.grpc.connections import host_and_port
 from tf_mlm.serving.grpc.status import status_message
 from tf_mlm.serving.options import ServerOptions
@@ -71,6 +72,7 @@ class _Progress:
 
     def __init__(self, method: Method, context: grpc.ServicerContext, call: Call, limit: float) -> None:
         self.method, self.context, self.call = method, context, call
+        self.connection = context.peer()
         self.model, self.size = "", 0
         self.times_out: float | None = time.monotonic() + limit  # of what it is at now
         self.admitted = False
@@ -97,7 +99,7 @@ class GrpcCalls:
         self._gate = Gate(options.grpc_max_threads)
         self._changed = threading.Condition()
         self._begun: set[_Progress] = set()
-        self._coming_in: collections.OrderedDict[_Progress, None] = collections.OrderedDict()
+        self._coming_in: ComingIn[_Progress] = ComingIn(_MAX_COMING_IN)
         self._admitted: collections.Counter[str] = collections.Counter()  # by method; "" for graphs
         self._in_line: collections.Counter[str] = collections.Counter()
         self._refusing = False
@@ -117,7 +119,7 @@ class GrpcCalls:
         """Host and port of every client that waits for an answer, or is being given one."""
         with self._changed:
             begun = list(self._begun)
-        return {host_and_port(progress.context.peer()) for progress in begun}
+        return {host_and_port(progress.connection) for progress in begun}
 
     def handler(self, method: Method) -> grpc.RpcMethodHandler:
         """What gRPC runs for a method."""
@@ -172,7 +174,7 @@ class GrpcCalls:
             raise ServingError(Code.CANCELLED, "The request did not come in completely") from None
         finally:
             with self._changed:
-                self._coming_in.pop(progress, None)
+                self._coming_in.discard(progress, progress.connection)
                 progress.times_out = None
         if message is None:
             raise ServingError(Code.INTERNAL, "The call carries no request")
@@ -199,8 +201,7 @@ class GrpcCalls:
                 self._last_refusal = time.monotonic()
                 raise ServingError(Code.UNAVAILABLE, "The server is shutting down")
             self._begun.add(progress)
-            self._coming_in[progress] = None
-            slowest = next(iter(self._coming_in)) if len(self._coming_in) > _MAX_COMING_IN else None
+            slowest = self._coming_in.add(progress, progress.connection)
         if slowest is not None:
             slowest.context.cancel()
         # At the end of the call: when its answer has been taken, its client has gone, or its time is over.
