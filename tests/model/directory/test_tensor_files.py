@@ -56,7 +56,7 @@ def test_a_truncated_file_is_named_with_its_first_lost_tensor(directory: Path) -
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tf_model.h5", r"TensorFlow models.*from_tf=True\)\.save_pretrained.* writes model.safetensors"),
+        ("tf_model-00001-of-00002.h5", r"another name than tf_model.h5.*tf_model.h5.index.json"),
         ("flax_model.msgpack", r"Flax models.*from_flax=True"),
         ("bert_model.ckpt.index", r"TensorFlow checkpoint.*`tf-mlm convert`"),
         ("ckpt-7.index", r"TensorFlow checkpoint.*tf.train.Checkpoint have to be saved as model.safetensors"),

@@ -34,9 +34,9 @@ CONFIG = "config.json"
 def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int = 0) -> MaskedLM:
     """Reads a model directory as transformers, or `save`, wrote it.
 
-    Weights come from `model.safetensors`, its shards with their index, or `pytorch_model.bin` (needs
-    torch). Heads for other tasks are ignored. An encoder without a masked-LM head gets a new one, drawn
-    from `seed`, and a `NewHeadWarning`.
+    Weights come from `model.safetensors`, `pytorch_model.bin` (needs torch) or `tf_model.h5`, or from their
+    shards with an index. Heads for other tasks are ignored. An encoder without a masked-LM head gets a new
+    one, drawn from `seed`, and a `NewHeadWarning`.
 
     Args:
         directory: holds `config.json`, weights, and `vocab.txt` or `tokenizer.json`; without the latter

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+import h5py
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -17,10 +18,11 @@ import safetensors.numpy
 from tf_mlm.config import check_not_a_pointer, read_json
 from tf_mlm.durable import appearing
 from tf_mlm.errors import CheckpointError, ConfigError
+from tf_mlm.model.directory.tf_model_names import pytorch_name, unread, variables
 from tf_mlm.model.directory.weight_forms import (
     ADAPTER,
     EXPECTED,
-    PYTORCH,
+    READ,
     SAFETENSORS,
     has_weights,
     refuse_other_forms,
@@ -46,7 +48,7 @@ class TensorSource(Protocol):
 
 
 class TensorFiles:
-    """Reads tensors by name from `model.safetensors`, its shards, or `pytorch_model.bin`.
+    """Reads tensors by name from `model.safetensors`, `pytorch_model.bin`, `tf_model.h5`, or their shards.
 
     Files are opened at construction and closed by the context manager; a tensor is read when it is
     asked for, so that the whole checkpoint is never in memory twice.
@@ -62,6 +64,7 @@ class TensorFiles:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._readers: dict[str, Callable[[], np.ndarray]] = {}
         self._files: dict[str, Path] = {}
+        self._of_keras = False
         self._stack = ExitStack()
         if (directory / ADAPTER).is_file() or not has_weights(directory):
             refuse_other_forms(directory)
@@ -70,10 +73,11 @@ class TensorFiles:
                 check_not_a_pointer(path)
             except ConfigError as error:
                 raise CheckpointError(str(error)) from None
-            if path.suffix == ".safetensors":
-                self._open_safetensors(path)
-            else:
-                self._open_pytorch(path)
+            {".safetensors": self._open_safetensors, ".h5": self._open_keras}.get(
+                path.suffix, self._open_pytorch
+            )(path)
+        for name in unread(self.shapes) if self._of_keras else ():
+            del self.shapes[name]
 
     def __enter__(self) -> TensorFiles:
         return self
@@ -92,7 +96,7 @@ class TensorFiles:
         return self._files[name]
 
     def _weight_files(self) -> list[Path]:
-        for name in (SAFETENSORS, PYTORCH):
+        for name in READ:
             if (self.origin / name).is_file():
                 return [self.origin / name]
             index = self.origin / f"{name}.index.json"
@@ -126,8 +130,42 @@ class TensorFiles:
             raise CheckpointError(
                 f"`{path}` is not a complete safetensors file ({error}{_first_cut_off(path)}). Copy it again."
             ) from error
+        of_keras = (file.metadata() or {}).get("format") == "tf"
         for name in file.keys():  # noqa: SIM118 - not a dict
-            self._add(path, name, file.get_slice(name).get_shape(), partial(_get_tensor, file, path, name))
+            add = self._add_of_keras if of_keras else self._add
+            add(path, name, file.get_slice(name).get_shape(), partial(_get_tensor, file, path, name))
+
+    def _open_keras(self, path: Path) -> None:
+        try:
+            file = self._stack.enter_context(h5py.File(path))
+            found = list(variables(file))
+        except (OSError, KeyError) as error:
+            raise CheckpointError(
+                f"`{path}` is not a complete HDF5 file ({error}). Copy it again."
+            ) from error
+        if not found:
+            raise CheckpointError(
+                f"`{path}` must hold the weights of one of transformers' TensorFlow models. Received: an "
+                f"HDF5 file of {', '.join(sorted(file)) or 'nothing'}. Save other Keras models as "
+                f"{SAFETENSORS} with the program that made them."
+            )
+        for name, data in found:
+            self._add_of_keras(path, name, data.shape, partial(_get_array, path, name, data))
+
+    def _add_of_keras(self, path: Path, name: str, shape: Any, read: Callable[[], np.ndarray]) -> None:
+        self._of_keras = True
+        found, transposed = pytorch_name(name)
+        if self._files.get(found) == path:  # a table that the head shares stands there for each layer
+            if not np.array_equal(read(), self.read(found)):
+                raise CheckpointError(
+                    f"`{path}`: `{name}` must be the same wherever it stands. Received: two of different "
+                    "values. Save the model again with the program that made it."
+                )
+            return
+        if transposed:
+            self._add(path, found, tuple(shape)[::-1], lambda: read().T)
+        else:
+            self._add(path, found, shape, read)
 
     def _open_pytorch(self, path: Path) -> None:
         try:
@@ -165,6 +203,13 @@ def _get_tensor(file: Any, path: Path, name: str) -> np.ndarray:
             f"`{path}`: weights must be of a type that NumPy knows. Received: {name} of "
             f"{file.get_slice(name).get_dtype()}. Save the model in float32 or bfloat16."
         ) from error
+
+
+def _get_array(path: Path, name: str, data: Any) -> np.ndarray:
+    try:
+        return data[()]
+    except OSError as error:
+        raise CheckpointError(f"`{path}` is damaged at `{name}` ({error}). Copy it again.") from error
 
 
 def _first_cut_off(path: Path) -> str:

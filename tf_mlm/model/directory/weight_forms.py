@@ -9,15 +9,13 @@ from tf_mlm.errors import CheckpointError
 
 SAFETENSORS = "model.safetensors"
 PYTORCH = "pytorch_model.bin"
+TENSORFLOW = "tf_model.h5"
+# In this order; each may be in shards, with an index.
+READ = (SAFETENSORS, PYTORCH, TENSORFLOW)
 
 _SAVE_AS = "transformers' `from_pretrained({}).save_pretrained(...)`"
 # Weights in forms that are not read here: a pattern of file names, what it is, and the way out.
 _OTHER_FORMS = (
-    (
-        "tf_model*.h5",
-        "weights of transformers' TensorFlow models",
-        f"With transformers 4 and TensorFlow, {_SAVE_AS.format('..., from_tf=True')} writes {SAFETENSORS}.",
-    ),
     (
         "flax_model*.msgpack",
         "weights of transformers' Flax models",
@@ -74,16 +72,20 @@ _OTHER_FORMS = (
         f"a file of another name than {PYTORCH}",
         f"If it holds the `state_dict` of the whole model, rename it to {PYTORCH}.",
     ),
+    (
+        "tf_model*.h5",
+        f"a file of another name than {TENSORFLOW}",
+        f"If it holds the whole model, rename it to {TENSORFLOW}; a shard needs its {TENSORFLOW}.index.json.",
+    ),
     ("*.h5", "weights of a Keras model", f"Save them as {SAFETENSORS} with the program that made them."),
 )
 ADAPTER = "adapter_config.json"
-EXPECTED = f"Expected: {SAFETENSORS}, {SAFETENSORS}.index.json or {PYTORCH}."
+EXPECTED = f"Expected: {SAFETENSORS}, {SAFETENSORS}.index.json, {PYTORCH} or {TENSORFLOW}."
 
 
 def has_weights(directory: Path) -> bool:
     """Whether the directory has weights in a form that is read here."""
-    names = (SAFETENSORS, f"{SAFETENSORS}.index.json", PYTORCH, f"{PYTORCH}.index.json")
-    return any((directory / name).is_file() for name in names)
+    return any((directory / file).is_file() for name in READ for file in (name, f"{name}.index.json"))
 
 
 def refuse_other_forms(directory: Path) -> None:
