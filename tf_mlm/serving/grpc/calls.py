@@ -39,6 +39,8 @@ _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _MAX_LOGGED_NAME = 1024
 _WATCH_PERIOD = 0.1
 _MAX_COMING_IN = 256
+# Ending a call wakes its thread. A thousand woken together would keep everybody else waiting.
+_AT_ONCE, _PAUSE = 16, 0.01
 _MAX_OTHERS = 256  # questions about models, reloads, health checks
 _CONTROL_SECONDS = 5.0
 _PLACE_SECONDS = 1.0
@@ -201,9 +203,7 @@ class GrpcCalls:
                 self._last_refusal = time.monotonic()
                 raise ServingError(Code.UNAVAILABLE, "The server is shutting down")
             self._begun.add(progress)
-            slowest = self._coming_in.add(progress, progress.connection)
-        if slowest is not None:
-            slowest.context.cancel()
+            self._coming_in.add(progress, progress.connection)
         # At the end of the call: when its answer has been taken, its client has gone, or its time is over.
         if not progress.context.add_callback(lambda: self._end(progress)):
             self._end(progress)
@@ -258,11 +258,13 @@ class GrpcCalls:
             self._changed.notify_all()
 
     def _watch(self) -> None:
-        while not self._closed.wait(_WATCH_PERIOD):
+        surplus: list[_Progress] = []
+        while not self._closed.wait(_PAUSE if surplus else _WATCH_PERIOD):
             now = time.monotonic()
             with self._changed:
                 late = [p for p in self._begun if p.times_out is not None and now >= p.times_out]
-            for progress in late:
+                surplus = self._coming_in.surplus(_AT_ONCE)
+            for progress in (*late, *surplus):
                 progress.context.cancel()
 
     def drain(self, deadline: float) -> bool:

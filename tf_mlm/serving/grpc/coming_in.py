@@ -19,24 +19,23 @@ class ComingIn(Generic[T]):
 
     Example:
         >>> coming_in = ComingIn(2)
-        >>> [coming_in.add(call, connection) for call, connection in (("a", "x"), ("b", "y"), ("c", "y"))]
-        [None, None, 'b']
+        >>> for call, connection in (("a", "x"), ("b", "y"), ("c", "y")):
+        ...     coming_in.add(call, connection)
+        >>> coming_in.surplus(10)
+        ['b']
     """
 
     def __init__(self, most: int) -> None:
         self._most, self._count = most, 0
         self._by_connection: dict[str, collections.OrderedDict[T, None]] = {}
 
-    def add(self, call: T, connection: str) -> T | None:
-        """Takes a call in; the one that has to go for it, if there were as many as there may be."""
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, call: T, connection: str) -> None:
+        """A call has begun."""
         self._by_connection.setdefault(connection, collections.OrderedDict())[call] = None
         self._count += 1
-        if self._count <= self._most:
-            return None
-        greediest = max(self._by_connection, key=lambda name: len(self._by_connection[name]))
-        slowest = next(iter(self._by_connection[greediest]))
-        self.discard(slowest, greediest)
-        return slowest
 
     def discard(self, call: T, connection: str) -> None:
         """Its message has come, or it is over."""
@@ -46,3 +45,12 @@ class ComingIn(Generic[T]):
             self._count -= 1
             if not calls:
                 del self._by_connection[connection]
+
+    def surplus(self, at_once: int) -> list[T]:
+        """Takes out those that have to go, as many of them as may go at once."""
+        gone = []
+        while self._count > self._most and len(gone) < at_once:
+            greediest = max(self._by_connection, key=lambda name: len(self._by_connection[name]))
+            gone.append(next(iter(self._by_connection[greediest])))
+            self.discard(gone[-1], greediest)
+        return gone
