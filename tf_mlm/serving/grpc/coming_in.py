@@ -48,7 +48,7 @@ class ComingIn(Generic[T]):
 
     def surplus(self, at_once: int) -> list[T]:
         """Takes out those that have to go, as many of them as may go at once."""
-        gone = []
+        gone: list[T] = []
         while self._count > self._most and len(gone) < at_once:
             greediest = max(self._by_connection, key=lambda name: len(self._by_connection[name]))
             gone.append(next(iter(self._by_connection[greediest])))
