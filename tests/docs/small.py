@@ -37,7 +37,7 @@ _IN_PYTHON = {
 }
 
 
-# The bytes alone are 256.
+# The bytes alone are 256; a Unigram vocabulary has every character.
 _OF_BYTES = {"--vocab-size": "300", "--size": "300"}
 
 
@@ -45,7 +45,7 @@ def small_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of a `tf-mlm` command, and after them those that make it small."""
     more: list[str] = ["--no-xla"] if arguments and arguments[0] == "export" else []
     for option, value in _OPTIONS.get(arguments[0] if arguments else "", {}).items():
-        if {"byte-bpe", "roberta", "modernbert"} & set(arguments):
+        if {"byte-bpe", "roberta", "modernbert", "unigram", "albert"} & set(arguments):
             value = _OF_BYTES.get(option, value)
         of_new_model = option in _SIZES and "--from" in arguments
         if _INSTEAD.get(option) not in arguments and not of_new_model:

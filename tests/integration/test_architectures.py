@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
-from reference.byte_level import mask_of
 
 import tf_mlm
 from tf_mlm.config import Buckets
@@ -33,7 +32,8 @@ CONFIG = TrainConfig(
     steps_per_call=2,
     strategy="cpu",
 )
-ARCHITECTURES = ("roberta", "modernbert")
+MASKS = {"roberta": "<mask>", "modernbert": "[MASK]", "albert": "[MASK]"}
+PADDING = {"roberta": 1, "modernbert": 1, "albert": 0}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=MASKS)
 def architecture(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -61,14 +61,20 @@ def test_a_new_model_is_one_of_its_family(architecture: str, directory: Path) ->
     assert model.preprocessor is not None
     config, vocabulary = model.config, model.preprocessor.vocabulary
     assert (config.model_type, config.max_length) == (architecture, 24)
-    assert (config.pad_token_id, vocabulary.config.mask_token) == (1, mask_of(architecture))
-    assert config.type_vocab_size == (1 if architecture == "roberta" else 0)
-    assert (config.layer_norm_eps, config.hidden_dropout_prob) == (
-        1e-5,
-        0.1 if architecture == "roberta" else 0.0,
+    assert (config.pad_token_id, vocabulary.config.mask_token) == (PADDING[architecture], MASKS[architecture])
+    found = (
+        *(config.type_vocab_size, config.layer_norm_eps, config.hidden_dropout_prob),
+        *(config.gated, config.norm_bias, config.num_hidden_groups),
     )
-    assert (config.gated, config.norm_bias) == ((False, True) if architecture == "roberta" else (True, False))
-    texts = [f"the list {mask_of(architecture)} is sorted"]
+    assert (
+        found
+        == {
+            "roberta": (1, 1e-5, 0.1, False, True, None),
+            "modernbert": (0, 1e-5, 0.0, True, False, None),
+            "albert": (2, 1e-12, 0.0, False, True, 1),
+        }[architecture]
+    )
+    texts = [f"the list {MASKS[architecture]} is sorted"]
     assert len(tf_mlm.FillMask(model)(texts, top_k=3)[0]) == 3
 
 
@@ -99,7 +105,7 @@ def test_it_is_evaluated_and_continued_as_any_model(
 def test_an_export_answers_as_the_model_does(architecture: str, directory: Path, tmp_path: Path) -> None:
     buckets = Buckets(batch=(2,), length=(24,), masks=(2,))
     path = tf_mlm.export(tf_mlm.load(directory), tmp_path / "mlm", buckets=buckets, top_k=3, xla=False)
-    text = tf.constant([f"the {mask_of(architecture)} is sorted in place"])
+    text = tf.constant([f"the {MASKS[architecture]} is sorted in place"])
     loaded = tf.saved_model.load(str(path))
     answer = loaded.signatures["serving_default"](text=text)
     wanted = tf_mlm.FillMask(tf_mlm.load(directory)).inference.fill(text)
@@ -117,7 +123,7 @@ def test_transformers_reads_it_with_the_same_ids_and_logits(architecture: str, d
     assert not info["unexpected_keys"]
     ours = tf_mlm.load(directory)
     assert ours.preprocessor is not None
-    mask = mask_of(architecture)
+    mask = MASKS[architecture]
     for text in (f"The list {mask} is sorted", "e\u0301, naïve  x", f"{mask}", f"a b c d e f g h i {mask}"):
         encoded = tokenizer(text, return_tensors="pt")
         inputs = ours.preprocessor([text])

@@ -150,5 +150,7 @@ def test_added_tokens_have_ids_of_their_own() -> None:
 def test_a_kind_that_cannot_be_learnt_is_named() -> None:
     config = TokenizerConfig()
     object.__setattr__(config, "model", "Another")
-    with pytest.raises(ConfigError, match=r"one of these kinds: WordPiece, BPE\. Received: model='Another'"):
+    with pytest.raises(
+        ConfigError, match=r"one of these kinds: WordPiece, BPE, Unigram\. Received: model='Another'"
+    ):
         learn_vocabulary(["the cat"], 300, config)

@@ -13,6 +13,7 @@ from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.verb import TensorFlowVerb
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.config.architectures import ARCHITECTURES
+from tf_mlm.config.architectures import cased as keeping_case
 from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 
 # On the command line some settings go by shorter names.
@@ -105,6 +106,5 @@ def command(
 
 
 def _cased(config: TrainConfig) -> TokenizerConfig:
-    """How a new model reads text whose case it keeps; byte-level BPE does in any case."""
-    tokenizer = ARCHITECTURES[config.architecture or DEFAULT_ARCHITECTURE].tokenizer
-    return dataclasses.replace(tokenizer, do_lower_case=False)
+    """How a new model reads text whose case it keeps."""
+    return keeping_case(ARCHITECTURES[config.architecture or DEFAULT_ARCHITECTURE].tokenizer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import click
@@ -10,7 +9,8 @@ import click
 from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.text_files import line_by_line_option, text_field_option
 from tf_mlm.config import TokenizerConfig
-from tf_mlm.config.architectures import ARCHITECTURES, KINDS
+from tf_mlm.config.architectures import ARCHITECTURES, KINDS, kind_of
+from tf_mlm.config.architectures import cased as keeping_case
 
 
 @click.command("vocab")
@@ -47,15 +47,15 @@ def command(
 ) -> None:
     """Learn a vocabulary of SIZE tokens from FILES (text, .gz, .jsonl, .json; globs; - is a pipe).
 
-    WordPiece is a file, vocab.txt; byte-level BPE a directory that transformers reads too. Give either to
-    `tf-mlm train --vocab`.
+    WordPiece is a file, vocab.txt; byte-level BPE and Unigram are a directory that transformers reads too.
+    Give either to `tf-mlm train --vocab`.
 
     Example: tf-mlm vocab corpus/*.txt --output vocab.txt --size 8000
     """
     settings = _settings(kind, architecture, cased)
     is_file = settings.model == "WordPiece"
     if not is_file:
-        _check_directory(output)
+        _check_directory(output, kind_of(settings))
 
     from tf_mlm.model.directory.write_tokenizer import write_vocabulary
     from tf_mlm.text.vocabulary_training import learn_vocabulary
@@ -90,12 +90,12 @@ def _settings(kind: str | None, architecture: str | None, cased: bool) -> Tokeni
             f"A vocabulary for {architecture} is of the kind {known.kind}. Received: --kind {kind}. Leave "
             "one of the two options out."
         )
-    return dataclasses.replace(known.tokenizer, do_lower_case=known.tokenizer.do_lower_case and not cased)
+    return keeping_case(known.tokenizer) if cased else known.tokenizer
 
 
-def _check_directory(output: Path) -> None:
+def _check_directory(output: Path, kind: str) -> None:
     """Refuses what is no place for a directory of tokenizer files."""
-    rule = f"A byte-bpe vocabulary is a directory with a tokenizer.json. Received: --output {output}"
+    rule = f"A {kind} vocabulary is a directory with a tokenizer.json. Received: --output {output}"
     if output.suffix in (".txt", ".json") or (output.exists() and not output.is_dir()):
         raise click.UsageError(f"{rule}, the name of a file. Give a directory, such as `my-vocabulary`.")
     if (output / "config.json").exists():

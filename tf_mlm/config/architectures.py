@@ -6,13 +6,14 @@ Only the standard library is imported here, so that a command line can list the 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tf_mlm.config.tokenizer import PAIR, TEXT, AddedToken, TokenizerConfig
 from tf_mlm.errors import ConfigError
 
-KINDS: Mapping[str, str] = {"wordpiece": "WordPiece", "byte-bpe": "BPE"}
+KINDS: Mapping[str, str] = {"wordpiece": "WordPiece", "byte-bpe": "BPE", "unigram": "Unigram"}
 """The kinds of vocabulary that can be learnt, by the names a user has for them: `TokenizerConfig.model`."""
 SHORT_CONTEXT = 1024
 """Up to this length ModernBERT was trained with the angles of its local layers in all of them."""
@@ -86,6 +87,15 @@ def _modernbert(sizes: Sizes) -> Mapping[str, Any]:
     }
 
 
+def _albert(sizes: Sizes) -> Mapping[str, Any]:
+    """One set of weights for all layers; a table narrower than the layers (Lan et al., sections 3.1, 4.4)."""
+    return {
+        "embedding_size": min(128, sizes.hidden_size),
+        "bos_token_id": sizes.cls_id,
+        "eos_token_id": sizes.sep_id,
+    }
+
+
 # Without segment ids, which ModernBERT in transformers refuses and RoBERTa has no use for.
 _INPUTS = {"model_input_names": ["input_ids", "attention_mask"]}
 
@@ -93,6 +103,17 @@ _INPUTS = {"model_input_names": ["input_ids", "attention_mask"]}
 def _mask(content: str) -> AddedToken:
     """A mask that takes the blank before it along, as both families have it."""
     return AddedToken(content, lstrip=True, normalized=False, special=True)
+
+
+_REPLACED_QUOTES = [
+    {"type": "Replace", "pattern": {"String": marks}, "content": '"'} for marks in ("``", "''")
+]
+_METASPACE = {"replacement": "▁", "prepend_scheme": "always", "split": True}
+
+
+def _normalizer(*kinds: str) -> str:
+    steps = [*_REPLACED_QUOTES, *({"type": kind} for kind in kinds)]
+    return json.dumps({"type": "Sequence", "normalizers": steps})
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -127,7 +148,39 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ),
         _modernbert,
     ),
+    "albert": Architecture(
+        "unigram",
+        TokenizerConfig(
+            model="Unigram",
+            do_lower_case=False,  # the normaliser does
+            unk_token="<unk>",
+            pad_token="<pad>",
+            added_tokens=(_mask("[MASK]"),),
+            normalizer=_normalizer("NFKD", "StripAccents", "Lowercase"),
+            pre_tokenizer=json.dumps(
+                {
+                    "type": "Sequence",
+                    "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace", **_METASPACE}],
+                }
+            ),
+            decoder=json.dumps({"type": "Metaspace", **_METASPACE}),
+            decoder_cleanup=False,
+        ),
+        _albert,
+    ),
 }
+
+
+def cased(tokenizer: TokenizerConfig) -> TokenizerConfig:
+    """The tokenizer, reading upper case and accents as they are; byte-level BPE does in any case.
+
+    Example:
+        >>> from tf_mlm.config.architectures import ARCHITECTURES, cased
+        >>> [cased(ARCHITECTURES[name].tokenizer).do_lower_case for name in ("bert", "roberta")]
+        [False, False]
+    """
+    normalizer = _normalizer("Nmt") if tokenizer.model == "Unigram" else tokenizer.normalizer
+    return dataclasses.replace(tokenizer, do_lower_case=False, normalizer=normalizer)
 
 
 def kind_of(tokenizer: TokenizerConfig) -> str:

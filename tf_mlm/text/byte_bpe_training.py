@@ -14,11 +14,12 @@ References:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.decoder import byte_characters
 from tf_mlm.errors import ConfigError
+from tf_mlm.text.training_lines import TrainingLines
 from tf_mlm.text.vocabulary import Vocabulary
 
 
@@ -71,26 +72,10 @@ def train_byte_bpe(
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    lines = _Lines(texts)
+    lines = TrainingLines(texts)
     tokenizer.train_from_iterator(iter(lines), trainer)
     if not lines.any_word:
         raise ConfigError("A vocabulary needs text to learn from; the texts hold not one word.")
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     return Vocabulary(tokens, config, merges=[(left, right) for left, right in model["merges"]])
-
-
-class _Lines:
-    """The lines of texts that hold more than blanks, and whether there was one."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = texts
-        self.any_word = False
-
-    def __iter__(self) -> Iterator[str]:
-        for text in self._texts:
-            # A lone surrogate (JSON may hold half an emoji) counts as U+FFFD, as in the tokenizer.
-            for line in text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").split("\n"):
-                if not line.isspace() and line:
-                    self.any_word = True
-                    yield line

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.byte_bpe_training import train_byte_bpe
+from tf_mlm.text.unigram_training import train_unigram
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.text.wordpiece_training import train_vocabulary
 
 _TRAINERS: Mapping[str, Callable[[Iterable[str], int, TokenizerConfig], Vocabulary]] = {
     "WordPiece": train_vocabulary,
     "BPE": train_byte_bpe,
+    "Unigram": train_unigram,
 }
 
 
@@ -34,9 +36,9 @@ def learn_vocabulary(texts: Iterable[str], size: int, config: TokenizerConfig) -
         >>> texts = ["the cat and the dog"] * 3
         >>> [
         ...     learn_vocabulary(texts, 300, ARCHITECTURES[name].tokenizer).mask_id
-        ...     for name in ("bert", "roberta")
+        ...     for name in ("bert", "roberta", "albert")
         ... ]
-        [4, 4]
+        [4, 4, 4]
     """
     trainer = _TRAINERS.get(config.model)
     if trainer is None:

@@ -72,7 +72,7 @@ class TrainConfig:
     layers: int = _setting(4, "Encoder layers of a new model.")
     heads: int = _setting(4, "Attention heads of a new model.")
     dropout: float | None = _setting(
-        None, "Dropout rate; the default is the model's own (a new one: 0.1, in modernbert 0)."
+        None, "Dropout rate; the default is the model's own (a new one: 0.1, in modernbert and albert 0)."
     )
     dtype: str = _setting(
         "float32", "Compute type; variables, norms and logits stay float32.", choices=DTYPES

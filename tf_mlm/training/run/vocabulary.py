@@ -98,11 +98,13 @@ def learnt_vocabulary(
         known = read_checked(path)
         if known["key"] == key:
             merges = [(left, right) for left, right in known.get("merges", ())]
-            return Vocabulary(known["tokens"], settings, merges=merges)
+            scores = known.get("scores", ())
+            return Vocabulary(known["tokens"], settings, merges=merges, scores=scores)
     # Held-out documents must not even decide which words get a token of their own.
     vocabulary = learn_vocabulary(text.training_texts(), size, settings)
     if write:
-        write_checked(path, {"key": key, "tokens": vocabulary.tokens, "merges": vocabulary.merges})
+        learnt = {name: getattr(vocabulary, name) for name in ("tokens", "merges", "scores")}
+        write_checked(path, {"key": key, **learnt})
     return vocabulary
 
 
