@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import preprocess
+from benchmarks import preprocess, tokenize
 from benchmarks.contest import OURS
+from benchmarks.text_lines import CHARACTERS, documentation_lines
 
 
 def test_lines_are_real_and_of_the_length_promised() -> None:
-    lines = preprocess.documentation_lines(50)
+    lines = documentation_lines(50)
     assert len(lines) == len(set(lines)) == 50
-    assert all(len(line) >= preprocess.CHARACTERS and "\n" not in line for line in lines)
+    assert all(len(line) >= CHARACTERS and "\n" not in line for line in lines)
 
 
 @pytest.mark.peers
 def test_everybody_prepares_all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocess, "LINES", 300)
+    monkeypatch.setattr(preprocess, "LINES_OF_ROBERTA", 200)
     monkeypatch.setattr(preprocess, "BATCH", 128)
-    (outcome,) = preprocess.outcomes(peers=True)
-    assert outcome.items == 300
-    assert outcome.milliseconds.keys() == {OURS, "KerasHub", "transformers"}
+    bert, roberta = preprocess.outcomes(peers=True)
+    assert (bert.items, roberta.items) == (300, 200)
+    assert bert.milliseconds.keys() == {OURS, "KerasHub", "transformers"}
+    assert roberta.milliseconds.keys() == {OURS, "KerasHub"}
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+def test_everybody_finds_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LINES", 300), ("LEARNT_FROM", 300), ("SIZE", 1000), ("BATCHES", (1, 64))):
+        monkeypatch.setattr(tokenize, name, value)
+    found = list(tokenize.outcomes(peers=True))
+    assert [set(outcome.milliseconds) - {OURS} for outcome in found] == [
+        {"tokenizers"},
+        {"tokenizers", "KerasHub"},
+        {"tokenizers"},
+        {"tokenizers"},
+        {"WordPiece"},
+    ]

@@ -26,7 +26,8 @@ WORK = {
     "growth": "what a token costs as texts and batches grow",
     "serve": "requests to a server",
     "train": "training steps",
-    "preprocess": "text to ids",
+    "preprocess": "text to masked batches",
+    "tokenize": "text to ids",
     "cold-start": "loading and warming an export",
     "startup": "importing the package, and --help",
 }

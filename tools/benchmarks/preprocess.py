@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,15 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarks.contest import OURS, Contender, Outcome, compete
+from benchmarks.text_lines import documentation_lines
+from benchmarks.tokenize import keras_hub_tokenizer
+from tf_mlm.config.architectures import ARCHITECTURES
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.documentation import documentation_corpus
+from tf_mlm.text.vocabulary_training import learn_vocabulary
 
-LINES, CHARACTERS = 204_800, 180
+LINES, LINES_OF_ROBERTA = 204_800, 20_480
 """So many that a pipeline's start, a tenth of a second here and three there, counts for little."""
 LENGTH, MASKS, RATE = 128, 20, 0.15
 BATCH = 1024
@@ -23,35 +25,31 @@ Prepare = Callable[[Any], Any]
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """One row: everybody gets the same lines in the same batches, and two cores."""
+    """A row per family: everybody gets the same lines in the same batches, and two cores."""
     lines = documentation_lines(LINES)
-    vocabulary = _vocabulary()
-    contenders: dict[str, Contender] = {OURS: _pipeline(lines, _ours(vocabulary))}
+    bert = _vocabulary()
+    contenders: dict[str, Contender] = {OURS: _pipeline(lines, _ours(bert))}
     if peers:
-        contenders["KerasHub"] = _pipeline(lines, _keras_hub(vocabulary))
-        contenders["transformers"] = _hugging_face(lines, vocabulary)
-    yield compete(
-        f"{LINES:,} lines to masked batches of {BATCH}×{LENGTH}",
+        contenders["KerasHub"] = _pipeline(lines, _keras_hub(bert))
+        contenders["transformers"] = _hugging_face(lines, bert)
+    yield _compete("BERT", lines, contenders)
+    lines = lines[:LINES_OF_ROBERTA]
+    roberta = learn_vocabulary(lines, 16_000, ARCHITECTURES["roberta"].tokenizer)
+    contenders = {OURS: _pipeline(lines, _ours(roberta))}
+    if peers:
+        contenders["KerasHub"] = _pipeline(lines, _keras_hub_roberta(roberta))
+    yield _compete("RoBERTa", lines, contenders)
+
+
+def _compete(family: str, lines: list[str], contenders: dict[str, Contender]) -> Outcome:
+    return compete(
+        f"{family}: {len(lines):,} lines to masked batches of {BATCH}×{LENGTH}",
         contenders,
         rounds=3,
         seconds=3600.0,
         tolerance=0.0,  # of the number of lines; whose masks are drawn differs
-        items=LINES,
+        items=len(lines),
     )
-
-
-def documentation_lines(count: int) -> list[str]:
-    """Text of the installed packages' documentation in lines of about 200 characters."""
-    lines, line = [], ""
-    for _, document in documentation_corpus():
-        for part in document.splitlines():
-            line = f"{line} {' '.join(part.split())}".strip()
-            if len(line) >= CHARACTERS:
-                lines.append(line)
-                line = ""
-                if len(lines) == count:
-                    return lines
-    return list(itertools.islice(itertools.cycle(lines), count))
 
 
 def _vocabulary() -> Vocabulary:
@@ -92,6 +90,17 @@ def _keras_hub(vocabulary: Vocabulary) -> Prepare:
     tokenizer = keras_hub.models.BertTokenizer(vocabulary=list(vocabulary.tokens), lowercase=True)
     return keras_hub.models.BertMaskedLMPreprocessor(
         tokenizer, sequence_length=LENGTH, mask_selection_rate=RATE, mask_selection_length=MASKS
+    )
+
+
+def _keras_hub_roberta(vocabulary: Vocabulary) -> Prepare:
+    import keras_hub
+
+    return keras_hub.models.RobertaMaskedLMPreprocessor(
+        keras_hub_tokenizer(vocabulary),
+        sequence_length=LENGTH,
+        mask_selection_rate=RATE,
+        mask_selection_length=MASKS,
     )
 
 

@@ -12,6 +12,8 @@ from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.documentation import documentation_corpus
 
+CHARACTERS = 180
+
 
 def sentences(count: int, *, least: int = 4, most: int = 90) -> list[str]:
     """The same `count` sentences of `least` to `most` words in every run, from all over the corpus."""
@@ -24,6 +26,20 @@ def sentences(count: int, *, least: int = 4, most: int = 90) -> list[str]:
             if least <= len(words) <= most and sum(word.isalpha() for word in words) > len(words) / 2:
                 found.append(" ".join(words))
     return chance.sample(found, count)
+
+
+def documentation_lines(count: int) -> list[str]:
+    """Text of the installed packages' documentation in lines of about 200 characters."""
+    lines, line = [], ""
+    for _, document in documentation_corpus():
+        for part in document.splitlines():
+            line = f"{line} {' '.join(part.split())}".strip()
+            if len(line) >= CHARACTERS:
+                lines.append(line)
+                line = ""
+                if len(lines) == count:
+                    return lines
+    return list(itertools.islice(itertools.cycle(lines), count))
 
 
 def with_a_mask(lines: list[str], mask: str) -> list[str]:
