@@ -32,6 +32,7 @@ def test_our_steps_are_timed_by_the_token() -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.slow
 def test_both_sides_take_the_same_steps() -> None:
     """The contest itself compares the losses before it times anything."""
     without_dropout = next(train.outcomes(peers=True))

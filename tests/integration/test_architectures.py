@@ -43,7 +43,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=MASKS)
+# The family's tokenizer is ModernBERT's, and its encoder BERT's.
+SLOW = ("roberta",)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MASKS],
+)
 def architecture(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -102,6 +109,7 @@ def test_it_is_evaluated_and_continued_as_any_model(
     assert train([corpus], tmp_path, config, from_directory=directory, compile=False).finished
 
 
+@pytest.mark.slow
 def test_an_export_answers_as_the_model_does(architecture: str, directory: Path, tmp_path: Path) -> None:
     buckets = Buckets(batch=(2,), length=(24,), masks=(2,))
     path = tf_mlm.export(tf_mlm.load(directory), tmp_path / "mlm", buckets=buckets, top_k=3, xla=False)

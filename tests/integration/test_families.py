@@ -115,7 +115,10 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert any(np.abs(one[name] - value).max() > 0 for name, value in before.items())
 
 
-@pytest.mark.parametrize("compressed", [False, True], ids=["float", "int8"])
+@pytest.mark.parametrize(
+    "compressed",
+    [pytest.param(False, id="float"), pytest.param(True, id="int8", marks=pytest.mark.slow)],
+)
 def test_an_export_answers_as_the_model_does(
     family: str, directory: Path, tmp_path: Path, compressed: bool
 ) -> None:
