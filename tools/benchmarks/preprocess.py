@@ -17,7 +17,7 @@ from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.text.vocabulary_training import learn_vocabulary
 
-LINES, LINES_OF_ROBERTA = 204_800, 20_480
+LINES, LINES_OF_ROBERTA = 204_800, 102_400
 """So many that a pipeline's start, a tenth of a second here and three there, counts for little."""
 LENGTH, MASKS, RATE = 128, 20, 0.15
 BATCH = 1024
@@ -34,7 +34,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
         contenders["transformers"] = _hugging_face(lines, bert)
     yield _compete("BERT", lines, contenders)
     lines = lines[:LINES_OF_ROBERTA]
-    roberta = learn_vocabulary(lines, 16_000, ARCHITECTURES["roberta"].tokenizer)
+    roberta = learn_vocabulary(lines[:20_000], 16_000, ARCHITECTURES["roberta"].tokenizer)
     contenders = {OURS: _pipeline(lines, _ours(roberta))}
     if peers:
         contenders["KerasHub"] = _pipeline(lines, _keras_hub_roberta(roberta))
