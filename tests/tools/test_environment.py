@@ -57,6 +57,15 @@ def test_the_newest_that_has_wheels_is_taken(checkout: Checkout, here: tuple[int
     assert checkout.log.read_text().splitlines() == [f"3.{newest} venv", f"3.{newest} pip"]
 
 
+def test_the_oldest_of_all_have_an_environment_of_their_own(checkout: Checkout) -> None:
+    for version in (11, 12, 13):
+        checkout.interpreter(f"python3.{version}", version)
+    assert checkout.run(TF_MLM_OLDEST="1").returncode == 0
+    assert checkout.log.read_text().splitlines() == ["3.11 venv", "3.11 pip"]
+    assert (checkout.root / ".venv-oldest" / "constraints.txt").exists()
+    assert not (checkout.root / ".venv").exists()
+
+
 def test_the_one_that_is_named_wins(checkout: Checkout) -> None:
     checkout.interpreter("python3.13", 13)
     checkout.interpreter("mine", 12)

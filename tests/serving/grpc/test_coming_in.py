@@ -21,10 +21,11 @@ def test_among_equals_the_oldest_goes() -> None:
 
 
 def test_those_whose_message_has_come_leave_room() -> None:
-    coming_in: ComingIn[int] = ComingIn(2)
+    coming_in: ComingIn[int] = ComingIn(3)
+    coming_in.add(-1, "one")
     for number in range(9):
         coming_in.add(number, "one")
         coming_in.discard(number, "one")
         coming_in.discard(number, "one")  # it may be over twice: by its message, and by its end
         assert coming_in.surplus(9) == []
-    assert len(coming_in) == 0
+    assert len(coming_in) == 1
