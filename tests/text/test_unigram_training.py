@@ -38,6 +38,7 @@ def test_special_tokens_come_first_and_then_the_likeliest(learnt: Vocabulary) ->
     assert learnt.scores[5] < 0
     assert {"▁the", "▁is", "s"} <= set(learnt)
     assert learnt.size == 2000
+    assert cased(ALBERT) != ALBERT
     assert any(token != token.lower() for token in learnt.tokens[5:]) == (learnt.config != ALBERT)
 
 

@@ -54,7 +54,10 @@ def main() -> None:
             model.save_pretrained(root / family, safe_serialization=False)
             np.save(root / family / "logits.npy", model(IDS).logits.numpy())
         model = made("Bert", BERT)
-        forms = {"shards": {"safe_serialization": False, "max_shard_size": "4KB"}, "safetensors": {}}
+        forms = {
+            "shards": {"safe_serialization": False, "max_shard_size": "4KB"},
+            "safetensors": {"safe_serialization": True},
+        }
         for form, options in forms.items():
             model.save_pretrained(root / f"bert-{form}", **options)
             np.save(root / f"bert-{form}" / "logits.npy", model(IDS).logits.numpy())
