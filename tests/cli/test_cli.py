@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -17,31 +16,15 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from reference.command_line import run, write_animals
 
 from tf_mlm.cli import VERBS, main
 from tf_mlm.serving.process import free_ports
 
 
-def run(*arguments: Any) -> int:
-    """Runs the command line in this process; its exit code."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chance = random.Random(0)
-    path = tmp_path_factory.mktemp("corpus") / "animals.txt"
-    sentences = [
-        f"The {chance.choice(['cat', 'dog', 'bird'])} {chance.choice(['sat', 'slept', 'ran'])} on the "
-        f"{chance.choice(['mat', 'log', 'roof'])}.\n\n"
-        for _ in range(600)
-    ]
-    path.write_text("".join(sentences))
-    return path
+    return write_animals(tmp_path_factory.mktemp("corpus") / "animals.txt")
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tf_mlm.cli import main
+from reference.command_line import run, write_animals
 
 TINY: tuple[Any, ...] = (
     *("--steps", 1, "--length", 16, "--batch-size", 8),
@@ -17,26 +15,9 @@ TINY: tuple[Any, ...] = (
 )
 
 
-def run(*arguments: Any) -> int:
-    """Runs the command line in this process; its exit code."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chance = random.Random(0)
-    path = tmp_path_factory.mktemp("corpus") / "animals.txt"
-    animals, verbs, places = ("cat", "dog", "bird"), ("sat", "slept", "ran"), ("mat", "log", "roof")
-    sentences = [
-        f"The {chance.choice(animals)} {chance.choice(verbs)} on the {chance.choice(places)}.\n\n"
-        for _ in range(600)
-    ]
-    path.write_text("".join(sentences))
-    return path
+    return write_animals(tmp_path_factory.mktemp("corpus") / "animals.txt")
 
 
 def test_vocab_writes_the_size_asked_for(corpus: Path, tmp_path: Path) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from reference.processes import printed
 from tokenizers import Tokenizer
 
 from tf_mlm.config import AddedToken, TokenizerConfig
@@ -77,18 +74,8 @@ def test_training_is_the_same_in_every_process(documentation: list[str], tmp_pat
         "made = train(open(sys.argv[1], encoding='utf-8'), 3000, known['roberta'].tokenizer); "
         "print(json.dumps([made.tokens, made.merges]))"
     )
-    digests = set()
-    for threads in ("1", "2", "4"):
-        done = subprocess.run(
-            [sys.executable, "-c", program, tmp_path / "text"],
-            check=True,
-            capture_output=True,
-            timeout=120,
-            env={**os.environ, "RAYON_NUM_THREADS": threads},
-        )
-        assert len(json.loads(done.stdout)[0]) == 3000
-        digests.add(hashlib.sha256(done.stdout).hexdigest())
-    assert len(digests) == 1
+    answers = set(printed(program, tmp_path / "text"))
+    assert [len(json.loads(answer)[0]) for answer in answers] == [3000]
 
 
 @pytest.mark.parametrize(

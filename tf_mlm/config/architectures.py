@@ -101,7 +101,7 @@ _INPUTS = {"model_input_names": ["input_ids", "attention_mask"]}
 
 
 def _mask(content: str) -> AddedToken:
-    """A mask that takes the blank before it along, as both families have it."""
+    """A mask that takes the blank before it along, as these families have it."""
     return AddedToken(content, lstrip=True, normalized=False, special=True)
 
 

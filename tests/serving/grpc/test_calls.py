@@ -253,6 +253,33 @@ def test_calls_begun_are_answered_when_the_server_leaves(start) -> None:
         assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
 
 
+def test_a_call_that_comes_last_is_refused_however_long_that_takes(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when all have been answered, to a machine too busy to refuse it within 0.1 s."""
+    served = start(shutdown_grace=20)
+    begin, drain = grpc_calls.GrpcCalls._begin, grpc_calls.GrpcCalls.drain
+    came, last = threading.Event(), []
+
+    def begin_slowly(calls, progress) -> None:
+        if calls._refusing:
+            came.set()
+            time.sleep(0.4)
+        begin(calls, progress)
+
+    def drain_and_get_one_more(calls, deadline: float) -> bool:
+        answered = drain(calls, deadline)
+        last.append(served.prediction.Predict.future(served.request("shapes", ONE), timeout=20))
+        assert came.wait(20)
+        return answered
+
+    monkeypatch.setattr(grpc_calls.GrpcCalls, "_begin", begin_slowly)
+    monkeypatch.setattr(grpc_calls.GrpcCalls, "drain", drain_and_get_one_more)
+    served.server.stop()
+    assert last[0].code() is grpc.StatusCode.UNAVAILABLE
+    assert last[0].details() == "The server is shutting down"  # not what gRPC says of a call that it cuts
+
+
 def test_the_grace_is_kept(start) -> None:
     served = start(shutdown_grace=1)
     call = served.prediction.Predict.future(served.request("shapes", ENDLESS, "slow"))
