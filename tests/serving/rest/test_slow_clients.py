@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import select
+import threading
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,23 @@ def test_the_connection_that_waits_longest_makes_room(make, limit: str) -> None:
         assert silent[0].rest() == b""
         known.send(WHOLE)  # it has been waiting for longer, but has asked before
         assert known.answer()[0] == 200
+
+
+def test_one_whose_request_is_not_read_yet_makes_no_room(make) -> None:
+    """Two connections come at once when there is room for one: an idle one goes, not the one that asks."""
+    served = make(rest_max_connections_per_address=2)
+    go_on = threading.Event()
+    with contextlib.ExitStack() as stack:
+        idle = stack.enter_context(Peer(served))
+        idle.send(WHOLE)
+        assert idle.answer()[0] == 200
+        rest(served).loop.call_soon_threadsafe(go_on.wait, 60)
+        asking = stack.enter_context(Peer(served))
+        asking.send(WHOLE)
+        stack.enter_context(Peer(served))
+        go_on.set()
+        assert asking.answer()[0] == 200
+        assert idle.rest() == b""
 
 
 def test_an_address_has_its_own_limit(make) -> None:

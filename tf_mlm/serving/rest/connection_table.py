@@ -57,8 +57,12 @@ class ConnectionTable:
         self.emptied = asyncio.Event()
         self._connections: set[Connection] = set()
         self._per_address: dict[str, int] = {}
-        # Connections without a complete request, those that never sent one first; longest waiting first.
-        self._waiting: tuple[dict[Connection, None], dict[Connection, None]] = ({}, {})
+        # Connections without a complete request, longest waiting first, in the order in which they make room:
+        # those that never sent one, those that did, and the new ones, of which nothing has been read yet.
+        self._silent: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
+        self._new: dict[Connection, None] = {}
+        self._waiting = (self._silent, self._idle, self._new)
         self._unsent: dict[Connection, None] = {}
 
     def __len__(self) -> int:
@@ -78,7 +82,15 @@ class ConnectionTable:
             raise _too_many("in all", self._max_connections, "rest_max_connections")
         self._connections.add(connection)
         self._per_address[address] = self._per_address.get(address, 0) + 1
-        self.note_waiting(connection)
+        self._new[connection] = None
+        # Its request may be there already. It has been read two rounds of the event loop from here: the
+        # first begins to look for it.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._settle, connection)
+
+    def _settle(self, connection: Connection) -> None:
+        if connection in self._new:
+            self.note_waiting(connection)
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed, or as good as."""
@@ -113,7 +125,7 @@ class ConnectionTable:
         """The connection waits for its client from now on."""
         self.note_asking(connection)
         if connection in self._connections:
-            self._waiting[connection.has_asked][connection] = None
+            (self._idle if connection.has_asked else self._silent)[connection] = None
 
     def note_asking(self, connection: Connection) -> None:
         """Its client waits from now on: a request is complete."""
