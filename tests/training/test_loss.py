@@ -74,6 +74,31 @@ def test_fused_equals_plain_and_numpy(vocab: int, slice_bytes: int, jit: bool) -
             np.testing.assert_allclose(gradient, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("sums", [plain_sums, fused_sums])
+def test_bfloat16_states_are_multiplied_as_such_and_summed_in_float32(
+    sums: Callable[..., LossSums], jit: bool
+) -> None:
+    """The twin gets the very numbers that are multiplied: what is left is the rounding of the gradients."""
+    inputs = _inputs(61)
+    rounded = [tf.cast(tf.cast(x, tf.bfloat16), tf.float32).numpy() for x in inputs[:2]]
+    expected, wanted = _twin(*rounded, *inputs[2:])
+
+    @tf.function(jit_compile=jit)
+    def run(states: tf.Tensor, table: tf.Tensor, *others: tf.Tensor) -> LossSums:
+        states = tf.cast(states, tf.bfloat16)
+        with tf.GradientTape() as tape:
+            tape.watch([states, table])
+            found = sums(states, table, *others)
+        return found, tape.gradient(found.loss, [states, table])
+
+    found, gradients = run(*(tf.constant(x) for x in inputs))
+    np.testing.assert_allclose([float(x) for x in found], expected, rtol=1e-5)
+    assert [gradient.dtype for gradient in gradients] == [tf.bfloat16, tf.float32]
+    for gradient, twin in zip(gradients, wanted, strict=False):
+        np.testing.assert_allclose(tf.cast(gradient, tf.float32), twin, atol=2**-7 * abs(twin).max())
+
+
 def test_large_logits_do_not_overflow() -> None:
     inputs = _inputs(32)
     inputs[0] *= 200

@@ -59,3 +59,21 @@ class Precision:
     def cast(self, tensor: Any) -> tf.Tensor:
         """`tensor` in the compute dtype."""
         return tf.cast(tensor, self.compute)
+
+
+def product(
+    left: tf.Tensor, right: tf.Tensor, *, transpose_a: bool = False, transpose_b: bool = False
+) -> tf.Tensor:
+    """`left @ right` as float32; the dtype of `right` says in what the numbers are multiplied.
+
+    bfloat16 numbers are multiplied as such and summed in float32, which TensorFlow has for XLA alone.
+    Processors without bfloat16 multiply them as float32.
+    """
+    if right.dtype != tf.bfloat16:
+        return tf.matmul(left, right, transpose_a=transpose_a, transpose_b=transpose_b)
+    return _summed_in_float32(tf.cast(left, right.dtype), right, transpose_a, transpose_b)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _summed_in_float32(left: tf.Tensor, right: tf.Tensor, transpose_a: bool, transpose_b: bool) -> tf.Tensor:
+    return tf.raw_ops.BatchMatMulV3(x=left, y=right, Tout=tf.float32, adj_x=transpose_a, adj_y=transpose_b)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_mlm.config import Buckets
+from tf_mlm.layers import top_k as likeliest
 from tf_mlm.layers.int8_weight import traced_for_xla
 from tf_mlm.model.masked_lm import MaskedLM
 
@@ -62,7 +63,7 @@ class Programs(tf.Module):
 
         def top(*rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             scores = logits(*rows)
-            best, token_ids = tf.math.top_k(scores, top_k)
+            best, token_ids = likeliest.top_k(scores, top_k)
             return tf.exp(best - tf.reduce_logsumexp(scores, -1, keepdims=True)), token_ids
 
         def head(rows: tf.Tensor) -> tf.Tensor:

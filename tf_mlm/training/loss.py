@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_mlm.arguments import indices_argument, tensor_argument
-from tf_mlm.layers.product import outputs_first
+from tf_mlm.layers.precision import product
 
 FUSED_BYTES = 256 * 2**20  # logits above this many bytes are worth the second product of the fused form
 SLICE_BYTES = (
@@ -57,7 +57,7 @@ def plain_sums(
         1.3863
     """
     states, table, bias, targets, weights = _arguments(states, table, bias, targets, weights)
-    losses, hits = _cross_entropy(*(tf.cast(x, tf.float32) for x in (states, table, bias)), targets)
+    losses, hits = _cross_entropy(*_product_operands(states, table), tf.cast(bias, tf.float32), targets)
     return _weighted(losses, hits, weights)
 
 
@@ -91,7 +91,7 @@ def fused_sums(
         )
     # The gradient flows through the per-row losses only; the best ids come along for the accuracy.
     losses, best = _sliced_cross_entropy(rows, _Slices(vocab, rows, slice_bytes))(
-        tf.cast(states, tf.float32), tf.cast(table, tf.float32), tf.cast(bias, tf.float32), targets
+        *_product_operands(states, table), tf.cast(bias, tf.float32), targets
     )
     return _weighted(losses, tf.equal(best, tf.cast(targets, tf.int32)), weights)
 
@@ -112,6 +112,12 @@ def _arguments(states: Any, table: Any, bias: Any, targets: Any, weights: Any) -
         if not size.is_compatible_with(wanted):
             raise ValueError(f"`{name}` must fit `{other}`: {wanted}. Received: {size}.")
     return states, table, bias, targets, weights
+
+
+def _product_operands(states: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both as the product takes them: bfloat16 where the states are, else float32."""
+    dtype = tf.bfloat16 if states.dtype == tf.bfloat16 else tf.float32
+    return tf.cast(states, dtype), tf.cast(table, dtype)
 
 
 def choose_sums(kind: str, rows: int, vocab: int) -> Callable[..., LossSums]:
@@ -141,7 +147,7 @@ def _cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def
     TensorFlow's own softmax cross-entropy gives the same, but an arg max beside it is one more slow
     pass over all logits; here the maximum that the softmax needs anyway answers that question.
     """
-    logits = tf.matmul(states, table, transpose_b=True) + bias
+    logits = product(states, table, transpose_b=True) + bias
     peak = tf.reduce_max(logits, axis=1)
     normaliser = peak + tf.math.log(tf.reduce_sum(tf.exp(logits - peak[:, tf.newaxis]), axis=1))
     target_logits = tf.gather(logits, targets, batch_dims=1)
@@ -152,8 +158,8 @@ def _cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def
         error = tf.exp(logits - normaliser[:, tf.newaxis]) - tf.cast(is_target, tf.float32)
         error *= loss_gradient[:, tf.newaxis]
         return (
-            tf.matmul(error, table),
-            tf.matmul(error, states, transpose_a=True),
+            tf.cast(product(error, table), states.dtype),
+            tf.cast(product(error, states, transpose_a=True), table.dtype),
             tf.reduce_sum(error, axis=0),
             None,
         )
@@ -183,7 +189,7 @@ class _Slices:
     def logits(self, index: tf.Tensor, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         """[size, rows], vocabulary first: as fast as a product with the table gets."""
         part = tf.slice(table, [self.start(index), 0], [self.size, table.shape[1]])
-        logits = outputs_first(part, states)
+        logits = product(part, states, transpose_b=True)
         logits += tf.slice(bias, [self.start(index)], [self.size])[:, tf.newaxis]
         return tf.where(self.fresh(index)[:, tf.newaxis], logits, -float("inf")) if self.overlap else logits
 
@@ -243,8 +249,8 @@ def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.
                 error -= tf.cast(target_in(index), tf.float32)
                 error *= loss_gradient
                 part = tf.slice(table, [slices.start(index), 0], [slices.size, table.shape[1]])
-                states_gradient += tf.matmul(error, part, transpose_a=True)
-                table_parts = table_parts.write(index, tf.matmul(error, states))
+                states_gradient += product(error, part, transpose_a=True)
+                table_parts = table_parts.write(index, product(error, states))
                 bias_parts = bias_parts.write(index, tf.reduce_sum(error, axis=1))
                 return index + 1, states_gradient, table_parts, bias_parts
 
@@ -254,12 +260,12 @@ def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.
             _, states_gradient, table_parts, bias_parts = tf.while_loop(
                 lambda index, *_: index < slices.count,
                 backward,
-                (0, tf.zeros_like(states), parts([table.shape[1]]), parts([])),
+                (0, tf.zeros(states.shape), parts([table.shape[1]]), parts([])),
                 maximum_iterations=slices.count,
             )
             return (
-                states_gradient,
-                slices.join(table_parts, [table.shape[1]]),
+                tf.cast(states_gradient, states.dtype),
+                tf.cast(slices.join(table_parts, [table.shape[1]]), table.dtype),
                 slices.join(bias_parts, []),
                 None,
             )

@@ -108,10 +108,7 @@ class TpuCompiler:
 
     def train(self, config: ModelConfig, *, batch: int, length: int, masks: int | None = None) -> Compiled:
         """One optimizer step on one core: mixed bfloat16, AdamW, dropout as the model has it."""
-        settings = TrainConfig(batch_size=batch, length=length, dtype="mixed_bfloat16")
-        model = MaskedLM.from_config(config, dtype=settings.dtype, seed=0)
-        schedule = learning_rate_schedule(settings, tf.Variable(1000, dtype=tf.int64, trainable=False))
-        step = TrainStep.from_config(model, Optimizer(parameters(model), schedule, settings), settings)
+        step, settings = training_step(config, batch, length, "mixed_bfloat16")
         masks = masks or settings.masks
         ids, slots = tf.zeros([batch, length], tf.int32), tf.zeros([batch, masks], tf.int32)
         inputs = (ids, tf.fill([batch], length), slots, slots, tf.ones([batch, masks]))
@@ -207,6 +204,16 @@ class TpuCompiler:
                 return self._device.client.compile(module, _jax.DeviceList((self._device,)), options)
             except Exception as error:  # the compiler's errors have no common type
                 raise RefusedError(_first_line(error)) from error
+
+
+def training_step(
+    config: ModelConfig, batch: int, length: int, dtype: str, **settings: Any
+) -> tuple[TrainStep, TrainConfig]:
+    """A step of a new model in the middle of a run of 1,000, and what it was made from."""
+    options = TrainConfig(batch_size=batch, length=length, dtype=dtype, **settings)
+    model = MaskedLM.from_config(config, dtype=dtype, seed=0)
+    schedule = learning_rate_schedule(options, tf.Variable(1000, dtype=tf.int64, trainable=False))
+    return TrainStep.from_config(model, Optimizer(parameters(model), schedule, options), options), options
 
 
 def lowered(function: Callable[..., Any], inputs: Sequence[tf.Tensor]) -> str:
