@@ -23,7 +23,7 @@ from tf_mlm.model.directory.tensor_files import (
     TensorFiles,
     write_safetensors,
 )
-from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, head_entries
+from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, frozen_entries, head_entries
 from tf_mlm.model.directory.weight_forms import SAFETENSORS, has_weights, refuse_other_forms
 from tf_mlm.model.directory.write_tokenizer import write_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM, head_activation, head_epsilon
@@ -105,7 +105,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     family = FAMILIES[config.model_type]
-    tensors = _tensors([*encoder_entries(model), *head_entries(model)])
+    tensors = _tensors([*encoder_entries(model), *frozen_entries(model), *head_entries(model)])
     if not config.tie_word_embeddings:
         # transformers 5 adds the bias of the decoder, transformers 4 that of the predictions.
         for copy, source in family.copies.items():

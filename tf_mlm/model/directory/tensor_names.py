@@ -29,7 +29,10 @@ class Entry(NamedTuple):
 
 
 def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
-    """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given."""
+    """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given.
+
+    What is never trained is among `frozen_entries`.
+    """
     family, encoder = FAMILIES[model.config.model_type], model.encoder
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.encoder.items():
@@ -38,6 +41,14 @@ def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entr
         start = prefix + family.block_prefix.format(index)
         for path, names in family.block.items():
             yield from _module_entries(_attribute(block, path), tuple(start + name for name in names))
+
+
+def frozen_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
+    """What a checkpoint holds for the parts of the encoder that are never trained, and may lack."""
+    family = FAMILIES[model.config.model_type]
+    prefix = family.prefix if prefix is None else prefix
+    for path, name in family.frozen.items():
+        yield from _module_entries(_attribute(model.encoder, path), (prefix + name,))
 
 
 def head_entries(model: MaskedLM) -> Iterator[Entry]:
@@ -50,7 +61,9 @@ def head_entries(model: MaskedLM) -> Iterator[Entry]:
         yield Entry(model.head.output_kernel, (family.decoder,), transposed=True)
 
 
-def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterator[Entry]:
+def _module_entries(module: tf.Module | tf.Variable | None, names: tuple[str, ...]) -> Iterator[Entry]:
+    if isinstance(module, tf.Variable):
+        yield Entry(module, names)
     weights = tuple(f"{name}.weight" for name in names)
     biases = tuple(f"{name}.bias" for name in names)
     if isinstance(module, Dense):
@@ -67,5 +80,5 @@ def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterato
 
 def _attribute(module: Any, path: str) -> Any:
     for name in path.split("."):
-        module = getattr(module, name)
+        module = None if module is None else getattr(module, name)
     return module
