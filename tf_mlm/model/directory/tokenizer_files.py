@@ -11,6 +11,7 @@ from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
 from tf_mlm.model.directory.tokenizer_keys import (
     BERT_CLASSES,
     BERT_MODELS,
+    ESM_CLASSES,
     GENERIC_CLASSES,
     ROBERTA_CLASSES,
     ROBERTA_MODELS,
@@ -93,7 +94,7 @@ class TokenizerFiles:
 
 
 def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
-    """`bert`, `roberta`, one of `UNIGRAM_CLASSES`, `generic`, or None where there is no tokenizer."""
+    """`bert`, `roberta`, `esm`, one of `UNIGRAM_CLASSES`, `generic`, or None where there is no tokenizer."""
     values, place = files.values, f"`{files.path(TOKENIZER_CONFIG)}`"
     name = values.get("tokenizer_class")
     if name is None and (name := config.extra.get("tokenizer_class")) is not None:
@@ -112,6 +113,8 @@ def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
     if name in ROBERTA_CLASSES or (not name and config.model_type in ROBERTA_MODELS):
         has_tokens = files.serialised is not None or files.path(BPE_VOCABULARY).is_file()
         return "roberta" if has_tokens else None
+    if name in ESM_CLASSES or (not name and config.model_type == "esm"):
+        return "esm" if files.path(VOCABULARY).is_file() else None
     for kind, classes in UNIGRAM_CLASSES.items():
         if name in classes or (not name and config.model_type == kind):
             model = SENTENCEPIECE_MODELS[kind == "albert"]

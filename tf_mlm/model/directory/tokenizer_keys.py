@@ -17,6 +17,7 @@ BERT_CLASSES = (
     "SqueezeBertTokenizer",
 )
 ROBERTA_CLASSES = ("RobertaTokenizer",)
+ESM_CLASSES = ("EsmTokenizer",)
 UNIGRAM_CLASSES: Mapping[str, tuple[str, ...]] = {
     "xlm-roberta": ("XLMRobertaTokenizer",),
     "camembert": ("CamembertTokenizer",),
@@ -56,6 +57,13 @@ DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
         "pad_token": "<pad>",
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
+    },
+    "esm": {
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "cls_token": "<cls>",
+        "mask_token": "<mask>",
+        "eos_token": "<eos>",
     },
     "generic": {},
 }

@@ -69,7 +69,7 @@ def warn_of_what_has_no_effect(files: TokenizerFiles, kind: str, serialised: Ser
     if kind == "roberta" and files.serialised is not None and files.path(BPE_VOCABULARY).is_file():
         stated, known = files.json(BPE_VOCABULARY) or {}, {**serialised.ids, **serialised.added_ids}
         _warn_of_other_tokens(files, BPE_VOCABULARY, dict(stated.items() ^ known.items()))
-    if kind != "generic" and files.serialised is not None:
+    if kind in _NAMES and files.serialised is not None:
         _warn_of_differences(files, kind, serialised)
 
 

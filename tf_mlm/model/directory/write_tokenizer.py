@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
 from tf_mlm.durable import write_durably
+from tf_mlm.model.directory.esm_tokenizer import esm_lines
 from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
     BPE_VOCABULARY,
@@ -19,7 +20,13 @@ from tf_mlm.model.directory.tokenizer_files import (
     VOCABULARY,
 )
 from tf_mlm.model.directory.tokenizer_json import write_tokenizer_json
-from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_SETTINGS, OUR_NAMES, ROBERTA_SETTINGS
+from tf_mlm.model.directory.tokenizer_keys import (
+    BERT_CLASSES,
+    BERT_SETTINGS,
+    ESM_CLASSES,
+    OUR_NAMES,
+    ROBERTA_SETTINGS,
+)
 from tf_mlm.text.code_points import WHITE_SPACE
 from tf_mlm.text.vocabulary import Vocabulary
 
@@ -62,7 +69,10 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
         )
     )
     is_plain = is_bert and list(ids) == tokens and all(token == token.rstrip(WHITE_SPACE) for token in tokens)
-    if is_plain and not tokens[0].startswith("\ufeff"):
+    if settings.model == "LongestMatch":
+        kept = VOCABULARY
+        write_durably(directory / VOCABULARY, "\n".join(esm_lines(vocabulary)).encode("utf-8"))
+    elif is_plain and not tokens[0].startswith("\ufeff"):
         kept = VOCABULARY
         text = "".join(f"{token}\n" for token in tokens)
         write_durably(directory / VOCABULARY, text.encode("utf-8"))
@@ -82,7 +92,10 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
             str(all_ids[token.content]): dataclasses.asdict(token)
             for token in sorted(settings.found_tokens, key=lambda token: all_ids[token.content])
         }
-    if not is_bert:
+    if settings.model == "LongestMatch":
+        values["tokenizer_class"] = ESM_CLASSES[0]
+        values["eos_token"] = values.pop("sep_token")
+    elif not is_bert:
         values["tokenizer_class"] = "PreTrainedTokenizerFast"
     elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
         values["tokenizer_class"] = BERT_CLASSES[0]
