@@ -182,9 +182,7 @@ def torch_logits(model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.
         return model(**inputs).logits.numpy()
 
 
-def _logits_row_by_row(
-    model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.ndarray
-) -> np.ndarray:
+def _logits_row_by_row(model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.ndarray) -> np.ndarray:
     logits = np.zeros((*ids.shape, model.config.vocab_size), np.float32)
     for row, length in enumerate(lengths):
         part = [torch.tensor(values[row : row + 1, :length], dtype=torch.long) for values in (ids, segments)]

@@ -129,4 +129,6 @@ class BertEmbedding(tf.Module):
         dropped = tf.reduce_sum(tf.cast(is_dropped & real, x.dtype), 1)
         share = tf.math.divide_no_nan(dropped, tf.reduce_sum(tf.cast(real, x.dtype), 1))
         scale = tf.math.divide_no_nan(tf.cast(1 - 0.15 * 0.8, x.dtype), 1 - share)
-        return tf.where(is_dropped[..., tf.newaxis], tf.zeros([], x.dtype), x) * scale[:, tf.newaxis, tf.newaxis]
+        return (
+            tf.where(is_dropped[..., tf.newaxis], tf.zeros([], x.dtype), x) * scale[:, tf.newaxis, tf.newaxis]
+        )

@@ -101,7 +101,9 @@ class SelfAttention(tf.Module):
             query, key = self.rotation(query), self.rotation(key)
             value = self.rotation(value) if self.rotates_values else value
         parts = 1 if self.bias is None else self.bias.parts
-        scores = tf.matmul(query * (size * parts) ** -0.5, key, transpose_b=True)  # [batch, heads, length, length]
+        scores = tf.matmul(
+            query * (size * parts) ** -0.5, key, transpose_b=True
+        )  # [batch, heads, length, length]
         scores = tf.cast(scores, self.precision.statistics)
         if self.bias is not None:
             scores += tf.cast(self.bias(query, key, self.query_key_value), scores.dtype)

@@ -92,7 +92,9 @@ class BertEncoder(tf.Module):
         )
         self.positions = LayerPositions(config, initializer, name="positions", dtype=self.precision)
         self.blocks = [
-            EncoderBlock(config, initializer, index, self.positions, name=f"block_{index}", dtype=self.precision)
+            EncoderBlock(
+                config, initializer, index, self.positions, name=f"block_{index}", dtype=self.precision
+            )
             for index in range(config.num_blocks)
         ]
         self.final_norm = (

@@ -169,6 +169,7 @@ MPNET = dataclasses.replace(
         "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     },
+    inputs=("input_ids", "attention_mask"),
     keys={"relative_buckets": "relative_attention_num_buckets"},
     defaults={"vocab_size": 30527, "pad_token_id": 1, "relative_buckets": 32},
     fixed=fixed("relative_buckets", type_vocab_size=0),
@@ -205,6 +206,7 @@ FNET = dataclasses.replace(
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
     frozen={"kept_head": "pooler.dense"},
+    inputs=("input_ids", "token_type_ids"),
     defaults={"vocab_size": 32000, "hidden_act": "gelu_new", "type_vocab_size": 4, "pad_token_id": 3},
     fixed=fixed(
         mixing="fourier",

@@ -25,7 +25,8 @@ class Family:
     `head` names do not get it. `copies` are tensors that a tied model shares with another one. `frozen` are
     parts of the encoder that are never trained: a file may lack them. `older` are patterns of names that
     tensors once had, `unused` beginnings of names that a model has no use for. `keys` are the names in its
-    `config.json`, where they differ, and `read` and `write` convert what has another form.
+    `config.json`, where they differ, and `read` and `write` convert what has another form. `inputs` are what
+    the PyTorch model takes, where it does not take all that a tokenizer makes.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class Family:
     frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
     older: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)

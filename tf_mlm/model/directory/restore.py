@@ -58,9 +58,7 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
     names = {_modern(name, family): name for name in sorted(tensors.shapes, reverse=True)}
     has_prefix = any(name.startswith(family.prefix) for name in names)
     prefix = family.prefix if has_prefix else ""
-    frozen = [
-        entry for entry in frozen_entries(model, prefix) if all(name in names for name in entry.names)
-    ]
+    frozen = [entry for entry in frozen_entries(model, prefix) if all(name in names for name in entry.names)]
     encoder = [*encoder_entries(model, prefix), *frozen]
     head = list(head_entries(model))
     copies = {
@@ -85,7 +83,9 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
         values = [_read(tensors, stored(part)) for part in parts]
         value = np.concatenate([part.T if transposed else part for part in values], axis=0)
         variable.assign(value.astype(variable.dtype.as_numpy_dtype))
-    heads = sorted(name for name in ignored if not name.removeprefix(prefix).startswith((*_UNUSED, *family.unused)))
+    heads = sorted(
+        name for name in ignored if not name.removeprefix(prefix).startswith((*_UNUSED, *family.unused))
+    )
     return Restored(head_is_new, tuple(heads))
 
 

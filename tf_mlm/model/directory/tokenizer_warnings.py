@@ -22,6 +22,7 @@ from tf_mlm.text.vocabulary_file import read_lines
 
 _NAMES = {
     "bert": "BERT",
+    "mpnet": "MPNet",
     "roberta": "RoBERTa",
     "xlm-roberta": "XLM-R",
     "camembert": "CamemBERT",
@@ -98,7 +99,7 @@ def _warn_of_differences(files: TokenizerFiles, kind: str, serialised: Serialise
     assert files.serialised is not None
     if "normalizer" not in files.serialised:
         return  # there is only a vocabulary
-    usual = {"bert": "WordPiece", "roberta": "BPE"}.get(kind, "Unigram")
+    usual = {"bert": "WordPiece", "mpnet": "WordPiece", "roberta": "BPE"}.get(kind, "Unigram")
     model = {"type": usual, **files.serialised["model"]}
     try:
         told = read_tokenizer_json({**files.serialised, "model": model}).settings

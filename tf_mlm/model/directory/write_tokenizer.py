@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
 from tf_mlm.durable import write_durably
 from tf_mlm.model.directory.esm_tokenizer import esm_lines
+from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
     BPE_VOCABULARY,
@@ -39,10 +41,13 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     limit = preprocessor.max_length or config.max_length
     vocabulary = preprocessor.vocabulary
     is_stated = limit >= config.max_length and "model_max_length" in vocabulary.config.extra
-    write_vocabulary(vocabulary, directory, None if is_stated else limit)
+    inputs = FAMILIES[config.model_type].inputs
+    write_vocabulary(vocabulary, directory, None if is_stated else limit, inputs)
 
 
-def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | None = None) -> None:
+def write_vocabulary(
+    vocabulary: Vocabulary, directory: Path, max_length: int | None = None, inputs: Sequence[str] = ()
+) -> None:
     """Writes the vocabulary and `tokenizer_config.json`, and removes what would contradict them.
 
     The vocabulary is a `vocab.txt` where that says everything, else a `tokenizer.json`. A file left behind by
@@ -52,6 +57,7 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
         vocabulary: the tokens and how text is cut into them.
         directory: must exist.
         max_length: what is stated as `model_max_length`; None leaves what the vocabulary came with.
+        inputs: what the model takes of what the tokenizer makes; all of it unless given.
     """
     settings = vocabulary.config
     all_ids = {
@@ -97,6 +103,8 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
         values["eos_token"] = values.pop("sep_token")
     elif not is_bert:
         values["tokenizer_class"] = "PreTrainedTokenizerFast"
+        if inputs:  # the class that was there knew them
+            values.setdefault("model_input_names", list(inputs))
     elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
         values["tokenizer_class"] = BERT_CLASSES[0]
     write_json(directory / TOKENIZER_CONFIG, values)
