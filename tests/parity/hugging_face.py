@@ -136,8 +136,8 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
             yield HuggingFaceCase(family, (("embedding_size", 32),))
         if family == "esm":
             for kind, drops, norm in itertools.product(("absolute", "rotary"), (True, False), (True, False)):
-                keys = ("position_embedding_type", "token_dropout", "emb_layer_norm_before")
-                yield HuggingFaceCase(family, tuple(zip(keys, (kind, drops, norm), strict=True)))
+                names = ("position_embedding_type", "token_dropout", "emb_layer_norm_before")
+                yield HuggingFaceCase(family, tuple(zip(names, (kind, drops, norm), strict=True)))
             rotary = ("position_embedding_type", "rotary")
             yield HuggingFaceCase(family, (rotary, ("rope_theta", 50.0)), dtype="float16")
         if family == "roformer":

@@ -31,7 +31,7 @@ def distance_buckets(length: tf.Tensor | int) -> tf.Tensor:
 
 
 def _by_distance() -> np.ndarray:
-    """The bucket of each distance from 0 to 128, in the float32 that the released models were trained with."""
+    """The bucket of each distance from 0 to 128, in the float32 that models are trained with."""
     half = BUCKETS // 2
     exact = half // 2
     distance = np.arange(FARTHEST + 1)

@@ -1,4 +1,4 @@
-"""ESM's tokenizer, which has no `tokenizer.json`: the lines of `vocab.txt`, as transformers' class reads them."""
+"""ESM's tokenizer, which has no `tokenizer.json`: the lines of `vocab.txt` as transformers reads them."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def esm_tokenizer(files: TokenizerFiles) -> Serialised:
         )
     if alone := [token.content for token in files.added.values() if token.single_word]:
         raise ConfigError(
-            f"`single_word` of an added token must be false with ESM's tokenizer. Received: true of {alone[0]!r} "
-            f"in `{files.directory}`. Set it to false in {TOKENIZER_CONFIG}."
+            "`single_word` of an added token must be false with ESM's tokenizer. Received: true of "
+            f"{alone[0]!r} in `{files.directory}`. Set it to false in {TOKENIZER_CONFIG}."
         )
     tokens = tuple(
         AddedToken(token.content, normalized=False, special=token.special) for token in files.added.values()

@@ -97,7 +97,7 @@ class TokenizerFiles:
 
 
 def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
-    """`bert`, `mpnet`, `roberta`, `esm`, one of `UNIGRAM_CLASSES`, `generic`, or None where there is no tokenizer."""
+    """`bert`, `esm`, `mpnet`, `roberta`, `generic`, one of `UNIGRAM_CLASSES`, or None for no tokenizer."""
     values, place = files.values, f"`{files.path(TOKENIZER_CONFIG)}`"
     name = values.get("tokenizer_class")
     if name is None and (name := config.extra.get("tokenizer_class")) is not None:
