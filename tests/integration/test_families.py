@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
+from click.testing import CliRunner
 from reference import byte_level, small_tokenizers, unigram
 
 import tf_mlm
+from tf_mlm.cli import group
 from tf_mlm.config import Buckets
 from tf_mlm.export.quantization import quantize
 from tf_mlm.export.saved_model import export
@@ -121,6 +123,8 @@ def test_in_short(kind: str, tmp_path: Path) -> None:
     weights = model.trainable_variables
     assert all(gradient is not None for gradient in tape.gradient(loss, weights))
     assert len(model.variables) - len(weights) == {"esm": 3, "roformer": 1, "fnet": 2}.get(kind, 0)
+    shown = CliRunner().invoke(group, ["inspect", str(tmp_path)])
+    assert f"tokenizer: {model.preprocessor.vocabulary.config.model}" in shown.output, shown
     fills = tf_mlm.FillMask(model)(texts, top_k=2)
     tf_mlm.save(model, tmp_path / "again")
     assert tf_mlm.FillMask(tf_mlm.load(tmp_path / "again"))(texts, top_k=2) == fills
@@ -172,6 +176,7 @@ def test_an_export_answers_as_the_model_does(
     if compressed:
         model = quantize(model)
     path = export(model, tmp_path / "mlm", buckets=BUCKETS, top_k=3, xla=not compressed)
+    assert CliRunner().invoke(group, ["inspect", str(path)]).exit_code == 0
     mask = reference_of(family).mask_of(family)
     text = tf.constant([f"the {mask} is sorted in place", f"an é {mask}\u3000x"])
     if family == "esm":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,8 +78,9 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
     entries = encoder if head_is_new else [*encoder, *head]
     rest = set(names) - {name for entry in entries for name in entry.names} - set(copies)
     ignored = {name for name in rest if _is_ignored(name, prefix, family)}
-    _check_names(tensors, config_file, entries, stored, [names[name] for name in sorted(rest - ignored)])
-    for variable, parts, transposed in entries:
+    unexpected = [names[name] for name in sorted(rest - ignored)]
+    _check_names(tensors, config_file, entries, stored, unexpected, family)
+    for variable, parts, transposed, _ in entries:
         values = [_read(tensors, stored(part)) for part in parts]
         value = np.concatenate([part.T if transposed else part for part in values], axis=0)
         variable.assign(value.astype(variable.dtype.as_numpy_dtype))
@@ -125,6 +126,7 @@ def _check_names(
     entries: list[Entry],
     stored: Callable[[str], str | None],
     unexpected: list[str],
+    family: Family,
 ) -> None:
     """Raises one error that lists all that is wrong."""
     lines = []
@@ -138,6 +140,7 @@ def _check_names(
                 lines.append(
                     f"misshapen: {name} in {tensors.file(name).name}, "
                     f"shape {list(tensors.shapes[name])}, expected {list(expected)}"
+                    f"{_reason(entry, tensors.shapes[name], family)}"
                 )
     lines += [
         f"unexpected: {name} in {tensors.file(name).name}, shape {list(tensors.shapes[name])}"
@@ -149,6 +152,14 @@ def _check_names(
             f"The weights in `{tensors.origin}` do not fit `{config_file}`; correct the sizes there, or copy "
             f"the weights that belong to it.{listed}"
         )
+
+
+def _reason(entry: Entry, shape: Sequence[int], family: Family) -> str:
+    """Which key of the config a table of another length contradicts."""
+    expected = entry.part_shape()
+    if entry.rows is None or tuple(shape[1:]) != expected[1:]:
+        return ""
+    return f", as {family.keys.get(entry.rows, entry.rows)}={expected[0]} says"
 
 
 def _read(tensors: TensorSource, name: str | None) -> np.ndarray:

@@ -13,13 +13,24 @@ from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
 
+_ROWS = {
+    "embedding.token": "vocab_size",
+    "embedding.position": "max_position_embeddings",
+    "embedding.segment": "type_vocab_size",
+    "positions.bias.table": "relative_buckets",
+}
+
 
 class Entry(NamedTuple):
-    """A variable, and the tensors that are its parts along the first axis, in the file transposed or not."""
+    """A variable, and the tensors that are its parts along the first axis, in the file transposed or not.
+
+    `rows` is the field of `ModelConfig` that says how many there are of a table.
+    """
 
     variable: tf.Variable
     names: tuple[str, ...]
     transposed: bool = False
+    rows: str | None = None
 
     def part_shape(self) -> tuple[int, ...]:
         """The shape of each part in the file."""
@@ -36,7 +47,8 @@ def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entr
     family, encoder = FAMILIES[model.config.model_type], model.encoder
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.encoder.items():
-        yield from _module_entries(_attribute(encoder, path), (prefix + name,))
+        for entry in _module_entries(_attribute(encoder, path), (prefix + name,)):
+            yield entry._replace(rows=_ROWS.get(path))
     for index, block in enumerate(_attribute(encoder, "blocks")):
         start = prefix + family.block_prefix.format(index)
         for path, names in family.block.items():
