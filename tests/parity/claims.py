@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parity import (
     byte_level,
+    family_fills,
     fill_mask,
     hugging_face,
     keras_hub_model,
@@ -28,6 +29,7 @@ CLAIMS = [
         oddities,
         keras_hub_model,
         fill_mask,
+        family_fills,
     )
     for claim in module.CLAIMS
 ]

@@ -44,8 +44,12 @@ SIZES = {
     "camembert": _BERT_SIZES,
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
     "electra": {**_BERT_SIZES, "embedding_size": 12},
+    "esm": {**_BERT_SIZES, "pad_token_id": 1, "mask_token_id": 7, "emb_layer_norm_before": True},
+    "fnet": {key: size for key, size in _BERT_SIZES.items() if key != "num_attention_heads"},
     "modernbert": {**_BERT_SIZES, "num_hidden_layers": 4, "local_attention": 8, **_MODERN_BERT_IDS},
+    "mpnet": _BERT_SIZES,
     "roberta": _BERT_SIZES,
+    "roformer": _BERT_SIZES,
     "xlm-roberta": _BERT_SIZES,
 }
 
@@ -80,9 +84,9 @@ class HuggingFaceCase:
             for name, parameter in parameters.items():
                 if name.endswith("decoder.bias") and (own := name.replace("decoder.", "")) in parameters:
                     parameters[own].copy_(parameter)
-            # Rounded here, so that a file in half precision holds the very weights that are compared. What is
-            # no weight, such as the frequencies of rotary positions, is not.
-            for parameter in parameters.values():
+            # Rounded here, so that a file in half precision holds the very weights that are compared. What no
+            # file holds, such as the frequencies of ModernBERT's rotary positions, is not.
+            for parameter in model.state_dict().values():
                 parameter.copy_(parameter.to(getattr(torch, self.dtype)))
         return model
 
@@ -106,7 +110,7 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
         keys = FAMILIES[family].keys
         key = keys.get("hidden_act", "hidden_act")
         activations = ("gelu_new", "relu") if quick else ACTIVATIONS
-        for activation in activations:
+        for activation in activations if family != "esm" else ():  # ESM's is fixed
             yield HuggingFaceCase(family, ((key, activation),))
         if quick and family != "bert":
             continue
@@ -120,6 +124,8 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
         ):
             ours = ("num_attention_heads", "hidden_size", "num_hidden_layers")
             names = tuple(keys.get(name, name) for name in ours)
+            if family == "fnet" and heads > 1:  # it has none
+                continue
             groups = (("num_hidden_groups", 1),) if family == "albert" else ()
             yield HuggingFaceCase(family, (*zip(names, (heads, hidden, layers), strict=True), *groups))
         if family in ("bert", "camembert", "distilbert", "roberta", "xlm-roberta"):
@@ -128,6 +134,16 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
             for count, layers in ((1, 1), (1, 4), (3, 7), (5, 12), (4, 4)):
                 yield HuggingFaceCase(family, (("num_hidden_groups", count), ("num_hidden_layers", layers)))
             yield HuggingFaceCase(family, (("embedding_size", 32),))
+        if family == "esm":
+            for kind, drops, norm in itertools.product(("absolute", "rotary"), (True, False), (True, False)):
+                names = ("position_embedding_type", "token_dropout", "emb_layer_norm_before")
+                yield HuggingFaceCase(family, tuple(zip(names, (kind, drops, norm), strict=True)))
+            rotary = ("position_embedding_type", "rotary")
+            yield HuggingFaceCase(family, (rotary, ("rope_theta", 50.0)), dtype="float16")
+        if family == "roformer":
+            yield HuggingFaceCase(family, (("rotary_value", True), ("embedding_size", 12)))
+        if family == "fnet":
+            yield HuggingFaceCase(family, (("type_vocab_size", 2), ("max_position_embeddings", 512)))
         if family == "modernbert":
             for name in ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"):
                 yield HuggingFaceCase(family, ((name, True),))
@@ -153,7 +169,9 @@ def texts(config: Any, batch: int = 4, length: int = 11) -> tuple[np.ndarray, np
 
 
 def torch_logits(model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Logits at every position, [batch, length, vocab]."""
+    """Logits at every position, [batch, length, vocab]; of FNet, which mixes padding in, row by row."""
+    if model.config.model_type == "fnet":
+        return _logits_row_by_row(model, ids, lengths, segments)
     inputs = {
         "input_ids": torch.tensor(ids, dtype=torch.long),
         "attention_mask": torch.tensor(np.arange(ids.shape[1]) < lengths[:, None], dtype=torch.long),
@@ -162,6 +180,15 @@ def torch_logits(model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.
         inputs["token_type_ids"] = torch.tensor(segments, dtype=torch.long)
     with torch.no_grad():
         return model(**inputs).logits.numpy()
+
+
+def _logits_row_by_row(model: Any, ids: np.ndarray, lengths: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    logits = np.zeros((*ids.shape, model.config.vocab_size), np.float32)
+    for row, length in enumerate(lengths):
+        part = [torch.tensor(values[row : row + 1, :length], dtype=torch.long) for values in (ids, segments)]
+        with torch.no_grad():
+            logits[row, :length] = model(input_ids=part[0], token_type_ids=part[1]).logits.numpy()
+    return logits
 
 
 def compare(ours: MaskedLM, theirs: Any, **shape: int) -> float:

@@ -33,6 +33,7 @@ PLACES = {
     "oddities": ["odd_tokens", "odd_fills"],
     "keras_hub_model": ["keras_hub", "google", "training"],
     "fill_mask": ["fill_mask", "exported", "embeddings"],
+    "family_fills": ["family_fills"],
 }
 
 

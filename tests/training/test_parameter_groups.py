@@ -85,3 +85,19 @@ def test_an_encoder_without_layers() -> None:
     model.encoder = lambda *_: None  # type: ignore[assignment]
     with pytest.raises(ConfigError, match=r"must be a tf\.Module"):
         parameters(model)
+
+
+def test_what_layers_share_counts_as_the_embeddings_do() -> None:
+    sizes = ModelConfig(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        model_type="mpnet",
+        relative_buckets=32,
+    )
+    model = MaskedLM.from_config(sizes, seed=0)
+    table = id(model.encoder.positions.bias.table)
+    found = {id(each.variable): each.rate for each in parameters(model, layer_decay=0.5)}
+    assert found[table] == found[id(model.encoder.embedding.token.embeddings)] == 0.5**4
+    assert table not in _trained(model, "last:3")

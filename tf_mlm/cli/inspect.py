@@ -79,8 +79,18 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "parameters": f"{parameters:,}",
         "size": _size(path),
         "max_length": length_limit(model),
+        "tokenizer": _tokenizer(model),
         "config": json.loads((path / "config.json").read_text(encoding="utf-8")),
     }
+
+
+def _tokenizer(model: Any) -> str | None:
+    """What reads the texts, as a phrase."""
+    if model.preprocessor is None:
+        return None
+    vocabulary = model.preprocessor.vocabulary
+    named = vocabulary.size - len(vocabulary.unnamed_ids)
+    return f"{vocabulary.config.model}, {named:,} tokens, mask {vocabulary.config.mask_token}"
 
 
 def _version_facts(path: Path) -> dict[str, Any]:

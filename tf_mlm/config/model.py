@@ -8,10 +8,16 @@ from typing import Any
 
 from tf_mlm.config.rules import require, require_bool, require_whole
 
-MODEL_TYPES = ("albert", "bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+MODEL_TYPES = (
+    *("albert", "bert", "camembert", "distilbert", "electra", "esm", "fnet", "modernbert", "mpnet"),
+    *("roberta", "roformer", "xlm-roberta"),
+)
 LAYER_TYPES = ("full_attention", "sliding_attention")
-ROBERTA_TYPES = ("camembert", "roberta", "xlm-roberta")
-"""RoBERTa's architecture, under its own and other names."""
+ROBERTA_TYPES = ("camembert", "esm", "mpnet", "roberta", "xlm-roberta")
+"""Families whose learned positions count from behind the padding id, and whose heads use GELU."""
+ROPE_STORED = (None, "frequencies", "angles")
+MIXING = ("attention", "fourier")
+KEPT_HEADS = (None, "contacts", "pooler")
 SWITCHES = (
     "embedding_size",
     "norm_position",
@@ -27,6 +33,14 @@ SWITCHES = (
     "num_hidden_groups",
     "embedding_projection",
     "first_norm",
+    "embedding_norm",
+    "dropped_token_id",
+    "kept_head",
+    "rope_stored",
+    "rope_interleaved",
+    "rope_values",
+    "relative_buckets",
+    "mixing",
 )
 """The fields of `ModelConfig` that families differ in; each is BERT's by default."""
 
@@ -46,6 +60,13 @@ class ModelConfig:
     latter rotate by `local_rope_theta`. `first_norm` is whether a `pre` model normalises what its first block
     gets too. With `num_hidden_groups` as many groups of consecutive layers share their weights each, and
     `embedding_projection` projects the vectors of tokens even where they have the hidden size already.
+    `embedding_norm` is whether they are normalised; the vectors of the token `dropped_token_id`, a mask, are
+    zeros, and the others are scaled for it. `rope_stored` says whether the `frequencies` or the `angles` of
+    rotations are kept among the weights, `rope_interleaved` that neighbouring values are turned against each
+    other, and `rope_values` that values are turned too. `relative_buckets` is how many distances have a bias
+    of their own in all layers' scores. `mixing` is `attention`, or `fourier` for a transform in its place.
+    `kept_head` are weights that nothing here computes with, and that a file of the family has: ESM's for
+    `contacts` between residues, or a `pooler`.
 
     `extra` keeps the keys of a `config.json` that this package does not use, so that saving
     a loaded model loses nothing.
@@ -92,6 +113,14 @@ class ModelConfig:
     num_hidden_groups: int | None = None
     embedding_projection: bool = False
     first_norm: bool = True
+    embedding_norm: bool = True
+    dropped_token_id: int | None = None
+    kept_head: str | None = None
+    rope_stored: str | None = None
+    rope_interleaved: bool = False
+    rope_values: bool = False
+    relative_buckets: int | None = None
+    mixing: str = "attention"
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +176,7 @@ class ModelConfig:
         for name in (
             *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
             *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
+            *("embedding_norm", "rope_interleaved", "rope_values"),
         ):
             require_bool(name, getattr(self, name))
         require(
@@ -173,6 +203,14 @@ class ModelConfig:
             hidden_size=self.hidden_size,
             num_attention_heads=self.num_attention_heads,
         )
+        for name, values in (("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)):
+            value = getattr(self, name)
+            shown = ", ".join(str(each) for each in values)
+            require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
+        if self.dropped_token_id is not None:
+            require_whole("dropped_token_id", self.dropped_token_id, least=0)
+        if self.relative_buckets is not None:
+            require_whole("relative_buckets", self.relative_buckets, least=32)
         if self.num_hidden_groups is not None:
             require_whole("num_hidden_groups", self.num_hidden_groups, least=1)
             require(
@@ -200,7 +238,13 @@ class ModelConfig:
     @property
     def position_offset(self) -> int:
         """RoBERTa counts positions from the one behind its padding id."""
-        return self.pad_token_id + 1 if self.model_type in ROBERTA_TYPES else 0
+        counts_on = self.model_type in ROBERTA_TYPES and self.has_position_table
+        return self.pad_token_id + 1 if counts_on else 0
+
+    @property
+    def has_position_table(self) -> bool:
+        """Whether positions are learned vectors, added to those of tokens."""
+        return self.rope_theta is None
 
     @property
     def num_blocks(self) -> int:

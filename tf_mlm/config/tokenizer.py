@@ -45,7 +45,7 @@ class AddedToken:
             require_bool(name, getattr(self, name))
 
 
-MODELS = ("WordPiece", "BPE", "SentencePieceBPE", "Unigram")
+MODELS = ("WordPiece", "BPE", "LongestMatch", "SentencePieceBPE", "Unigram")
 """The kinds of model that cut words into tokens."""
 TEXT, PAIR = "$A", "$B"
 """What stands for the two texts in a template, as in the templates of `tokenizers`."""
@@ -62,7 +62,7 @@ class TokenizerConfig:
 
     Args:
         model: `WordPiece`, `BPE` for byte-level BPE, `SentencePieceBPE` for BPE over characters with bytes
-            for unknown ones, or `Unigram`.
+            for unknown ones, `Unigram`, or `LongestMatch` for tokens that are looked for as they are spelt.
         normalizer, pre_tokenizer, decoder: Unigram and SentencePieceBPE only: these parts of a
             `tokenizer.json`, as JSON; empty where there is none.
         nfc: BPE only: texts are brought into Unicode's form NFC first.

@@ -20,9 +20,11 @@ class BertEmbedding(tf.Module):
 
     DistilBERT and ModernBERT have no segments, ModernBERT's positions are not added here, RoBERTa counts
     them from behind its padding id, and ELECTRA and ALBERT project narrow embeddings to the hidden size.
+    ESM takes masks for tokens that were dropped: their vectors are zeros, and those of the others scaled.
 
     Shapes:
-        token_ids, segment_ids: int32 [batch, length] → float [batch, length, hidden].
+        token_ids, segment_ids: int32 [batch, length]; mask: bool [batch, length], true at real tokens, of
+        which all are unless it is given → float [batch, length, hidden].
 
     Example:
         >>> embedding = BertEmbedding(ModelConfig(vocab_size=9, hidden_size=4, num_attention_heads=2))
@@ -57,7 +59,7 @@ class BertEmbedding(tf.Module):
                 name="position",
                 dtype=stored,
             )
-            if config.rope_theta is None
+            if config.has_position_table
             else None
         )
         self.segment = (
@@ -71,8 +73,12 @@ class BertEmbedding(tf.Module):
             if config.type_vocab_size
             else None
         )
-        self.norm = LayerNorm(
-            size, config.layer_norm_eps, use_bias=config.norm_bias, name="norm", dtype=self.precision
+        self.norm = (
+            LayerNorm(
+                size, config.layer_norm_eps, use_bias=config.norm_bias, name="norm", dtype=self.precision
+            )
+            if config.embedding_norm
+            else None
         )
         self.projection = (
             Dense(
@@ -91,10 +97,13 @@ class BertEmbedding(tf.Module):
         token_ids: tf.Tensor,
         segment_ids: tf.Tensor | None = None,
         dropout_seed: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
     ) -> tf.Tensor:
         length = tf.shape(token_ids)[1]
         start = self.config.position_offset
         x = tf.gather(self.token.embeddings, token_ids)  # [batch, length, size]
+        if self.config.dropped_token_id is not None:
+            x = self._without_dropped(x, token_ids, mask)
         if self.position is not None:
             x += self.position.embeddings[start : start + length]
         if self.segment is not None:
@@ -106,5 +115,20 @@ class BertEmbedding(tf.Module):
                 segments = self.config.type_vocab_size
                 one_hot = tf.one_hot(tf.clip_by_value(segment_ids, 0, segments - 1), segments, dtype=x.dtype)
                 x += tf.tensordot(one_hot, tf.convert_to_tensor(self.segment.embeddings), 1)
-        x = dropout(self.norm(x), self.config.hidden_dropout_prob, dropout_seed)
+        x = self.precision.cast(x) if self.norm is None else self.norm(x)
+        x = dropout(x, self.config.hidden_dropout_prob, dropout_seed)
         return x if self.projection is None else self.projection(x)
+
+    def _without_dropped(self, x: tf.Tensor, token_ids: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        """Zeros for masks, and the other vectors scaled by the share that is left, as in ESM's training.
+
+        Of the tokens there 15 % were masked, 80 % of them by a mask (Lin et al., Science 379, 2023).
+        """
+        is_dropped = token_ids == self.config.dropped_token_id
+        real = tf.ones_like(is_dropped) if mask is None else mask
+        dropped = tf.reduce_sum(tf.cast(is_dropped & real, x.dtype), 1)
+        share = tf.math.divide_no_nan(dropped, tf.reduce_sum(tf.cast(real, x.dtype), 1))
+        scale = tf.math.divide_no_nan(tf.cast(1 - 0.15 * 0.8, x.dtype), 1 - share)
+        return (
+            tf.where(is_dropped[..., tf.newaxis], tf.zeros([], x.dtype), x) * scale[:, tf.newaxis, tf.newaxis]
+        )

@@ -11,7 +11,9 @@ from tf_mlm.config import ModelConfig
 from tf_mlm.layers import activation as activations
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout, fold_in
+from tf_mlm.layers.fourier_mixing import FourierMixing
 from tf_mlm.layers.layer_norm import LayerNorm
+from tf_mlm.layers.layer_positions import LayerPositions
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.self_attention import SelfAttention
 
@@ -21,7 +23,8 @@ class EncoderBlock(tf.Module):
 
     The config's switches say what a block is made of, and `layer_types` what the attention of layer `index`
     reaches. `first_norm` is whether a pre-norm block has a norm before the attention of the first layer too,
-    whose input may be normalised already.
+    whose input may be normalised already. `positions` is what the layers of an encoder share; a block that is
+    alone makes its own.
 
     `attend` mixes positions. `transform` treats each position alone, so the last block of a model
     may run it only where somebody wants the result: it holds three quarters of the arithmetic.
@@ -40,6 +43,7 @@ class EncoderBlock(tf.Module):
         config: ModelConfig,
         initializer: Callable[[], Any] = lambda: "glorot_uniform",
         index: int = 0,
+        positions: LayerPositions | None = None,
         *,
         name: str | None = None,
         dtype: Any = "float32",
@@ -50,30 +54,41 @@ class EncoderBlock(tf.Module):
         self.dropout_rate = config.hidden_dropout_prob
         self.is_pre_norm, self.is_gated = config.norm_position == "pre", config.gated
         is_local = config.is_local(index)
+        positions = positions or LayerPositions(config, initializer, dtype=precision)
 
         def norm(name: str) -> LayerNorm:
             return LayerNorm(
                 hidden, config.layer_norm_eps, use_bias=config.norm_bias, name=name, dtype=precision
             )
 
-        self.attention = SelfAttention(
-            hidden,
-            config.num_attention_heads,
-            config.attention_probs_dropout_prob,
-            initializer(),
-            use_bias=config.attention_bias,
-            rope_theta=config.local_rope_theta if is_local else config.rope_theta,
-            reach=config.local_attention // 2 if is_local else None,
-            name="attention",
-            dtype=precision,
+        self.attention: SelfAttention | FourierMixing = (
+            SelfAttention(
+                hidden,
+                config.num_attention_heads,
+                config.attention_probs_dropout_prob,
+                initializer(),
+                use_bias=config.attention_bias,
+                rotation=positions.local_rotary if is_local else positions.rotary,
+                rotates_values=config.rope_values,
+                bias=positions.bias,
+                reach=config.local_attention // 2 if is_local else None,
+                name="attention",
+                dtype=precision,
+            )
+            if config.mixing == "attention"
+            else FourierMixing(hidden, name="attention", dtype=precision)
         )
-        self.attention_output = Dense(
-            hidden,
-            hidden,
-            kernel_initializer=initializer(),
-            use_bias=config.attention_bias,
-            name="attention_output",
-            dtype=precision,
+        self.attention_output = (
+            Dense(
+                hidden,
+                hidden,
+                kernel_initializer=initializer(),
+                use_bias=config.attention_bias,
+                name="attention_output",
+                dtype=precision,
+            )
+            if config.mixing == "attention"
+            else None
         )
         self.attention_norm = (
             norm("attention_norm") if index or config.first_norm or not self.is_pre_norm else None
@@ -110,7 +125,9 @@ class EncoderBlock(tf.Module):
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """What `attend` returned and the block's input, at the same positions: [..., hidden] both."""
-        x += dropout(self.attention_output(context), self.dropout_rate, fold_in(dropout_seed, 1))
+        if self.attention_output is not None:
+            context = dropout(self.attention_output(context), self.dropout_rate, fold_in(dropout_seed, 1))
+        x += context
         if self.is_pre_norm:
             return x + self._transformed(self.output_norm(x), dropout_seed)
         assert self.attention_norm is not None

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
 from tf_mlm.layers.precision import Precision
-from tf_mlm.layers.rotary import rotary
 
 
 def length_mask(lengths: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """Bool [batch, length], true at the first `lengths` positions of each row."""
     return tf.range(length)[tf.newaxis, :] < tf.cast(lengths, tf.int32)[:, tf.newaxis]
+
+
+class ScoreBias(Protocol):
+    """What attention adds to its scores; `parts` sums of products make a score, and scale it down."""
+
+    parts: int
+
+    def __call__(self, query: tf.Tensor, key: tf.Tensor, query_key_value: Dense) -> tf.Tensor:
+        """From query and key [batch, heads, length, size]: [batch or 1, heads, length, length]."""
 
 
 class SelfAttention(tf.Module):
@@ -32,7 +41,9 @@ class SelfAttention(tf.Module):
         heads: number of heads; must divide `hidden`.
         dropout_rate: share of attention weights that training drops.
         use_bias: whether queries, keys and values have a bias.
-        rope_theta: turn queries and keys by their positions, with frequencies of this base.
+        rotation: turns queries and keys [batch, heads, length, size] by their positions.
+        rotates_values: turn the values, too.
+        bias: what is added to the scores for the distances of positions.
         reach: how many tokens on either side a position attends to; all unless given.
         kernel_initializer: for the query, key and value kernels.
         dtype: policy of the variables and the arithmetic; softmax always runs in float32 or better.
@@ -54,7 +65,9 @@ class SelfAttention(tf.Module):
         kernel_initializer: Any = "glorot_uniform",
         *,
         use_bias: bool = True,
-        rope_theta: float | None = None,
+        rotation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        rotates_values: bool = False,
+        bias: ScoreBias | None = None,
         reach: int | None = None,
         name: str | None = None,
         dtype: Any = "float32",
@@ -68,7 +81,7 @@ class SelfAttention(tf.Module):
         self.precision = Precision.of(dtype)
         self.heads, self.hidden = heads, hidden
         self.dropout_rate = dropout_rate
-        self.rope_theta, self.reach = rope_theta, reach
+        self.rotation, self.rotates_values, self.bias, self.reach = rotation, rotates_values, bias, reach
         # One product for query, key and value: [hidden, 3 * hidden] uses the processor better than three.
         self.query_key_value = Dense(
             hidden,
@@ -84,10 +97,16 @@ class SelfAttention(tf.Module):
         size = self.hidden // self.heads
         split = tf.reshape(self.query_key_value(x), [batch, length, 3, self.heads, size])
         query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))  # [batch, heads, length, size]
-        if self.rope_theta is not None:
-            query, key = rotary(query, self.rope_theta), rotary(key, self.rope_theta)
-        scores = tf.matmul(query * size**-0.5, key, transpose_b=True)  # [batch, heads, length, length]
+        if self.rotation is not None:
+            query, key = self.rotation(query), self.rotation(key)
+            value = self.rotation(value) if self.rotates_values else value
+        parts = 1 if self.bias is None else self.bias.parts
+        scores = tf.matmul(
+            query * (size * parts) ** -0.5, key, transpose_b=True
+        )  # [batch, heads, length, length]
         scores = tf.cast(scores, self.precision.statistics)
+        if self.bias is not None:
+            scores += tf.cast(self.bias(query, key, self.query_key_value), scores.dtype)
         attends = mask[:, tf.newaxis, tf.newaxis, :]
         if self.reach is not None:
             place = tf.range(length)

@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
 from tf_mlm.layers.bert_embedding import BertEmbedding
+from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import fold_in
 from tf_mlm.layers.encoder_block import EncoderBlock
 from tf_mlm.layers.initializer import truncated_normal
 from tf_mlm.layers.layer_norm import LayerNorm
+from tf_mlm.layers.layer_positions import LayerPositions
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
@@ -55,7 +57,10 @@ class BertEncoder(tf.Module):
 
     References:
         Devlin et al., https://arxiv.org/abs/1810.04805 (BERT); Warner et al.,
-        https://arxiv.org/abs/2412.13663 (ModernBERT); Lan et al., https://arxiv.org/abs/1909.11942 (ALBERT).
+        https://arxiv.org/abs/2412.13663 (ModernBERT); Lan et al., https://arxiv.org/abs/1909.11942 (ALBERT);
+        Lin et al., https://doi.org/10.1126/science.ade2574 (ESM-2); Song et al.,
+        https://arxiv.org/abs/2004.09297 (MPNet); Su et al., https://arxiv.org/abs/2104.09864 (RoFormer);
+        Lee-Thorp et al., https://arxiv.org/abs/2105.03824 (FNet).
     """
 
     def __init__(
@@ -85,8 +90,11 @@ class BertEncoder(tf.Module):
         self.embedding = BertEmbedding(
             config, initializer, token=token_embedding, name="embedding", dtype=self.precision
         )
+        self.positions = LayerPositions(config, initializer, name="positions", dtype=self.precision)
         self.blocks = [
-            EncoderBlock(config, initializer, index, name=f"block_{index}", dtype=self.precision)
+            EncoderBlock(
+                config, initializer, index, self.positions, name=f"block_{index}", dtype=self.precision
+            )
             for index in range(config.num_blocks)
         ]
         self.final_norm = (
@@ -98,6 +106,21 @@ class BertEncoder(tf.Module):
                 dtype=self.precision,
             )
             if config.norm_position == "pre"
+            else None
+        )
+        kept = {
+            "contacts": (config.num_hidden_layers * config.num_attention_heads, 1),
+            "pooler": (config.hidden_size, config.hidden_size),
+        }
+        self.kept_head = (
+            Dense(
+                *kept[config.kept_head],
+                kernel_initializer=initializer(),
+                name="kept_head",
+                trainable=False,
+                dtype=self.precision,
+            )
+            if config.kept_head is not None
             else None
         )
 
@@ -148,7 +171,7 @@ class BertEncoder(tf.Module):
         token_ids, lengths, segment_ids = self._checked(inputs)
         mask = length_mask(lengths, tf.shape(token_ids)[1])
         *layers, last = self.layers
-        x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(layers) + 1))
+        x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(layers) + 1), mask)
         for index, layer in enumerate(layers):
             x = layer(x, mask, fold_in(dropout_seed, index))
         return last.attend(x, mask, fold_in(dropout_seed, len(layers))), x

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_mlm.text.added_tokens import AddedTokenFinder
 from tf_mlm.text.found_tokens import covered
-from tf_mlm.text.tokens import utf8_size
+from tf_mlm.text.tokens import Tokens, utf8_size
 
 
 class Characters(NamedTuple):
@@ -98,3 +98,35 @@ def cut(
         )
 
     return tf.cond(tf.size(found.which) > 0, cut_apart, lambda: (characters, parts))
+
+
+def in_order(
+    parts: Parts, token_ids: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, owners: tf.Tensor
+) -> Tokens:
+    """The tokens of the parts and those that were found, in the order of the texts.
+
+    Args:
+        parts: the texts, cut at the tokens that were found.
+        token_ids, starts, ends: int32 [tokens], what the other parts were cut into, in order.
+        owners: int32 [tokens], the part that each belongs to.
+    """
+    count = tf.size(parts.token_ids)
+    given = tf.cast(tf.where(parts.token_ids >= 0)[:, 0], tf.int32)
+    of_words = tf.math.bincount(owners, minlength=count, maxlength=count, dtype=tf.int32)
+    splits = tf.concat([[0], tf.cumsum(tf.where(parts.token_ids >= 0, 1, of_words))], 0)
+    before = tf.cumsum(of_words, exclusive=True)
+    places = tf.gather(splits[:-1] - before, owners) + tf.range(tf.size(token_ids))
+    indices = tf.concat([places, tf.gather(splits, given)], 0)[:, tf.newaxis]
+    total = tf.reshape(splits[-1], [1])
+
+    def placed(cut_out: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+        return tf.scatter_nd(indices, tf.concat([cut_out, tf.gather(found, given)], 0), total)
+
+    firsts = tf.gather(splits, parts.splits)
+    return Tokens(
+        placed(token_ids, parts.token_ids),
+        placed(starts, parts.starts),
+        placed(ends, parts.ends),
+        firsts[:-1],
+        firsts[1:] - firsts[:-1],
+    )

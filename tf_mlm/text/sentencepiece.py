@@ -23,7 +23,7 @@ import tensorflow_text as tf_text
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
 from tf_mlm.text.character_map import is_white_space
-from tf_mlm.text.characters import Characters, Parts, characters_of, cut
+from tf_mlm.text.characters import Characters, characters_of, cut, in_order
 from tf_mlm.text.found_tokens import finder, normalizer_of
 from tf_mlm.text.normalizer_steps import steps_of
 from tf_mlm.text.reach import check_reach
@@ -135,7 +135,7 @@ class SentencePieceTokenizer(tf.Module):
         for found, ids in self._normal:
             characters, parts = cut(characters, parts, found, ids)
         token_ids, firsts, lasts = self._pieces_of(self._cut_words(characters))
-        return _in_order(parts, token_ids, firsts.starts, lasts.ends, firsts.owners)
+        return in_order(parts, token_ids, firsts.starts, lasts.ends, firsts.owners)
 
     def _cut_words(self, characters: Characters) -> _Words:
         points, owners = characters.points, characters.owners
@@ -194,32 +194,6 @@ class _Words(NamedTuple):
     firsts: tf.Tensor
     texts: tf.Tensor
     added: tf.Tensor
-
-
-def _in_order(
-    parts: Parts, token_ids: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, owners: tf.Tensor
-) -> Tokens:
-    """The tokens of the parts and those that were found, in the order of the texts."""
-    count = tf.size(parts.token_ids)
-    given = tf.cast(tf.where(parts.token_ids >= 0)[:, 0], tf.int32)
-    of_words = tf.math.bincount(owners, minlength=count, maxlength=count, dtype=tf.int32)
-    splits = tf.concat([[0], tf.cumsum(tf.where(parts.token_ids >= 0, 1, of_words))], 0)
-    before = tf.cumsum(of_words, exclusive=True)
-    places = tf.gather(splits[:-1] - before, owners) + tf.range(tf.size(token_ids))
-    indices = tf.concat([places, tf.gather(splits, given)], 0)[:, tf.newaxis]
-    total = tf.reshape(splits[-1], [1])
-
-    def placed(cut_out: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-        return tf.scatter_nd(indices, tf.concat([cut_out, tf.gather(found, given)], 0), total)
-
-    firsts = tf.gather(splits, parts.splits)
-    return Tokens(
-        placed(token_ids, parts.token_ids),
-        placed(starts, parts.starts),
-        placed(ends, parts.ends),
-        firsts[:-1],
-        firsts[1:] - firsts[:-1],
-    )
 
 
 def _unigram_pieces(vocabulary: Vocabulary) -> tuple[list[int], list[Piece]]:

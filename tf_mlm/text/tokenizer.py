@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tf_mlm.text.byte_bpe import ByteBpeTokenizer
+from tf_mlm.text.longest_match import LongestMatchTokenizer
 from tf_mlm.text.sentencepiece import SentencePieceTokenizer
 from tf_mlm.text.tokens import Tokenizer
 from tf_mlm.text.vocabulary import Vocabulary
@@ -13,6 +14,7 @@ from tf_mlm.text.wordpiece import WordPieceTokenizer
 _TOKENIZERS: dict[str, Callable[[Vocabulary], Tokenizer]] = {
     "WordPiece": WordPieceTokenizer,
     "BPE": ByteBpeTokenizer,
+    "LongestMatch": LongestMatchTokenizer,
     "SentencePieceBPE": SentencePieceTokenizer,
     "Unigram": SentencePieceTokenizer,
 }

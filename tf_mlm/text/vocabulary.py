@@ -206,7 +206,7 @@ class Vocabulary:
         """The ids of tokens that continue a word, in ascending order.
 
         Of a BPE vocabulary these are the tokens that begin with a letter or digit, or within a character,
-        and not with a blank; of a Unigram vocabulary all that do not begin with ▁.
+        and not with a blank; of a Unigram vocabulary all that do not begin with ▁. Of residues none does.
         """
         if self.config.model in ("Unigram", "SentencePieceBPE"):
             return tuple(
@@ -214,6 +214,8 @@ class Vocabulary:
                 for index, token in enumerate(self.tokens[: self.pieces])
                 if not token.startswith("▁") and (self.config.model == "Unigram" or token[0].isalnum())
             )
+        if self.config.model == "LongestMatch":
+            return ()
         if self.config.model == "BPE":
             return tuple(index for index, token in enumerate(self.tokens[: self.pieces]) if _continues(token))
         prefix = self.config.continuing_subword_prefix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -75,7 +76,10 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
 
 
 def _heights(model: MaskedLM, *, needed: bool) -> dict[int, Sequence[tf.Variable]]:
-    """Encoder variables by how far below the head they stand: from 1, the last layer, to the embeddings."""
+    """Encoder variables by how far below the head they stand: from 1, the last layer, to the embeddings.
+
+    What several layers share, such as a bias for distances, counts as the embeddings do.
+    """
     encoder = model.encoder
     if not isinstance(encoder, tf.Module):
         raise ConfigError(
@@ -88,7 +92,11 @@ def _heights(model: MaskedLM, *, needed: bool) -> dict[int, Sequence[tf.Variable
             "`train=last:N` and `layer_decay` need an encoder with a list of `blocks`. "
             f"Received: {type(encoder).__name__}. Use train=all and layer_decay=1."
         )
-    groups = {height: block.variables for height, block in enumerate(reversed(blocks), start=1)}
+    holders = collections.Counter(id(variable) for block in blocks for variable in block.variables)
+    groups: dict[int, Sequence[tf.Variable]] = {
+        height: [variable for variable in block.variables if holders[id(variable)] == 1]
+        for height, block in enumerate(reversed(blocks), start=1)
+    }
     in_blocks = {id(variable) for group in groups.values() for variable in group}
     groups[len(blocks) + 1] = [variable for variable in encoder.variables if id(variable) not in in_blocks]
     return groups

@@ -113,7 +113,15 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
         ({"model_type": "albert", "num_hidden_groups": 0}, r"`num_hidden_groups` must be a whole number"),
         (
             {"hidden_size": 1 << 42},
-            r"must fit into memory. Received: vocab_size=21, hidden_size=4398046511104",
+            r"must fit into memory. Received: hidden_size=4398046511104, with vocab_size=21.*a machine of ",
+        ),
+        *(
+            ({name: 10**20}, rf"must fit into memory. Received: {name}=100000000000000000000, with .* GB")
+            for name in ("intermediate_size", "vocab_size", "num_hidden_layers", "max_position_embeddings")
+        ),
+        (
+            {"model_type": "distilbert", "hidden_dim": 10**20, "dim": 16, "n_heads": 2, "n_layers": 1},
+            r"Received: hidden_dim=100000000000000000000, with .* dim=16",
         ),
         ({"hidden_act": "leaky_relu"}, r"`hidden_act` must be one of gelu, .*'leaky_relu'"),
         ({"num_attention_heads": 3}, r"must divide `hidden_size`.*num_attention_heads=3"),

@@ -120,6 +120,12 @@ def test_a_head_that_is_partly_there_is_an_error(directory: Path) -> None:
             {"intermediate_size": 33},
             r"layer.0.intermediate.dense.weight .*shape \[32, 16\], expected \[33, 16\]",
         ),
+        (
+            {"max_position_embeddings": 40},
+            r"position_embeddings.weight .*shape \[64, 16\], expected \[40, 16\], as "
+            r"max_position_embeddings=40 says",
+        ),
+        ({"type_vocab_size": 3}, r"expected \[3, 16\], as type_vocab_size=3 says"),
         ({"type_vocab_size": 0}, r"unexpected: bert.embeddings.token_type_embeddings.weight"),
         (
             {"tie_word_embeddings": False},

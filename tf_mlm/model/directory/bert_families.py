@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+from tf_mlm.errors import ConfigError
+from tf_mlm.layers.rotary import ANGLES
 from tf_mlm.model.directory.family import Family, fixed
 
 _BERT_EMBEDDING = {
@@ -135,4 +139,80 @@ ALBERT = Family(
         "attention_probs_dropout_prob": 0.0,
     },
     fixed=fixed("embedding_size", "num_hidden_groups", embedding_projection=True),
+)
+
+
+def _mpnet(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """transformers counts MPNet's positions from behind the id 1, whatever the padding is."""
+    if values.get("pad_token_id", 1) not in (1, None):
+        raise ConfigError(
+            "`pad_token_id` must be 1 with model_type='mpnet', whose positions count from behind it. "
+            f"Received: {values['pad_token_id']!r}."
+        )
+    return values
+
+
+MPNET = dataclasses.replace(
+    ROBERTA,
+    architecture="MPNetForMaskedLM",
+    prefix="mpnet.",
+    encoder={**_BERT_EMBEDDING, "positions.bias.table": "encoder.relative_attention_bias.weight"},
+    block={
+        "attention.query_key_value": ("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        "attention_output": ("attention.attn.o",),
+        "attention_norm": ("attention.LayerNorm",),
+        "intermediate": ("intermediate.dense",),
+        "output": ("output.dense",),
+        "output_norm": ("output.LayerNorm",),
+    },
+    copies={
+        "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
+    inputs=("input_ids", "attention_mask"),
+    keys={"relative_buckets": "relative_attention_num_buckets"},
+    defaults={"vocab_size": 30527, "pad_token_id": 1, "relative_buckets": 32},
+    fixed=fixed("relative_buckets", type_vocab_size=0),
+    read=_mpnet,
+)
+ROFORMER = dataclasses.replace(
+    BERT,
+    architecture="RoFormerForMaskedLM",
+    prefix="roformer.",
+    copies={
+        "cls.predictions.decoder.weight": "roformer.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    frozen={"positions.rotary.stored": "encoder.embed_positions.weight"},
+    keys={"rope_values": "rotary_value"},
+    defaults={"vocab_size": 50000, "max_position_embeddings": 1536},
+    fixed=fixed(
+        *("embedding_size", "rope_values"), rope_theta=10_000.0, rope_stored=ANGLES, rope_interleaved=True
+    ),
+)
+FNET = dataclasses.replace(
+    BERT,
+    architecture="FNetForMaskedLM",
+    prefix="fnet.",
+    encoder={**_BERT_EMBEDDING, "embedding.projection": "embeddings.projection"},
+    block={
+        "attention_norm": ("fourier.output.LayerNorm",),
+        "intermediate": ("intermediate.dense",),
+        "output": ("output.dense",),
+        "output_norm": ("output.LayerNorm",),
+    },
+    copies={
+        "cls.predictions.decoder.weight": "fnet.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    frozen={"kept_head": "pooler.dense"},
+    inputs=("input_ids", "token_type_ids"),
+    defaults={"vocab_size": 32000, "hidden_act": "gelu_new", "type_vocab_size": 4, "pad_token_id": 3},
+    fixed=fixed(
+        mixing="fourier",
+        kept_head="pooler",
+        embedding_projection=True,
+        num_attention_heads=1,
+        attention_probs_dropout_prob=0.0,
+    ),
 )

@@ -17,13 +17,14 @@ from tf_mlm.layers import activation as activations
 from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.directory import config_json
 from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.memory import check_memory, too_large
 from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.model.directory.restore import restore
 from tf_mlm.model.directory.tensor_files import (
     TensorFiles,
     write_safetensors,
 )
-from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, head_entries
+from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, frozen_entries, head_entries
 from tf_mlm.model.directory.weight_forms import SAFETENSORS, has_weights, refuse_other_forms
 from tf_mlm.model.directory.write_tokenizer import write_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM, head_activation, head_epsilon
@@ -59,17 +60,14 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
     """
     directory = Path(directory)
     config = read_config(directory)
+    keys = dict(FAMILIES[config.model_type].keys)
+    check_memory(config, keys, directory / CONFIG)
     with TensorFiles(directory) as files:
         preprocessor = read_preprocessor(directory, config)
         try:
             model = MaskedLM.from_config(config, dtype=dtype, seed=seed, preprocessor=preprocessor)
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            sizes = ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings")
-            received = ", ".join(f"{name}={getattr(config, name)}" for name in sizes)
-            raise ConfigError(
-                f"`{directory / CONFIG}`: a model must fit into memory. Received: {received}, "
-                f"num_hidden_layers={config.num_hidden_layers}. Correct the sizes, or use a larger machine."
-            ) from error
+            raise too_large(config, keys, directory / CONFIG) from error
         restored = restore(model, files, directory / CONFIG)
     if unknown := config_json.unknown_keys(config):
         warnings.warn(
@@ -105,7 +103,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     family = FAMILIES[config.model_type]
-    tensors = _tensors([*encoder_entries(model), *head_entries(model)])
+    tensors = _tensors([*encoder_entries(model), *frozen_entries(model), *head_entries(model)])
     if not config.tie_word_embeddings:
         # transformers 5 adds the bias of the decoder, transformers 4 that of the predictions.
         for copy, source in family.copies.items():
@@ -118,7 +116,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
 
 def _tensors(entries: Iterable[Entry]) -> dict[str, np.ndarray]:
     tensors = {}
-    for variable, names, transposed in entries:
+    for variable, names, transposed, _ in entries:
         for name, part in zip(names, np.split(variable.numpy(), len(names)), strict=True):
             tensors[name] = part.T if transposed else part
     return tensors

@@ -10,9 +10,13 @@ from tf_mlm.model.directory.bert_families import (
     CAMEMBERT,
     DISTILBERT,
     ELECTRA,
+    FNET,
+    MPNET,
     ROBERTA,
+    ROFORMER,
     XLM_ROBERTA,
 )
+from tf_mlm.model.directory.esm import ESM
 from tf_mlm.model.directory.family import Family
 from tf_mlm.model.directory.modern_bert import MODERN_BERT
 
@@ -22,7 +26,11 @@ FAMILIES: Mapping[str, Family] = {
     "camembert": CAMEMBERT,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
+    "esm": ESM,
+    "fnet": FNET,
     "modernbert": MODERN_BERT,
+    "mpnet": MPNET,
     "roberta": ROBERTA,
+    "roformer": ROFORMER,
     "xlm-roberta": XLM_ROBERTA,
 }

@@ -22,8 +22,11 @@ class Family:
     """One `model_type`: modules of ours on the left, names in the PyTorch model on the right.
 
     `prefix` stands before every encoder tensor of a model with a head, and is absent from a bare encoder.
-    `head` names do not get it. `copies` are tensors that a tied model shares with another one. `keys` are the
-    names in its `config.json`, where they differ, and `read` and `write` convert what has another form.
+    `head` names do not get it. `copies` are tensors that a tied model shares with another one. `frozen` are
+    parts of the encoder that are never trained: a file may lack them. `older` are patterns of names that
+    tensors once had, `unused` beginnings of names that a model has no use for. `keys` are the names in its
+    `config.json`, where they differ, and `read` and `write` convert what has another form. `inputs` are what
+    the PyTorch model takes, where it does not take all that a tokenizer makes.
     """
 
     architecture: str
@@ -35,6 +38,10 @@ class Family:
     decoder: str
     output_bias: str
     copies: Mapping[str, str]
+    frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    older: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -21,6 +21,7 @@ from tf_mlm.model.directory.tokenizer_keys import (
     BERT_SETTINGS,
     DEFAULT_TOKENS,
     IGNORED,
+    MASKS_WITH_LSTRIP,
     READ,
     SPECIAL_NAMES,
     UNIGRAM_CLASSES,
@@ -45,7 +46,9 @@ def library_tokenizer(files: TokenizerFiles, kind: str) -> Tokenizer:
     Raises:
         ConfigError: when a file is malformed.
     """
-    make = {"generic": _generic_tokenizer, "bert": _bert_tokenizer, "roberta": _roberta_tokenizer}
+    if kind in ("bert", "mpnet"):
+        return _bert_tokenizer(files, kind)
+    make = {"generic": _generic_tokenizer, "roberta": _roberta_tokenizer}
     if kind in UNIGRAM_CLASSES:
         names = {name: token.content for name, token in special_tokens(files, kind)[0].items()}
         return unigram_tokenizer(files, kind, names)
@@ -74,6 +77,8 @@ def special_tokens(files: TokenizerFiles, kind: str) -> tuple[dict[str, LibraryT
     flagged = {token.content: token for token in files.added.values()}
 
     def made(token: Any, name: str) -> LibraryToken:
+        if name == "mask_token" and kind in MASKS_WITH_LSTRIP and isinstance(token, str):
+            token = {"content": token, "lstrip": True}
         token = token_of(token, f"{where}: `{name}`", special=True)
         return flagged.get(token.content, token)
 
@@ -94,7 +99,7 @@ def _generic_tokenizer(files: TokenizerFiles) -> Tokenizer:
         ) from error
 
 
-def _bert_tokenizer(files: TokenizerFiles) -> Tokenizer:
+def _bert_tokenizer(files: TokenizerFiles, kind: str) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     values = files.values
@@ -103,7 +108,7 @@ def _bert_tokenizer(files: TokenizerFiles) -> Tokenizer:
         config = TokenizerConfig(**{name: value for name, value in settings.items() if value is not None})
     except ConfigError as error:
         raise ConfigError(f"`{files.path(TOKENIZER_CONFIG)}`: {error}") from error
-    names = {name: token.content for name, token in special_tokens(files, "bert")[0].items()}
+    names = {name: token.content for name, token in special_tokens(files, kind)[0].items()}
     ids = _ids(files)
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=names["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(
@@ -116,7 +121,8 @@ def _bert_tokenizer(files: TokenizerFiles) -> Tokenizer:
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     cls, sep = names["cls_token"], names["sep_token"]
     _check_in(files, ids, cls, sep)
-    tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
+    wrap = processors.BertProcessing if kind == "bert" else processors.RobertaProcessing
+    tokenizer.post_processor = wrap((sep, ids[sep]), (cls, ids[cls]))
     return tokenizer
 
 

@@ -85,6 +85,7 @@ MODERN_BERT = Family(
     decoder="decoder.weight",
     output_bias="decoder.bias",
     copies={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+    inputs=("input_ids", "attention_mask"),
     keys={
         "hidden_act": "hidden_activation",
         "hidden_dropout_prob": "mlp_dropout",

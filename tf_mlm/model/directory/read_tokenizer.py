@@ -17,6 +17,7 @@ from typing import Any
 
 from tf_mlm.config import ModelConfig, TokenizerConfig, read_json
 from tf_mlm.errors import CheckpointError, ConfigError, UnsupportedTokenizerError
+from tf_mlm.model.directory.esm_tokenizer import esm_tokenizer
 from tf_mlm.model.directory.library_tokenizers import library_tokenizer, special_tokens
 from tf_mlm.model.directory.tokenizer_files import (
     SENTENCE_TRANSFORMERS,
@@ -96,6 +97,8 @@ def read_vocabulary(directory: Path, model_type: str) -> Vocabulary:
 
 def _built(files: TokenizerFiles, kind: str) -> Serialised:
     """The settings and tokens of the tokenizer that transformers would make."""
+    if kind == "esm":
+        return esm_tokenizer(files)
     vocab = ((files.serialised or {}).get("model") or {}).get("vocab")
     if isinstance(vocab, Mapping):  # the library would drop one of two tokens with one id
         tokens_by_id(vocab, f"`{files.path(TOKENIZER)}`")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from tf_mlm.errors import CheckpointError
 from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.directory.family import Family
 from tf_mlm.model.directory.tensor_files import TensorSource
-from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, head_entries
+from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, frozen_entries, head_entries
 from tf_mlm.model.masked_lm import MaskedLM
 
 # TensorFlow 1 called the weights of a layer norm so, and the first PyTorch conversions kept it.
@@ -53,10 +54,12 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
         CheckpointError: listing all missing, unexpected and misshapen tensors.
     """
     family = FAMILIES[model.config.model_type]
-    names = {_modern(name): name for name in tensors.shapes}  # today's name → name in the file
+    # Today's name → name in the file, of several the first.
+    names = {_modern(name, family): name for name in sorted(tensors.shapes, reverse=True)}
     has_prefix = any(name.startswith(family.prefix) for name in names)
     prefix = family.prefix if has_prefix else ""
-    encoder = list(encoder_entries(model, prefix))
+    frozen = [entry for entry in frozen_entries(model, prefix) if all(name in names for name in entry.names)]
+    encoder = [*encoder_entries(model, prefix), *frozen]
     head = list(head_entries(model))
     copies = {
         copy: prefix + source.removeprefix(family.prefix) if source.startswith(family.prefix) else source
@@ -75,24 +78,29 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
     entries = encoder if head_is_new else [*encoder, *head]
     rest = set(names) - {name for entry in entries for name in entry.names} - set(copies)
     ignored = {name for name in rest if _is_ignored(name, prefix, family)}
-    _check_names(tensors, config_file, entries, stored, [names[name] for name in sorted(rest - ignored)])
-    for variable, parts, transposed in entries:
+    unexpected = [names[name] for name in sorted(rest - ignored)]
+    _check_names(tensors, config_file, entries, stored, unexpected, family)
+    for variable, parts, transposed, _ in entries:
         values = [_read(tensors, stored(part)) for part in parts]
         value = np.concatenate([part.T if transposed else part for part in values], axis=0)
         variable.assign(value.astype(variable.dtype.as_numpy_dtype))
-    heads = sorted(name for name in ignored if not name.removeprefix(prefix).startswith(_UNUSED))
+    heads = sorted(
+        name for name in ignored if not name.removeprefix(prefix).startswith((*_UNUSED, *family.unused))
+    )
     return Restored(head_is_new, tuple(heads))
 
 
-def _modern(name: str) -> str:
+def _modern(name: str, family: Family) -> str:
     for old, new in _OLD_NAMES.items():
         name = name.replace(old, new)
+    for pattern, new in family.older.items():
+        name = re.sub(pattern, new, name)
     return name
 
 
 def _is_ignored(name: str, prefix: str, family: Family) -> bool:
     """Whether a tensor that no variable asks for belongs to a part that this model does not have."""
-    if name.startswith(prefix) and name.removeprefix(prefix).startswith(_UNUSED):
+    if name.startswith(prefix) and name.removeprefix(prefix).startswith((*_UNUSED, *family.unused)):
         return True
     if not prefix:  # a bare encoder: its names have nothing in common that a head's could be told from
         return name.startswith(_OTHER_HEADS)
@@ -118,6 +126,7 @@ def _check_names(
     entries: list[Entry],
     stored: Callable[[str], str | None],
     unexpected: list[str],
+    family: Family,
 ) -> None:
     """Raises one error that lists all that is wrong."""
     lines = []
@@ -131,6 +140,7 @@ def _check_names(
                 lines.append(
                     f"misshapen: {name} in {tensors.file(name).name}, "
                     f"shape {list(tensors.shapes[name])}, expected {list(expected)}"
+                    f"{_reason(entry, tensors.shapes[name], family)}"
                 )
     lines += [
         f"unexpected: {name} in {tensors.file(name).name}, shape {list(tensors.shapes[name])}"
@@ -142,6 +152,14 @@ def _check_names(
             f"The weights in `{tensors.origin}` do not fit `{config_file}`; correct the sizes there, or copy "
             f"the weights that belong to it.{listed}"
         )
+
+
+def _reason(entry: Entry, shape: Sequence[int], family: Family) -> str:
+    """Which key of the config a table of another length contradicts."""
+    expected = entry.part_shape()
+    if entry.rows is None or tuple(shape[1:]) != expected[1:]:
+        return ""
+    return f", as {family.keys.get(entry.rows, entry.rows)}={expected[0]} says"
 
 
 def _read(tensors: TensorSource, name: str | None) -> np.ndarray:

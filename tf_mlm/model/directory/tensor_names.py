@@ -13,13 +13,24 @@ from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
 
+_ROWS = {
+    "embedding.token": "vocab_size",
+    "embedding.position": "max_position_embeddings",
+    "embedding.segment": "type_vocab_size",
+    "positions.bias.table": "relative_buckets",
+}
+
 
 class Entry(NamedTuple):
-    """A variable, and the tensors that are its parts along the first axis, in the file transposed or not."""
+    """A variable, and the tensors that are its parts along the first axis, in the file transposed or not.
+
+    `rows` is the field of `ModelConfig` that says how many there are of a table.
+    """
 
     variable: tf.Variable
     names: tuple[str, ...]
     transposed: bool = False
+    rows: str | None = None
 
     def part_shape(self) -> tuple[int, ...]:
         """The shape of each part in the file."""
@@ -29,15 +40,27 @@ class Entry(NamedTuple):
 
 
 def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
-    """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given."""
+    """What a checkpoint holds for the encoder, a `BertEncoder`; `prefix` is the family's unless given.
+
+    What is never trained is among `frozen_entries`.
+    """
     family, encoder = FAMILIES[model.config.model_type], model.encoder
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.encoder.items():
-        yield from _module_entries(_attribute(encoder, path), (prefix + name,))
+        for entry in _module_entries(_attribute(encoder, path), (prefix + name,)):
+            yield entry._replace(rows=_ROWS.get(path))
     for index, block in enumerate(_attribute(encoder, "blocks")):
         start = prefix + family.block_prefix.format(index)
         for path, names in family.block.items():
             yield from _module_entries(_attribute(block, path), tuple(start + name for name in names))
+
+
+def frozen_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
+    """What a checkpoint holds for the parts of the encoder that are never trained, and may lack."""
+    family = FAMILIES[model.config.model_type]
+    prefix = family.prefix if prefix is None else prefix
+    for path, name in family.frozen.items():
+        yield from _module_entries(_attribute(model.encoder, path), (prefix + name,))
 
 
 def head_entries(model: MaskedLM) -> Iterator[Entry]:
@@ -50,7 +73,9 @@ def head_entries(model: MaskedLM) -> Iterator[Entry]:
         yield Entry(model.head.output_kernel, (family.decoder,), transposed=True)
 
 
-def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterator[Entry]:
+def _module_entries(module: tf.Module | tf.Variable | None, names: tuple[str, ...]) -> Iterator[Entry]:
+    if isinstance(module, tf.Variable):
+        yield Entry(module, names)
     weights = tuple(f"{name}.weight" for name in names)
     biases = tuple(f"{name}.bias" for name in names)
     if isinstance(module, Dense):
@@ -67,5 +92,5 @@ def _module_entries(module: tf.Module | None, names: tuple[str, ...]) -> Iterato
 
 def _attribute(module: Any, path: str) -> Any:
     for name in path.split("."):
-        module = getattr(module, name)
+        module = None if module is None else getattr(module, name)
     return module

@@ -11,11 +11,15 @@ from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
 from tf_mlm.model.directory.tokenizer_keys import (
     BERT_CLASSES,
     BERT_MODELS,
+    ESM_CLASSES,
     GENERIC_CLASSES,
+    JIEBA_CLASSES,
+    MPNET_CLASSES,
     ROBERTA_CLASSES,
     ROBERTA_MODELS,
     SPECIAL_NAMES,
     UNIGRAM_CLASSES,
+    UNIGRAM_MODELS,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +97,7 @@ class TokenizerFiles:
 
 
 def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
-    """`bert`, `roberta`, one of `UNIGRAM_CLASSES`, `generic`, or None where there is no tokenizer."""
+    """`bert`, `esm`, `mpnet`, `roberta`, `generic`, one of `UNIGRAM_CLASSES`, or None for no tokenizer."""
     values, place = files.values, f"`{files.path(TOKENIZER_CONFIG)}`"
     name = values.get("tokenizer_class")
     if name is None and (name := config.extra.get("tokenizer_class")) is not None:
@@ -112,12 +116,24 @@ def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
     if name in ROBERTA_CLASSES or (not name and config.model_type in ROBERTA_MODELS):
         has_tokens = files.serialised is not None or files.path(BPE_VOCABULARY).is_file()
         return "roberta" if has_tokens else None
+    if name in ESM_CLASSES or (not name and config.model_type == "esm"):
+        return "esm" if files.path(VOCABULARY).is_file() else None
     for kind, classes in UNIGRAM_CLASSES.items():
-        if name in classes or (not name and config.model_type == kind):
+        if name in classes or (not name and UNIGRAM_MODELS.get(config.model_type) == kind):
             model = SENTENCEPIECE_MODELS[kind == "albert"]
             return kind if files.serialised is not None or files.path(model).is_file() else None
     if name in BERT_CLASSES or (not name and config.model_type in BERT_MODELS):
         return "bert" if has_tokens else None
+    if name in MPNET_CLASSES or (not name and config.model_type == "mpnet"):
+        return "mpnet" if has_tokens else None
+    if name in JIEBA_CLASSES or (not name and config.model_type == "roformer"):
+        if not has_tokens:
+            return None
+        raise UnsupportedTokenizerError(
+            f"{place} belongs to {JIEBA_CLASSES[0]}, which cuts Chinese with the dictionary of jieba; no "
+            "server has that. If the model was trained with BERT's tokenizer, say "
+            "tokenizer_class=BertTokenizer."
+        )
     if name:
         raise UnsupportedTokenizerError(
             f"{place} belongs to a tokenizer that is not known here: tokenizer_class={name!r}."

@@ -16,12 +16,17 @@ BERT_CLASSES = (
     "MobileBertTokenizer",
     "SqueezeBertTokenizer",
 )
+MPNET_CLASSES = ("MPNetTokenizer",)
 ROBERTA_CLASSES = ("RobertaTokenizer",)
+ESM_CLASSES = ("EsmTokenizer",)
 UNIGRAM_CLASSES: Mapping[str, tuple[str, ...]] = {
     "xlm-roberta": ("XLMRobertaTokenizer",),
     "camembert": ("CamembertTokenizer",),
-    "albert": ("AlbertTokenizer",),
+    "albert": ("AlbertTokenizer", "FNetTokenizer"),
 }
+UNIGRAM_MODELS: Mapping[str, str] = {**{kind: kind for kind in UNIGRAM_CLASSES}, "fnet": "albert"}
+"""Which of them a `model_type` has."""
+JIEBA_CLASSES = ("RoFormerTokenizer",)
 GENERIC_CLASSES = ("PreTrainedTokenizer", "PythonBackend", "TokenizersBackend")
 BERT_MODELS = ("bert", "distilbert", "electra")
 ROBERTA_MODELS = ("roberta",)
@@ -46,6 +51,7 @@ DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
         "mask_token": "[MASK]",
     },
     "roberta": _ROBERTA_TOKENS,
+    "mpnet": {**_ROBERTA_TOKENS, "unk_token": "[UNK]"},
     "xlm-roberta": _ROBERTA_TOKENS,
     "camembert": _ROBERTA_TOKENS,
     "albert": {
@@ -57,9 +63,18 @@ DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     },
+    "esm": {
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "cls_token": "<cls>",
+        "mask_token": "<mask>",
+        "eos_token": "<eos>",
+    },
     "generic": {},
 }
 """What the classes call special tokens that the files do not name."""
+MASKS_WITH_LSTRIP = ("camembert", "mpnet")
+"""Whose classes let a mask that is a plain string take the blanks before it along."""
 BERT_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 ROBERTA_SETTINGS = ("add_prefix_space", "trim_offsets")
 SETTINGS = (*BERT_SETTINGS, *ROBERTA_SETTINGS)

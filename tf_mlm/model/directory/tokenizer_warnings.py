@@ -22,6 +22,7 @@ from tf_mlm.text.vocabulary_file import read_lines
 
 _NAMES = {
     "bert": "BERT",
+    "mpnet": "MPNet",
     "roberta": "RoBERTa",
     "xlm-roberta": "XLM-R",
     "camembert": "CamemBERT",
@@ -69,7 +70,7 @@ def warn_of_what_has_no_effect(files: TokenizerFiles, kind: str, serialised: Ser
     if kind == "roberta" and files.serialised is not None and files.path(BPE_VOCABULARY).is_file():
         stated, known = files.json(BPE_VOCABULARY) or {}, {**serialised.ids, **serialised.added_ids}
         _warn_of_other_tokens(files, BPE_VOCABULARY, dict(stated.items() ^ known.items()))
-    if kind != "generic" and files.serialised is not None:
+    if kind in _NAMES and files.serialised is not None:
         _warn_of_differences(files, kind, serialised)
 
 
@@ -98,7 +99,7 @@ def _warn_of_differences(files: TokenizerFiles, kind: str, serialised: Serialise
     assert files.serialised is not None
     if "normalizer" not in files.serialised:
         return  # there is only a vocabulary
-    usual = {"bert": "WordPiece", "roberta": "BPE"}.get(kind, "Unigram")
+    usual = {"bert": "WordPiece", "mpnet": "WordPiece", "roberta": "BPE"}.get(kind, "Unigram")
     model = {"type": usual, **files.serialised["model"]}
     try:
         told = read_tokenizer_json({**files.serialised, "model": model}).settings

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tf_mlm.config import check_not_a_pointer
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.directory.tokenizer_files import SENTENCEPIECE_MODELS, TOKENIZER, TokenizerFiles
+from tf_mlm.model.directory.tokenizer_warnings import warn
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, SentencePieceModel, read_model
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
     vocab, charsmap = _vocabulary(files, kind, names)
     ids = {token: index for index, (token, _) in enumerate(vocab)}
     unknown = {"xlm-roberta": 3, "albert": 1}.get(kind, ids.get(names["unk_token"], 0))
+    if kind == "albert" and ids.get(names["unk_token"]) != unknown:
+        warn(
+            f"`{files.of_tokens}`: what is unknown becomes the token with the id 1, "
+            f"{vocab[1][0] if len(vocab) > 1 else None!r}, as in transformers 5, and not "
+            f"{names['unk_token']!r}. If the model was trained with the latter, save tokenizer.json with "
+            "that unk_id, and say tokenizer_class=PreTrainedTokenizerFast."
+        )
     tokenizer = Tokenizer(models.Unigram(vocab, unk_id=unknown, byte_fallback=False))
     steps = _albert_steps(files) if kind == "albert" else []
     if charsmap:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
 from tf_mlm.durable import write_durably
+from tf_mlm.model.directory.esm_tokenizer import esm_lines
+from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
     BPE_VOCABULARY,
@@ -19,7 +22,13 @@ from tf_mlm.model.directory.tokenizer_files import (
     VOCABULARY,
 )
 from tf_mlm.model.directory.tokenizer_json import write_tokenizer_json
-from tf_mlm.model.directory.tokenizer_keys import BERT_CLASSES, BERT_SETTINGS, OUR_NAMES, ROBERTA_SETTINGS
+from tf_mlm.model.directory.tokenizer_keys import (
+    BERT_CLASSES,
+    BERT_SETTINGS,
+    ESM_CLASSES,
+    OUR_NAMES,
+    ROBERTA_SETTINGS,
+)
 from tf_mlm.text.code_points import WHITE_SPACE
 from tf_mlm.text.vocabulary import Vocabulary
 
@@ -32,10 +41,13 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     limit = preprocessor.max_length or config.max_length
     vocabulary = preprocessor.vocabulary
     is_stated = limit >= config.max_length and "model_max_length" in vocabulary.config.extra
-    write_vocabulary(vocabulary, directory, None if is_stated else limit)
+    inputs = FAMILIES[config.model_type].inputs
+    write_vocabulary(vocabulary, directory, None if is_stated else limit, inputs)
 
 
-def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | None = None) -> None:
+def write_vocabulary(
+    vocabulary: Vocabulary, directory: Path, max_length: int | None = None, inputs: Sequence[str] = ()
+) -> None:
     """Writes the vocabulary and `tokenizer_config.json`, and removes what would contradict them.
 
     The vocabulary is a `vocab.txt` where that says everything, else a `tokenizer.json`. A file left behind by
@@ -45,6 +57,7 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
         vocabulary: the tokens and how text is cut into them.
         directory: must exist.
         max_length: what is stated as `model_max_length`; None leaves what the vocabulary came with.
+        inputs: what the model takes of what the tokenizer makes; all of it unless given.
     """
     settings = vocabulary.config
     all_ids = {
@@ -62,7 +75,10 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
         )
     )
     is_plain = is_bert and list(ids) == tokens and all(token == token.rstrip(WHITE_SPACE) for token in tokens)
-    if is_plain and not tokens[0].startswith("\ufeff"):
+    if settings.model == "LongestMatch":
+        kept = VOCABULARY
+        write_durably(directory / VOCABULARY, "\n".join(esm_lines(vocabulary)).encode("utf-8"))
+    elif is_plain and not tokens[0].startswith("\ufeff"):
         kept = VOCABULARY
         text = "".join(f"{token}\n" for token in tokens)
         write_durably(directory / VOCABULARY, text.encode("utf-8"))
@@ -82,8 +98,13 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path, max_length: int | 
             str(all_ids[token.content]): dataclasses.asdict(token)
             for token in sorted(settings.found_tokens, key=lambda token: all_ids[token.content])
         }
-    if not is_bert:
+    if settings.model == "LongestMatch":
+        values["tokenizer_class"] = ESM_CLASSES[0]
+        values["eos_token"] = values.pop("sep_token")
+    elif not is_bert:
         values["tokenizer_class"] = "PreTrainedTokenizerFast"
+        if inputs:  # the class that was there knew them
+            values.setdefault("model_input_names", list(inputs))
     elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
         values["tokenizer_class"] = BERT_CLASSES[0]
     write_json(directory / TOKENIZER_CONFIG, values)
