@@ -22,7 +22,7 @@ class BertEmbedding(tf.Module):
     them from behind its padding id, and ELECTRA and ALBERT project narrow embeddings to the hidden size.
 
     Shapes:
-        token_ids, segment_ids: int32 [batch, length] → float [batch, length, hidden].
+        token_ids, segment_ids, position_ids: int32 [batch, length] → float [batch, length, hidden].
 
     Example:
         >>> embedding = BertEmbedding(ModelConfig(vocab_size=9, hidden_size=4, num_attention_heads=2))
@@ -91,12 +91,16 @@ class BertEmbedding(tf.Module):
         token_ids: tf.Tensor,
         segment_ids: tf.Tensor | None = None,
         dropout_seed: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
     ) -> tf.Tensor:
         length = tf.shape(token_ids)[1]
         start = self.config.position_offset
         x = tf.gather(self.token.embeddings, token_ids)  # [batch, length, size]
         if self.position is not None:
-            x += self.position.embeddings[start : start + length]
+            if position_ids is None:
+                x += self.position.embeddings[start : start + length]
+            else:
+                x += tf.gather(self.position.embeddings, start + position_ids)
         if self.segment is not None:
             if segment_ids is None:
                 x += self.segment.embeddings[0]

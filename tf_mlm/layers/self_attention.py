@@ -6,9 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm.layers.block_attention import Dropout, Visible, block_attention, takes_blocks
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
+from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.recompute import either
 from tf_mlm.layers.rotary import rotary
 
 
@@ -24,8 +27,11 @@ class SelfAttention(tf.Module):
     that it need not run at positions nobody asked for.
 
     Shapes:
-        x: float [batch, length, hidden]; mask: bool [batch, length], true at real tokens.
+        x: float [batch, length, hidden]; mask: bool [batch, length], true at real tokens; packed: which
+        document of a row each position belongs to, where rows hold several: they do not see each other.
         result: [batch, length, hidden].
+
+    Long texts are read in blocks (`tf_mlm.layers.block_attention`), with the same result.
 
     Args:
         hidden: size of the last axis.
@@ -79,21 +85,45 @@ class SelfAttention(tf.Module):
             dtype=self.precision,
         )
 
-    def __call__(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+        packed: Packed | None = None,
+    ) -> tf.Tensor:
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
         size = self.hidden // self.heads
         split = tf.reshape(self.query_key_value(x), [batch, length, 3, self.heads, size])
         query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))  # [batch, heads, length, size]
         if self.rope_theta is not None:
-            query, key = rotary(query, self.rope_theta), rotary(key, self.rope_theta)
-        scores = tf.matmul(query * size**-0.5, key, transpose_b=True)  # [batch, heads, length, length]
-        scores = tf.cast(scores, self.precision.statistics)
-        attends = mask[:, tf.newaxis, tf.newaxis, :]
-        if self.reach is not None:
-            place = tf.range(length)
-            attends &= tf.abs(place[:, tf.newaxis] - place) <= self.reach
-        # A large finite number and not -inf: a row without any real token must not become NaN.
-        scores = tf.where(attends, scores, tf.cast(-1e9, scores.dtype))
-        weights = dropout(self.precision.cast(tf.nn.softmax(scores)), self.dropout_rate, dropout_seed)
-        context = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [batch, length, heads, size]
+            place = None if packed is None else packed.position_ids
+            query, key = (rotary(each, self.rope_theta, place) for each in (query, key))
+        visible = Visible.of(mask, None if packed is None else packed.documents, self.reach)
+        dropped = Dropout(self.dropout_rate, dropout_seed)
+        query *= size**-0.5
+
+        def whole(*parts: tf.Tensor) -> tf.Tensor:
+            return self._whole(*parts, visible, dropped)
+
+        def blocks(*parts: tf.Tensor) -> tf.Tensor:
+            return block_attention(*parts, visible, dropped, statistics=self.precision.statistics)
+
+        if x.shape[1] is None:
+            context = either(takes_blocks(length, self.reach), blocks, whole, query, key, value)
+        else:
+            form = blocks if takes_blocks(x.shape[1], self.reach) else whole
+            context = form(query, key, value)
+        context = tf.transpose(context, [0, 2, 1, 3])  # [batch, length, heads, size]
         return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)
+
+    def _whole(
+        self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, visible: Visible, dropped: Dropout
+    ) -> tf.Tensor:
+        """All positions with all others at once: [batch, heads, length, size]."""
+        scores = tf.matmul(query, key, transpose_b=True)  # [batch, heads, length, length]
+        scores = tf.cast(scores, self.precision.statistics)
+        # A large finite number and not -inf: a row without any real token must not become NaN.
+        scores = tf.where(visible.of_pairs(), scores, tf.cast(-1e9, scores.dtype))
+        weights = dropout(self.precision.cast(tf.nn.softmax(scores)), *dropped)
+        return tf.matmul(weights, value)
