@@ -23,8 +23,8 @@ class BertEmbedding(tf.Module):
     ESM takes masks for tokens that were dropped: their vectors are zeros, and those of the others scaled.
 
     Shapes:
-        token_ids, segment_ids: int32 [batch, length]; mask: bool [batch, length], true at real tokens, of
-        which all are unless it is given → float [batch, length, hidden].
+        token_ids, segment_ids, position_ids: int32 [batch, length]; mask: bool [batch, length], true at real
+        tokens, of which all are unless it is given → float [batch, length, hidden].
 
     Example:
         >>> embedding = BertEmbedding(ModelConfig(vocab_size=9, hidden_size=4, num_attention_heads=2))
@@ -98,6 +98,7 @@ class BertEmbedding(tf.Module):
         segment_ids: tf.Tensor | None = None,
         dropout_seed: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
     ) -> tf.Tensor:
         length = tf.shape(token_ids)[1]
         start = self.config.position_offset
@@ -105,7 +106,10 @@ class BertEmbedding(tf.Module):
         if self.config.dropped_token_id is not None:
             x = self._without_dropped(x, token_ids, mask)
         if self.position is not None:
-            x += self.position.embeddings[start : start + length]
+            if position_ids is None:
+                x += self.position.embeddings[start : start + length]
+            else:
+                x += tf.gather(self.position.embeddings, start + position_ids)
         if self.segment is not None:
             if segment_ids is None:
                 x += self.segment.embeddings[0]

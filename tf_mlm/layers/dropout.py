@@ -24,20 +24,26 @@ def dropout(inputs: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor
     """
     if seed is None or rate == 0:
         return inputs
-    keep = _bits(tf.shape(inputs), seed) >= tf.constant(round(rate * 2**32), tf.uint32)
-    return tf.where(keep, inputs * tf.cast(1 / (1 - rate), inputs.dtype), tf.zeros([], inputs.dtype))
+    shape = tf.shape(inputs)
+    index = tf.bitcast(tf.reshape(tf.range(tf.reduce_prod(shape)), shape), tf.uint32)
+    scale = tf.cast(1 / (1 - rate), inputs.dtype)
+    return tf.where(kept(index, rate, seed), inputs * scale, tf.zeros([], inputs.dtype))
 
 
-def _bits(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Random uint32 of any shape: a hash of each element's index and the seed.
+def kept(index: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """Bool: which elements stay, of those with these places (uint32, any shape) in the whole tensor."""
+    return _bits(index, seed) >= tf.constant(round(rate * 2**32), tf.uint32)
+
+
+def _bits(index: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Random uint32 for each element: a hash of its index, uint32, and the seed.
 
     A dozen integer operations per element, which XLA fuses into the product with the input and
     repeats in the backward pass for less than storing them costs. The generators behind
     `tf.random.stateless_*` are up to six times the rest of a training step on CPU.
     """
-    index = tf.reshape(tf.range(tf.reduce_prod(shape)), shape)
     key = tf.bitcast(seed, tf.uint32)
-    bits = _mix(tf.bitcast(index, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32) + key[0])
+    bits = _mix(index * tf.constant(0x9E3779B9, tf.uint32) + key[0])
     return _mix(tf.bitwise.bitwise_xor(bits, key[1]))
 
 

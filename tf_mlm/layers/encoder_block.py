@@ -14,6 +14,7 @@ from tf_mlm.layers.dropout import dropout, fold_in
 from tf_mlm.layers.fourier_mixing import FourierMixing
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.layer_positions import LayerPositions
+from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.self_attention import SelfAttention
 
@@ -72,6 +73,7 @@ class EncoderBlock(tf.Module):
                 rotates_values=config.rope_values,
                 bias=positions.bias,
                 reach=config.local_attention // 2 if is_local else None,
+                longest=config.max_length,
                 name="attention",
                 dtype=precision,
             )
@@ -113,15 +115,27 @@ class EncoderBlock(tf.Module):
         )
         self.output_norm = norm("output_norm")
 
-    def __call__(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+        packed: Packed | None = None,
+    ) -> tf.Tensor:
         x = self.precision.cast(x)
-        return self.transform(self.attend(x, mask, dropout_seed), x, dropout_seed)
+        return self.transform(self.attend(x, mask, dropout_seed, packed), x, dropout_seed)
 
-    def attend(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def attend(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+        packed: Packed | None = None,
+    ) -> tf.Tensor:
         """What each position reads from the others: [batch, length, hidden]."""
         if self.is_pre_norm and self.attention_norm is not None:
             x = self.attention_norm(x)
-        return self.attention(x, mask, fold_in(dropout_seed, 0))
+        return self.attention(x, mask, fold_in(dropout_seed, 0), packed)
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """What `attend` returned and the block's input, at the same positions: [..., hidden] both."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
 
 
@@ -41,7 +42,14 @@ class FourierMixing(tf.Module):
         turns = np.outer(np.arange(hidden), np.arange(hidden)) % hidden * (2 * math.pi / hidden)
         self._cosines, self._sines = np.cos(turns), np.sin(turns)
 
-    def __call__(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+        packed: Packed | None = None,
+    ) -> tf.Tensor:
+        assert packed is None, "the encoder refuses rows of several documents"
         statistics = self.precision.statistics
         wide = tf.cast(x, statistics)
         real = tf.tensordot(wide, tf.constant(self._cosines, statistics), 1)

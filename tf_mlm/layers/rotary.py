@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
@@ -11,12 +9,13 @@ FREQUENCIES, ANGLES = "frequencies", "angles"
 """What a family keeps of its rotations among its weights."""
 
 
-def rotary(x: tf.Tensor, theta: float) -> tf.Tensor:
+def rotary(x: tf.Tensor, theta: float, position_ids: tf.Tensor | None = None) -> tf.Tensor:
     """Each vector turned by its position, first half of it against the second half.
 
     Args:
         x: float [batch, heads, length, size], of an even size; turned in float32 or better.
         theta: the base of the frequencies.
+        position_ids: int32 [batch, length], where they do not count from 0 to the end of each row.
 
     Example:
         >>> rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]], tf.float64), 10000.0).numpy().round(2).tolist()
@@ -25,7 +24,7 @@ def rotary(x: tf.Tensor, theta: float) -> tf.Tensor:
     References:
         Su et al., https://arxiv.org/abs/2104.09864.
     """
-    return Rotary(x.shape[-1], theta)(x)
+    return Rotary(x.shape[-1], theta)(x, position_ids)
 
 
 class Rotary(tf.Module):
@@ -35,7 +34,8 @@ class Rotary(tf.Module):
     cosines are a table of as many positions as the model has.
 
     Shapes:
-        x and result: float [batch, heads, length, size]; turned in float32 or better.
+        x and result: float [batch, heads, length, size]; turned in float32 or better. position_ids: int32
+        [batch, length]; from 0 in every row unless they are given.
 
     Args:
         size: of each head; even.
@@ -72,9 +72,10 @@ class Rotary(tf.Module):
             value = self._frequencies if stored == FREQUENCIES else table
             self.stored = tf.Variable(tf.constant(value, tf.float32), name="stored", trainable=False)
 
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, position_ids: tf.Tensor | None = None) -> tf.Tensor:
         dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
-        sine, cosine = self._turns(tf.shape(x)[2], dtype)
+        places = tf.range(tf.shape(x)[2]) if position_ids is None else position_ids[:, tf.newaxis]
+        sine, cosine = self._turns(places, dtype)
         wide = tf.cast(x, dtype)
         if not self.interleaved:
             first, second = tf.split(wide, 2, axis=-1)
@@ -84,12 +85,12 @@ class Rotary(tf.Module):
         pairs = tf.stack([first * cosine - second * sine, second * cosine + first * sine], -1)
         return tf.cast(tf.reshape(pairs, tf.shape(x)), x.dtype)
 
-    def _turns(self, length: Any, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sines and cosines, each [length, size / 2]."""
+    def _turns(self, places: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sines and cosines at places [(batch, 1,) length], each [(batch, 1,) length, size / 2]."""
         if self._kind == ANGLES:
             assert self.stored is not None
-            sine, cosine = tf.split(tf.cast(self.stored[:length], dtype), 2, axis=-1)
+            sine, cosine = tf.split(tf.cast(tf.gather(self.stored, places), dtype), 2, axis=-1)
             return sine, cosine
         frequencies = self._frequencies if self.stored is None else self.stored
-        angles = tf.cast(tf.range(length), dtype)[:, tf.newaxis] * tf.cast(frequencies, dtype)
+        angles = tf.cast(places, dtype)[..., tf.newaxis] * tf.cast(frequencies, dtype)
         return tf.sin(angles), tf.cos(angles)

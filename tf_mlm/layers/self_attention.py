@@ -7,9 +7,12 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from tf_mlm.layers.block_attention import Dropout, Visible, block_attention, takes_blocks
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
+from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.recompute import either
 
 
 def length_mask(lengths: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -33,18 +36,23 @@ class SelfAttention(tf.Module):
     that it need not run at positions nobody asked for.
 
     Shapes:
-        x: float [batch, length, hidden]; mask: bool [batch, length], true at real tokens.
+        x: float [batch, length, hidden]; mask: bool [batch, length], true at real tokens; packed: which
+        document of a row each position belongs to, where rows hold several: they do not see each other.
         result: [batch, length, hidden].
+
+    Long texts are read in blocks (`tf_mlm.layers.block_attention`), with the same result.
 
     Args:
         hidden: size of the last axis.
         heads: number of heads; must divide `hidden`.
         dropout_rate: share of attention weights that training drops.
         use_bias: whether queries, keys and values have a bias.
-        rotation: turns queries and keys [batch, heads, length, size] by their positions.
+        rotation: turns queries and keys [batch, heads, length, size] by their positions: those that are
+            given, int32 [batch, length], or from 0.
         rotates_values: turn the values, too.
         bias: what is added to the scores for the distances of positions.
         reach: how many tokens on either side a position attends to; all unless given.
+        longest: the most tokens of a text, where there is a limit.
         kernel_initializer: for the query, key and value kernels.
         dtype: policy of the variables and the arithmetic; softmax always runs in float32 or better.
 
@@ -65,10 +73,11 @@ class SelfAttention(tf.Module):
         kernel_initializer: Any = "glorot_uniform",
         *,
         use_bias: bool = True,
-        rotation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        rotation: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor] | None = None,
         rotates_values: bool = False,
         bias: ScoreBias | None = None,
         reach: int | None = None,
+        longest: int | None = None,
         name: str | None = None,
         dtype: Any = "float32",
     ) -> None:
@@ -81,7 +90,8 @@ class SelfAttention(tf.Module):
         self.precision = Precision.of(dtype)
         self.heads, self.hidden = heads, hidden
         self.dropout_rate = dropout_rate
-        self.rotation, self.rotates_values, self.bias, self.reach = rotation, rotates_values, bias, reach
+        self.rotation, self.rotates_values, self.bias = rotation, rotates_values, bias
+        self.reach, self.longest = reach, longest
         # One product for query, key and value: [hidden, 3 * hidden] uses the processor better than three.
         self.query_key_value = Dense(
             hidden,
@@ -92,27 +102,50 @@ class SelfAttention(tf.Module):
             dtype=self.precision,
         )
 
-    def __call__(self, x: tf.Tensor, mask: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+        packed: Packed | None = None,
+    ) -> tf.Tensor:
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
         size = self.hidden // self.heads
         split = tf.reshape(self.query_key_value(x), [batch, length, 3, self.heads, size])
         query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))  # [batch, heads, length, size]
         if self.rotation is not None:
-            query, key = self.rotation(query), self.rotation(key)
-            value = self.rotation(value) if self.rotates_values else value
-        parts = 1 if self.bias is None else self.bias.parts
-        scores = tf.matmul(
-            query * (size * parts) ** -0.5, key, transpose_b=True
-        )  # [batch, heads, length, length]
+            place = None if packed is None else packed.position_ids
+            query, key = self.rotation(query, place), self.rotation(key, place)
+            value = self.rotation(value, place) if self.rotates_values else value
+        visible = Visible.of(mask, None if packed is None else packed.documents, self.reach)
+        dropped = Dropout(self.dropout_rate, dropout_seed)
+        query *= (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
+
+        def whole(*parts: tf.Tensor) -> tf.Tensor:
+            return self._whole(*parts, visible, dropped)
+
+        def blocks(*parts: tf.Tensor) -> tf.Tensor:
+            return block_attention(*parts, visible, dropped, statistics=self.precision.statistics)
+
+        longest = self.longest if x.shape[1] is None else x.shape[1]
+        if self.bias is not None or (longest is not None and not takes_blocks(longest, self.reach)):
+            context = whole(query, key, value)
+        elif x.shape[1] is not None:
+            context = blocks(query, key, value)
+        else:
+            context = either(takes_blocks(length, self.reach), blocks, whole, query, key, value)
+        context = tf.transpose(context, [0, 2, 1, 3])  # [batch, length, heads, size]
+        return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)
+
+    def _whole(
+        self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, visible: Visible, dropped: Dropout
+    ) -> tf.Tensor:
+        """All positions with all others at once: [batch, heads, length, size]."""
+        scores = tf.matmul(query, key, transpose_b=True)  # [batch, heads, length, length]
         scores = tf.cast(scores, self.precision.statistics)
         if self.bias is not None:
             scores += tf.cast(self.bias(query, key, self.query_key_value), scores.dtype)
-        attends = mask[:, tf.newaxis, tf.newaxis, :]
-        if self.reach is not None:
-            place = tf.range(length)
-            attends &= tf.abs(place[:, tf.newaxis] - place) <= self.reach
         # A large finite number and not -inf: a row without any real token must not become NaN.
-        scores = tf.where(attends, scores, tf.cast(-1e9, scores.dtype))
-        weights = dropout(self.precision.cast(tf.nn.softmax(scores)), self.dropout_rate, dropout_seed)
-        context = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [batch, length, heads, size]
-        return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)
+        scores = tf.where(visible.of_pairs(), scores, tf.cast(-1e9, scores.dtype))
+        weights = dropout(self.precision.cast(tf.nn.softmax(scores)), *dropped)
+        return tf.matmul(weights, value)

@@ -7,7 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mlm.arguments import indices_argument
 from tf_mlm.config import ModelConfig
+from tf_mlm.errors import ConfigError
 from tf_mlm.layers.bert_embedding import BertEmbedding
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import fold_in
@@ -15,8 +17,10 @@ from tf_mlm.layers.encoder_block import EncoderBlock
 from tf_mlm.layers.initializer import truncated_normal
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.layer_positions import LayerPositions
+from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.recompute import recomputed
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.layers.tracking import warn_if_untracked
@@ -34,6 +38,9 @@ class BertEncoder(tf.Module):
     Shapes:
         token_ids, segment_ids: integers [batch, length], or ragged [batch, (length)]; lengths: integers
             [batch]. Or in place of `token_ids` what a `TextPreprocessor` or a mask generator returned.
+        position_ids: integers [batch, length], where rows hold several documents end to end: the place of
+            each token in its own document, from 0. Documents do not see each other, so that each gets the
+            states that it has alone.
         result: float [batch, length, hidden]; with `positions` integers [batch, masks], only those:
             [batch, masks, hidden], zeros at unused slots (-1).
 
@@ -43,6 +50,10 @@ class BertEncoder(tf.Module):
         seed: makes the initial weights reproducible.
         token_embedding: the table of tokens, where it exists already; of the config's sizes.
         name: name of the module.
+
+    Attributes:
+        recompute: whether the backward pass computes each layer once more instead of keeping what is inside
+            it; the gradients are the same, bit for bit.
 
     Raises:
         ValueError: at the call, for shapes that do not fit or a length beyond the position table.
@@ -81,6 +92,7 @@ class BertEncoder(tf.Module):
                     f"({config.vocab_size}, {config.token_embedding_size}). Received: {sizes}."
                 )
         self.config = config
+        self.recompute = False
         self.precision = Precision.of(dtype)
         seeds = itertools.count(seed) if seed is not None else itertools.repeat(None)
 
@@ -140,11 +152,14 @@ class BertEncoder(tf.Module):
         lengths: Any = None,
         segment_ids: Any = None,
         *,
+        position_ids: Any = None,
         positions: Any = None,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
         warn_if_untracked(self, "tf_mlm.keras.Encoder")
-        context, x = self.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
+        context, x = self.attend(
+            token_ids, lengths, segment_ids, position_ids=position_ids, dropout_seed=dropout_seed
+        )
         if positions is None:
             return self.transform(context, x, dropout_seed=dropout_seed)
         positions = positions_argument(positions, "positions", keras_layer="tf_mlm.keras.Encoder")
@@ -158,7 +173,13 @@ class BertEncoder(tf.Module):
         return zero_unused(self.transform(*rows, dropout_seed=dropout_seed), positions)
 
     def attend(
-        self, token_ids: Any, lengths: Any = None, segment_ids: Any = None, *, dropout_seed: Any = None
+        self,
+        token_ids: Any,
+        lengths: Any = None,
+        segment_ids: Any = None,
+        *,
+        position_ids: Any = None,
+        dropout_seed: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """All that mixes positions: everything but the position-wise half of the last block.
 
@@ -170,11 +191,42 @@ class BertEncoder(tf.Module):
         inputs = dense_ids(inputs, self.config.pad_token_id, keras_layer="tf_mlm.keras.Encoder")
         token_ids, lengths, segment_ids = self._checked(inputs)
         mask = length_mask(lengths, tf.shape(token_ids)[1])
+        packed = None if position_ids is None else self._packed(position_ids, token_ids)
         *layers, last = self.layers
-        x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(layers) + 1), mask)
+        x = self.embedding(
+            token_ids,
+            segment_ids,
+            fold_in(dropout_seed, len(layers) + 1),
+            mask,
+            None if packed is None else packed.position_ids,
+        )
         for index, layer in enumerate(layers):
-            x = layer(x, mask, fold_in(dropout_seed, index))
-        return last.attend(x, mask, fold_in(dropout_seed, len(layers))), x
+            seed = fold_in(dropout_seed, index)
+
+            def run(x: tf.Tensor, layer: EncoderBlock = layer, seed: Any = seed) -> tf.Tensor:
+                return layer(x, mask, seed, packed)
+
+            x = recomputed(run, x) if self.recompute else run(x)
+        return last.attend(x, mask, fold_in(dropout_seed, len(layers)), packed), x
+
+    def _packed(self, position_ids: Any, token_ids: tf.Tensor) -> Packed:
+        """The documents of each row, once their positions are known to be in range."""
+        config = self.config
+        if config.mixing != "attention" or config.dropped_token_id is not None:
+            raise ConfigError(
+                "Rows of several documents need an encoder that reads each of them by itself. Received: "
+                f"`position_ids` for {config.model_type}, which mixes or counts what stands in a row. Give "
+                "each document a row of its own."
+            )
+        position_ids = indices_argument(position_ids, "position_ids", "[batch, length]")
+        if not position_ids.shape.is_compatible_with(token_ids.shape):
+            raise ValueError(
+                "`position_ids` must have the shape of `token_ids`. Received: "
+                f"position_ids.shape={position_ids.shape}, token_ids.shape={token_ids.shape}."
+            )
+        limit = config.max_length
+        rule = in_range(position_ids, limit, f"`position_ids` must lie in [0, {limit}).")
+        return Packed.of(checked([position_ids], rule)[0])
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, *, dropout_seed: Any = None) -> tf.Tensor:
         """The position-wise half of the last block, and what is behind it: [..., hidden] → [..., hidden]."""

@@ -44,7 +44,8 @@ class MaskedLM(tf.Module):
     Shapes:
         token_ids, segment_ids: integers [batch, length], or ragged [batch, (length)]; lengths: integers
         [batch]; mask_positions: integers [batch, masks], -1 in slots that a text does not use, or ragged
-        [batch, (masks)] → logits: float32 [batch, masks, vocab], zeros in slots that are not used.
+        [batch, (masks)]; position_ids: integers [batch, length], where rows hold several documents that do
+        not see each other (`BertEncoder`) → logits: float32 [batch, masks, vocab], zeros in slots that are not used.
 
     Args:
         encoder: an `Encoder`. For calls with lengths, a function `(token_ids, lengths, segment_ids)` → hidden
@@ -123,11 +124,12 @@ class MaskedLM(tf.Module):
         segment_ids: Any = None,
         mask_positions: Any = None,
         *,
+        position_ids: Any = None,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
         warn_if_untracked(self, "tf_mlm.keras.Encoder and tf_mlm.keras.MaskedLMHead")
         inputs = self._inputs(token_ids, lengths, segment_ids, mask_positions)
-        features = self.masked_states(*inputs, dropout_seed=dropout_seed)
+        features = self.masked_states(*inputs, position_ids=position_ids, dropout_seed=dropout_seed)
         return zero_unused(tf.cast(self.head.project(features), tf.float32), inputs.mask_positions)
 
     def masked_states(
@@ -137,6 +139,7 @@ class MaskedLM(tf.Module):
         segment_ids: Any = None,
         mask_positions: Any = None,
         *,
+        position_ids: Any = None,
         dropout_seed: Any = None,
     ) -> tf.Tensor:
         """What the vocabulary projection gets: float [batch, masks, embedding].
@@ -145,7 +148,7 @@ class MaskedLM(tf.Module):
         `head.output_bias`. It must give unused slots the weight 0: their rows mean nothing.
         """
         inputs = self._inputs(token_ids, lengths, segment_ids, mask_positions)
-        states = self.states(*inputs[:3], dropout_seed=dropout_seed)
+        states = self.states(*inputs[:3], position_ids=position_ids, dropout_seed=dropout_seed)
         check_positions(inputs.mask_positions, tf.shape(states[0])[1])
         rows = [gather_positions(state, inputs.mask_positions) for state in states]
         return self.features(*rows, dropout_seed=dropout_seed)
@@ -167,16 +170,23 @@ class MaskedLM(tf.Module):
         return inputs._replace(mask_positions=positions)
 
     def states(
-        self, token_ids: Any, lengths: Any, segment_ids: Any, *, dropout_seed: Any = None
+        self,
+        token_ids: Any,
+        lengths: Any,
+        segment_ids: Any,
+        *,
+        position_ids: Any = None,
+        dropout_seed: Any = None,
     ) -> tuple[tf.Tensor, ...]:
         """All the work that mixes positions: one or more tensors [batch, length, hidden].
 
         Gather the positions of interest from each and hand them to `features`.
         """
+        # Left out where there is none: not every function that maps ids to states knows of them.
+        more = {"position_ids": position_ids, "dropout_seed": dropout_seed}
+        more = {name: value for name, value in more.items() if value is not None}
         if isinstance(self.encoder, SplitEncoder):
-            return self.encoder.attend(token_ids, lengths, segment_ids, dropout_seed=dropout_seed)
-        # Left out where there is none: not every function that maps ids to states knows of dropout.
-        more = {} if dropout_seed is None else {"dropout_seed": dropout_seed}
+            return self.encoder.attend(token_ids, lengths, segment_ids, **more)
         return (self.encoder(token_ids, lengths, segment_ids, **more),)
 
     def hidden(self, *states: tf.Tensor, dropout_seed: Any = None) -> tf.Tensor:
