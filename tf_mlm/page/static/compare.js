@@ -75,7 +75,7 @@ async function compareSurprise(app, sides, signal) {
       paragraph.append(await heat(window, number, measured[index].windows.length, { signal, marks }));
     }
     for (const piece of paragraph.querySelectorAll(".piece")) {
-      piece.title = piece.part.bits === null ? "not scored" : `${bitsText(piece.part.bits)} bits`;
+      piece.title = piece.stretch.bits === null ? "not scored" : `${bitsText(piece.stretch.bits)} bits`;
     }
     paragraph.querySelector(".piece")?.setAttribute("tabindex", "0");
     roving(paragraph, ".piece");

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { byId, copy, h, roving } from "./dom.js";
-import { fillTable, nameOf } from "./fills.js";
+import { fillTable } from "./fills.js";
 import { joined, stretches } from "./text.js";
 
 export const title = "Fill";
@@ -93,7 +93,7 @@ function partsOf({ answer, text, facts }) {
 }
 
 function draw(app) {
-  const { answer, facts, asked } = answered;
+  const { answer, asked } = answered;
   const { masks, replaced } = answer;
   const result = byId("result");
   const focused = document.activeElement?.closest?.("#sentence .piece, #sentence .slot");
@@ -121,7 +121,6 @@ function draw(app) {
   result.append(h("p", { id: "announce", class: "unseen", "aria-live": "polite" }));
   if (masks.length) announce();
   if (index >= 0) [...sentence.querySelectorAll(".piece, .slot")][index]?.focus();
-  app.maskToken = facts.mask_token;
 }
 
 const filledText = () => partsOf(answered).map((part) => part.text).join("");
@@ -154,5 +153,3 @@ function drawSentence(app, sentence) {
   }));
   if (!sentence.dataset.roves) { sentence.dataset.roves = "1"; roving(sentence, ".piece, .slot"); }
 }
-
-export { nameOf };

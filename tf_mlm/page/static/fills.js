@@ -23,7 +23,7 @@ export function fillTable(number, fills, { chosen, onchoose, original, tags, nam
   const held = fills.reduce((sum, fill) => sum + fill.score, 0);
   const caption = [`${name} ${number + 1} `, h("small", {}, `these hold ${percent(Math.min(held, 1))}`)];
   const rows = fills.map((fill, rank) => {
-    const words = [h("span", {}, nameOf(fill)), fill.joins && h("span", { class: "tag" }, "joined"),
+    const words = [h("span", {}, nameOf(fill)), fill.joins && /[\p{L}\p{N}]/u.test(fill.insert) && h("span", { class: "tag" }, "joined"),
       same(fill, original) && h("span", { class: "tag" }, "was here"), tags?.(fill, rank)].filter(Boolean);
     const cell = onchoose ? h("label", {}, h("input", {
       type: "radio", name: `mask-${number}`, value: rank, checked: rank === chosen, onchange: () => onchoose(rank),

@@ -27,8 +27,9 @@ const app = {
   facts: (index, signal) => models.factsOf(index, signal),
   setText: (text) => { state.a.text = text; byId("text-a").value = text; sizes(); run({ push: true }); },
   progress: (text) => { byId("progress") && (byId("progress").textContent = ` ${text}`); },
-  mask(start, end, text) {
-    return this.facts(state.a.model).then((facts) => { go("fill", fill.masked(text, start, end, facts.mask_token)); });
+  mask: async (start, end) => {
+    const { mask_token: mask } = await app.facts(state.a.model);
+    go("fill", fill.masked(state.a.text, start, end, mask));
   },
 };
 

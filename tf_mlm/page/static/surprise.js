@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 import { appendAll, byId, h, roving, table } from "./dom.js";
 import { fillTable } from "./fills.js";
-import { bitsText, count, LEVELS, levelOf, percent } from "./numbers.js";
+import { bitsText, LEVELS, levelOf, percent } from "./numbers.js";
 import { byteLength, characters, stretches, unitsOfBytes, windows } from "./text.js";
 
 export const title = "Surprise";
@@ -69,8 +69,8 @@ export async function heat(window, number, windows, { signal, marks = () => "" }
     cursor = part.end;
     const level = part.bits === null ? 0 : levelOf(part.bits);
     const piece = h("span", { class: `piece l${level} ${marks(part, window)}`, tabindex: -1, role: "button" }, window.text.slice(part.start, part.end));
-    piece.part = part;
-    piece.window = window;
+    piece.stretch = part;
+    piece.within = window;
     return gap ? [gap, piece] : [piece];
   }, { signal });
   body.append(window.text.slice(cursor));
@@ -156,7 +156,7 @@ function wire(app, paragraph, inspector, model) {
   paragraph.addEventListener("focusin", (event) => look(event.target.closest(".piece")));
 }
 
-function drawToken(inspector, { part, window }) {
+function drawToken(inspector, { stretch: part, within: window }) {
   const said = window.text.slice(part.start, part.end);
   const lines = part.tokens.map((token) => {
     const bits = window.tokens.bits[token];
@@ -169,20 +169,21 @@ function drawToken(inspector, { part, window }) {
 const known = new WeakMap();
 
 async function expected(app, inspector, piece, model, signal) {
-  const { part, window } = piece;
+  const { stretch: part, within: window } = piece;
   if (part.bits === null) return;
   try {
     if (!known.has(part)) known.set(part, await candidates(app, piece, model, signal));
     if (signal.aborted) return;
     const { fills, note } = known.get(part);
-    inspector.querySelector("#expected")?.replaceWith(fillTable(0, fills, { original: window.text.slice(part.start, part.end), name: "Expected here," }), note && h("p", { class: "note" }, note) || "");
+    const act = h("button", { type: "button", class: "quiet", onclick: () => app.mask(window.start + part.start, window.start + part.end) }, "Mask it in Fill");
+    inspector.querySelector("#expected")?.replaceWith(fillTable(0, fills, { original: window.text.slice(part.start, part.end), name: "Expected here," }), note ? h("p", { class: "note" }, note) : "", act);
   } catch (error) {
     if (error.name !== "AbortError") inspector.querySelector("#expected").textContent = `${error.message} ${error.hint ?? ""}`;
   }
 }
 
 /** Fills for the stretch, masked in its window. */
-async function candidates(app, { part, window }, model, signal) {
+async function candidates(app, { stretch: part, within: window }, model, signal) {
   const { mask_token: mask } = await app.facts(model, signal);
   const text = window.text.slice(0, part.start) + mask + window.text.slice(part.end);
   const answer = await ask("api/fill", { model, text, top_k: 6 }, signal);
@@ -200,5 +201,3 @@ function unitOfMask(answer, text, start) {
   const place = answer.masks.findIndex(({ position }) => units[answer.tokens.ends[position]] > start);
   return Math.max(place, 0);
 }
-
-export { count };
