@@ -50,6 +50,8 @@ def command(targets: tuple[str, ...], port: int, host: str, until_closed: bool) 
         raise click.UsageError(f"At most two targets can be compared. Received: {len(targets)}.")
     warnings.simplefilter("ignore", ReplacedTargetWarning)  # the page itself says so
     models = [_model(target) for target in targets]
+    for model in models:
+        threading.Thread(target=model.warm_up, daemon=True).start()
     try:
         server = PageServer(models, host, port)
     except OSError as error:

@@ -15,7 +15,14 @@ from tf_mlm.decoder import Decoder
 from tf_mlm.errors import AnswerError, InvalidInputError
 from tf_mlm.serving.client.client import Client, ClientError
 from tf_mlm.serving.client.json_answer import to_json
-from tf_mlm.signatures import FILL, PORTABLE, PREDICT_MASKED, Signature
+from tf_mlm.signatures import (
+    FILL,
+    PORTABLE,
+    PREDICT_MASKED,
+    PSEUDO_LOG_LIKELIHOOD,
+    TOKENIZE,
+    Signature,
+)
 
 _XLA_REFUSED = "XLA compilation disabled"
 # A text with a mask in both spellings that are common; a model with another one names it when it refuses.
@@ -113,6 +120,14 @@ class PageModel:
                 self._facts = self._read_facts()
             return self._facts
 
+    def warm_up(self) -> None:
+        """Has a model in this process trace its graphs before somebody waits for them."""
+        if self.kind == "server":
+            return
+        text = self.facts().mask_token.encode()
+        for signature in (TOKENIZE, PSEUDO_LOG_LIKELIHOOD):
+            self.ask(signature, {"text": np.array([text], object)})
+
     def _read_facts(self) -> Facts:
         try:
             outputs = self._fill(_ANY_MASK)
@@ -207,7 +222,7 @@ def as_json(error: Exception) -> dict[str, str]:
         return {"code": error.code.name, "message": error.message, "hint": error.hint}
     if isinstance(error, InvalidInputError):
         return {"code": "INVALID_ARGUMENT", "message": str(error), "hint": ""}
-    hint = (
-        "" if isinstance(error, AnswerError) else "The terminal in which the page was started may say more."
-    )
+    if isinstance(error, AnswerError):
+        return {"code": "DATA_LOSS", "message": str(error), "hint": "Export the model again."}
+    hint = "The terminal in which the page was started says more."
     return {"code": "INTERNAL", "message": f"{type(error).__name__}: {error}", "hint": hint}

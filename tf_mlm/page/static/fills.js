@@ -19,9 +19,9 @@ const same = (fill, original) => original !== null && original !== undefined
  * @param options.original what stood there before it was masked
  * @param options.tags fill → a remark, or nothing
  */
-export function fillTable(number, fills, { chosen, onchoose, original, tags, name = "Mask" } = {}) {
+export function fillTable(number, fills, { chosen, onchoose, original, tags, name = `Mask ${number + 1}` } = {}) {
   const held = fills.reduce((sum, fill) => sum + fill.score, 0);
-  const caption = [`${name} ${number + 1} `, h("small", {}, `these hold ${percent(Math.min(held, 1))}`)];
+  const caption = [`${name} `, h("small", {}, `these hold ${percent(Math.min(held, 1))}`)];
   const rows = fills.map((fill, rank) => {
     const words = [h("span", {}, nameOf(fill)), fill.joins && /[\p{L}\p{N}]/u.test(fill.insert) && h("span", { class: "tag" }, "joined"),
       same(fill, original) && h("span", { class: "tag" }, "was here"), tags?.(fill, rank)].filter(Boolean);

@@ -57,7 +57,7 @@ function show() {
     byId(`choose-${side}`).hidden = models.list.length < 2;
   }
   byId("side-b").hidden = !isTwo || (state.same && models.list.length < 2);
-  byId("text-b").hidden = byId("size-b").hidden = state.same;
+  byId("text-b").hidden = byId("size-b").hidden = byId("label-b").hidden = state.same;
   byId("same").checked = state.same;
   byId("top-k").value = state.k;
   byId("targets").value = state.targets;

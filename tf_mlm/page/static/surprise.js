@@ -176,7 +176,7 @@ async function expected(app, inspector, piece, model, signal) {
     if (signal.aborted) return;
     const { fills, note } = known.get(part);
     const act = h("button", { type: "button", class: "quiet", onclick: () => app.mask(window.start + part.start, window.start + part.end) }, "Mask it in Fill");
-    inspector.querySelector("#expected")?.replaceWith(fillTable(0, fills, { original: window.text.slice(part.start, part.end), name: "Expected here," }), note ? h("p", { class: "note" }, note) : "", act);
+    inspector.querySelector("#expected")?.replaceWith(fillTable(0, fills, { original: window.text.slice(part.start, part.end), name: "Expected here:" }), note ? h("p", { class: "note" }, note) : "", act);
   } catch (error) {
     if (error.name !== "AbortError") inspector.querySelector("#expected").textContent = `${error.message} ${error.hint ?? ""}`;
   }
