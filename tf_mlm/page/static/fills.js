@@ -10,8 +10,8 @@ export const bar = (share) => h("span", { class: "bar", "aria-hidden": "true" },
 /** How a fill is called: continued words show that they are. */
 export const nameOf = (fill) => fill.insert || fill.word.trim() || fill.piece || "(nothing)";
 
-const same = (fill, original) => original !== null && original !== undefined
-  && nameOf(fill).toLowerCase() === original.trim().toLowerCase();
+/** Whether a fill is what stood there. */
+export const isSaid = (fill, original) => Boolean(original) && nameOf(fill).toLowerCase() === original.trim().toLowerCase();
 
 /**
  * @param number which mask it is, from 0
@@ -24,7 +24,7 @@ export function fillTable(number, fills, { chosen, onchoose, original, tags, nam
   const caption = [`${name} `, h("small", {}, `these hold ${percent(Math.min(held, 1))}`)];
   const rows = fills.map((fill, rank) => {
     const words = [h("span", {}, nameOf(fill)), fill.joins && /[\p{L}\p{N}]/u.test(fill.insert) && h("span", { class: "tag" }, "joined"),
-      same(fill, original) && h("span", { class: "tag" }, "was here"), tags?.(fill, rank)].filter(Boolean);
+      isSaid(fill, original) && h("span", { class: "tag" }, "was here"), tags?.(fill, rank)].filter(Boolean);
     const cell = onchoose ? h("label", {}, h("input", {
       type: "radio", name: `mask-${number}`, value: rank, checked: rank === chosen, onchange: () => onchoose(rank),
     }), ...words) : h("label", {}, ...words);

@@ -123,7 +123,7 @@ async function run({ push = false, explicit = false } = {}) {
   controller?.abort();
   const mine = controller = new AbortController();
   read();
-  const hash = address(push);
+  const hash = address(push), { view, a: { text } } = state;
   if (!sizes()) {
     settle();
     return problem({ code: "RESOURCE_EXHAUSTED", message: byId("size-a").classList.contains("over") ? byId("size-a").textContent : byId("size-b").textContent, hint: "Shorten the text, or ask about a part of it." });
@@ -132,7 +132,7 @@ async function run({ push = false, explicit = false } = {}) {
   const slow = setTimeout(() => wait(begun), isShown ? SLOW : 0);
   byId("result").classList.add("stale");
   try {
-    const outcome = await views[state.view].run(app, mine.signal);
+    const outcome = await views[view].run(app, mine.signal);
     if (mine !== controller) return;
     failed = null;
     byId("problem").hidden = true;
@@ -142,8 +142,8 @@ async function run({ push = false, explicit = false } = {}) {
       await painted();
       const end = performance.now();
       byId("latency").textContent = `model ${milliseconds(outcome.seconds)} · on screen after ${milliseconds((end - begun) / 1000)}`;
-      performance.measure("tf-mlm", { start: begun, end, detail: { seconds: outcome.seconds, view: state.view } });
-      if (push || explicit) remember(state.view, state.a.text, hash);
+      performance.measure("tf-mlm", { start: begun, end, detail: { seconds: outcome.seconds, view } });
+      if (push || explicit) remember(view, text, hash);
     } else byId("latency").textContent = "";
     isShown = true;
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { appendAll, byId, h, roving, table } from "./dom.js";
-import { fillTable } from "./fills.js";
+import { fillTable, isSaid } from "./fills.js";
 import { bitsText, LEVELS, levelOf, percent } from "./numbers.js";
 import { byteLength, characters, stretches, unitsOfBytes, windows } from "./text.js";
 
@@ -163,7 +163,7 @@ function drawToken(inspector, { stretch: part, within: window }) {
     return h("p", { class: "muted" }, h("code", {}, window.tokens.pieces[token]), bits === null ? " is not scored"
       : ` ${bitsText(bits)} bits, ${percent(2 ** -bits)}: ${LEVELS[levelOf(bits)].name}`);
   });
-  inspector.replaceChildren(h("h3", {}, said), ...lines, h("p", { class: "note", id: "expected" }, part.bits === null ? "" : "Asking what was expected …"));
+  inspector.replaceChildren(h("h2", {}, said), ...lines, h("p", { class: "note", id: "expected" }, part.bits === null ? "" : "Asking what was expected …"));
 }
 
 const known = new WeakMap();
@@ -189,8 +189,13 @@ async function candidates(app, { stretch: part, within: window }, model, signal)
   const answer = await ask("api/fill", { model, text, top_k: 6 }, signal);
   const place = unitOfMask(answer, text, part.start);
   const others = answer.tokens.pieces.length - 1 !== window.tokens.pieces.length - part.tokens.length;
+  const { fills } = answer.masks[place];
+  const said = window.text.slice(part.start, part.end);
+  if (part.tokens.length === 1 && !fills.some((fill) => isSaid(fill, said))) {
+    fills.push({ insert: said, word: said, piece: window.tokens.pieces[part.tokens[0]], score: 2 ** -part.bits, joins: false });
+  }
   return {
-    fills: answer.masks[place].fills,
+    fills,
     note: others ? "Without this piece the rest of its word is read as other tokens, so this is not quite the question that was scored." : null,
   };
 }
