@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pytest
 from reference import byte_level
 
 import tf_mlm
+from chromium import ANSWERED, MINUTE, chromium, open_page
 from tf_mlm.cli.target import open_target
 from tf_mlm.config import Buckets, ModelConfig
 from tf_mlm.export.saved_model import export
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from tf_mlm.model.masked_lm import MaskedLM
-
-SECONDS = 60
-"""What a busy machine may need for a step that takes a moment."""
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +77,7 @@ def served(clients: dict[str, Client]) -> Iterator[PageServer]:
 @pytest.fixture(scope="session")
 def http(served: PageServer) -> Iterator[httpx.Client]:
     """A client of the page's server that is no browser."""
-    with httpx.Client(base_url=served.url, timeout=SECONDS) as client:
+    with httpx.Client(base_url=served.url, timeout=MINUTE / 1000) as client:
         yield client
 
 
@@ -89,15 +86,9 @@ def http(served: PageServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, found on the PATH; `tools/test` leaves these tests out where there is none."""
-    from playwright.sync_api import sync_playwright
-
-    program = shutil.which("chromium")
-    assert program, "The tests marked `browser` need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program)
+    """Chromium, found on the PATH; `tools/test` leaves these tests out where there is none."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Look:
@@ -112,24 +103,18 @@ class Look:
         self.page, self.url = page, url
         self.trouble: list[str] = []
         self.requests: list[str] = []
-        page.set_default_timeout(SECONDS * 1000)
+        page.set_default_timeout(MINUTE)
         page.on("console", lambda message: self.trouble.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
         page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, **state: object) -> None:
         """Goes to a state of the page, as a link does, and waits for its answer."""
-        self.page.goto("about:blank")
-        self.page.goto(f"{self.url}#{urlencode(state)}")
-        self.answered()
+        open_page(self.page, f"{self.url}#{urlencode(state)}")
 
     def answered(self) -> None:
         """Waits until nothing is asked any more and something is shown."""
-        self.page.wait_for_function(
-            """() => document.querySelector("#stop").hidden && !document.querySelector(".stale")
-                && (document.querySelector("#result").childElementCount
-                    || !document.querySelector("#problem").hidden)"""
-        )
+        self.page.wait_for_function(ANSWERED)
 
     def text(self, selector: str) -> str:
         """What an element says."""

@@ -97,7 +97,7 @@ function verdict([a, b]) {
 }
 
 function totals([a, b]) {
-  const columns = [{ name: "" }, { name: "A", number: true }, { name: "B", number: true }, { name: "B − A", number: true }];
+  const columns = [{ name: "Measure" }, { name: "A", number: true }, { name: "B", number: true }, { name: "B − A", number: true }];
   const rows = [["bits in all", "bits"], ["tokens scored", "tokens"], ["bits per token", "perToken"], ["bits per character", "perCharacter"], ["bits per byte", "perByte"]].map(([name, key]) => {
     const write = key === "tokens" ? (value) => value.toLocaleString("en") : bitsText;
     const more = b.totals[key] - a.totals[key];

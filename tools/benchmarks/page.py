@@ -1,0 +1,130 @@
+"""The page in Chromium: how soon a fill is on the screen, and how long the browser is ever held up.
+
+The model has the demo's sizes and vocabulary. Figures are read in the browser itself: the page measures from
+the question to the painted answer, Chromium's trace has every task of its main thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from benchmarks.contest import Outcome
+from chromium import ANSWERED, chromium, open_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROUNDS = 10
+TOKENS = 500
+TEXT = "Return the length of the list, or raise an error if the value is not found."
+MEASURED = "performance.getEntriesByName('tf-mlm').at(-1).toJSON()"
+
+
+def outcomes(peers: bool) -> Iterator[Outcome]:
+    """Fills on the screen, the longest task, the weight, and hosts that were asked; there are no peers."""
+    from tf_mlm.cli.target import open_target
+    from tf_mlm.page.model import PageModel
+    from tf_mlm.page.server import PageServer
+
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        target = str(demo_model(Path(folder)))
+        model = PageModel(target, open_target(target, 25, bounded=True), "directory")
+        model.warm_up()
+        with PageServer([model], port=0) as server:
+            page = browser.new_page()
+            requests: list[str] = []
+            sizes: dict[str, int] = {}
+            page.on("request", lambda request: requests.append(request.url))
+            page.on("response", lambda answer: _note_size(sizes, answer))
+            open_page(page, f"{server.url}#v=fill")
+            weight = sum(size for url, size in sizes.items() if "/api/" not in url)
+            yield _fills(page, server.url, opened=True)
+            yield _fills(page, server.url, opened=False)
+            yield _longest_task(browser, page, server.url)
+            yield _figure("files of the page", "all of them", weight / 1000, "kB")
+            others = [url for url in requests if not url.startswith((server.url, "about:"))]
+            yield _figure("requests to other hosts", f"of {len(requests)}", len(others), "requests")
+
+
+def _figure(work: str, name: str, value: float, unit: str) -> Outcome:
+    return Outcome(work, {name: value}, {}, 0.0, unit=unit)
+
+
+def _note_size(sizes: dict[str, int], answer: Any) -> None:
+    if "/api/" not in answer.url and answer.url.startswith("http"):
+        sizes[answer.url] = int(answer.headers.get("content-length", 0))
+
+
+def demo_model(folder: Path) -> Path:
+    """A model as the demo trains it, but hardly trained."""
+    from tf_mlm.cli.demo import recipe
+    from tf_mlm.training.data.documentation import write_documentation_corpus
+    from tf_mlm.training.run.trainer import train
+
+    corpus = folder / "corpus.jsonl"
+    write_documentation_corpus(corpus)
+    config = dataclasses.replace(recipe(), steps=2, evaluate_every=2, evaluation_rows=16)
+    train([corpus], folder / "model", config, compile=False)
+    return folder / "model"
+
+
+def _fills(page: Page, url: str, *, opened: bool) -> Outcome:
+    """From the opening of the page, or from a click on a token, to the painted fills."""
+    shown, own = [], []
+    for _ in range(ROUNDS):
+        text = TEXT.replace("length", "[MASK]") if opened else TEXT
+        open_page(page, f"{url}#{urlencode({'v': 'fill', 't': text})}")
+        if not opened:
+            page.get_by_role("button", name="length", exact=True).click()
+            page.wait_for_selector(".slot")
+            page.wait_for_function(ANSWERED)
+        page.wait_for_function("performance.getEntriesByName('tf-mlm').length")
+        found = page.evaluate(MEASURED)
+        # Times count from the moment at which the page began to load.
+        begun = 0.0 if opened else found["startTime"]
+        shown.append(found["startTime"] + found["duration"] - begun)
+        own.append(1e3 * found["detail"]["seconds"])
+    times = {
+        "on the screen": statistics.median(shown),
+        "the model's own answer": statistics.median(own),
+        "beyond the model": statistics.median(a - b for a, b in zip(shown, own, strict=True)),
+    }
+    return Outcome(f"first fill, {'page opened' if opened else 'token clicked'}", times, {}, 0.0)
+
+
+def _longest_task(browser: Browser, page: Page, url: str) -> Outcome:
+    """Of the browser's main thread, while a paragraph is coloured window by window."""
+    open_page(page, f"{url}#v=surprise")
+    text = " ".join([TEXT] * (TOKENS // len(TEXT.split())))
+    page.fill("#text-a", text)
+    browser.start_tracing(page=page, categories=["toplevel", "devtools.timeline"])
+    page.click("#ask")
+    page.wait_for_function("document.querySelectorAll('.figures').length")
+    page.wait_for_function(ANSWERED)
+    tokens = int(page.locator(".figures dd").nth(3).inner_text().replace(",", ""))
+    tasks = main_thread_tasks(json.loads(browser.stop_tracing()))
+    times = {"longest task": max(tasks), "all tasks together": sum(tasks)}
+    return Outcome(f"{tokens} tokens coloured", times, {}, 0.0, items=tokens)
+
+
+def main_thread_tasks(trace: dict[str, Any]) -> list[float]:
+    """Milliseconds of each task of the busiest renderer's main thread."""
+    events = trace["traceEvents"]
+    mains = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks: dict[tuple[int, int], list[float]] = {}
+    for event in events:
+        key = (event["pid"], event["tid"])
+        if key in mains and event["name"] in ("RunTask", "ThreadControllerImpl::RunTask"):
+            tasks.setdefault(key, []).append(event.get("dur", 0) / 1e3)
+    return max(tasks.values(), key=sum)
