@@ -19,7 +19,7 @@ FOLDER = ROOT / "docs" / "pictures"
 HEIGHT = 1100
 _END = """(most) => {
     const ends = [...document.querySelectorAll("#result > *")]
-        .map((part) => part.getBoundingClientRect().bottom + scrollY + 24);
+        .map((part) => part.getBoundingClientRect().bottom + scrollY + 9);
     return Math.max(...ends.filter((end) => end <= most), Math.min(ends[0], most));
 }"""
 MOST_BYTES = 400_000
@@ -65,7 +65,8 @@ def take(browser: Browser, url: str, name: str) -> bytes:
         reduced_motion="reduce",
         device_scale_factor=1.5,
     )
-    open_page(page, f"{url}#{urlencode(state)}")
+    for _ in range(2):  # the first answer of a process takes longer than any other
+        open_page(page, f"{url}#{urlencode(state)}")
     if state["v"] == "surprise":
         page.locator(".heat .piece").nth(2).hover()
         page.wait_for_selector(".inspector .fills")
@@ -92,6 +93,7 @@ def main(target: str, output: Path) -> None:
 
     output.mkdir(parents=True, exist_ok=True)
     model = PageModel(target, open_target(target, 25, bounded=True), "directory")
+    model.warm_up()
     with PageServer([model], port=0) as server, chromium() as browser:
         for name in PICTURES:
             picture = take(browser, server.url, name)

@@ -46,7 +46,7 @@ def test_a_click_masks_a_token_and_another_takes_it_back(look: Look) -> None:
     assert look.page.input_value("#text-a") == "the cat [MASK] on the mat ."
     assert look.page.locator(".fills tbody tr").count() == 5
     shown = look.page.locator(".slot").inner_text()
-    assert shown == look.page.locator(".fills tr:has(:checked) label span").first.inner_text()
+    assert shown == look.page.locator(".fills tr:has(:checked) .names span").first.inner_text()
     look.page.locator(".slot").click()
     look.page.wait_for_selector(".slot", state="detached")
     assert look.page.input_value("#text-a") == TEXT
@@ -95,7 +95,7 @@ def test_only_some_words_and_as_many_as_are_wanted(look: Look) -> None:
     look.page.keyboard.press("Enter")
     look.page.wait_for_selector(".note.strong")
     assert "“cats” is not one token" in look.text(".note.strong")
-    assert sorted(look.all(".fills label")) == ["cat", "dog"]
+    assert sorted(look.all(".fills .names")) == ["cat", "dog"]
     look.page.fill("#targets", "")
     look.page.fill("#top-k", "50")
     look.page.keyboard.press("Enter")

@@ -27,7 +27,7 @@ export function fillTable(number, fills, { chosen, onchoose, original, tags, nam
       isSaid(fill, original) && h("span", { class: "tag" }, "was here"), tags?.(fill, rank)].filter(Boolean);
     const cell = onchoose ? h("label", {}, h("input", {
       type: "radio", name: `mask-${number}`, value: rank, checked: rank === chosen, onchange: () => onchoose(rank),
-    }), ...words) : h("label", {}, ...words);
+    }), h("span", { class: "names" }, words)) : h("span", { class: "names" }, words);
     return [cell, bar(fill.score), percent(fill.score)];
   });
   const { element } = table(caption, COLUMNS, rows);
