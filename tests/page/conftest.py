@@ -84,9 +84,9 @@ def http(served: PageServer) -> Iterator[httpx.Client]:
 # ---- the browser ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, found on the PATH; `tools/test` leaves these tests out where there is none."""
+    """Chromium, for a file of tests: while it runs, nothing else may run an event loop in this thread."""
     with chromium() as browser:
         yield browser
 

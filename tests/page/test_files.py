@@ -40,6 +40,9 @@ def test_every_module_is_there_and_used() -> None:
             seen.add(name)
             waiting += re.findall(r'from "\./([^"]+)"', FILES[f"/{name}"].body.decode())
     assert seen == {path[1:] for path in FILES if path.endswith(".js")}
+    # All are fetched at once: a module that is first heard of from another one would wait for that.
+    early = set(re.findall(r'<link rel="modulepreload" href="([^"]+)"', html))
+    assert early == seen - {"main.js", "theme.js"}
 
 
 def test_the_browser_is_bound() -> None:

@@ -100,7 +100,7 @@ def test_a_slow_model_can_be_waited_for_or_not(clients: dict[str, Client], look_
         let.clear()
         look.page.locator(".piece", has_text="cat").click()
         look.page.wait_for_selector("#stop:not([hidden])")
-        look.page.wait_for_function("!document.querySelector('#waiting').innerText.includes(' 0.0 s')")
+        look.page.wait_for_function("() => !document.querySelector('#waiting').innerText.includes(' 0.0 s')")
         assert re.fullmatch(r"Asking slow +\d+\.\d s", look.text("#waiting"))
         look.page.keyboard.press("Escape")
         assert look.page.locator("#stop").is_hidden()

@@ -258,7 +258,7 @@ def test_the_state_lives_in_the_address(look: Look) -> None:
     look.answered()
     address = look.page.url
     look.page.go_back()
-    look.page.wait_for_function("document.querySelector('#title').textContent === 'Tokens'")
+    look.page.wait_for_function("() => document.querySelector('#title').textContent === 'Tokens'")
     look.page.go_back()
     look.page.wait_for_selector(".slot")
     assert look.page.locator(".fills tbody tr").count() == 2
@@ -288,7 +288,7 @@ def test_history_stays_on_this_machine(look: Look) -> None:
     entries = look.page.locator("#history-list button")
     assert "the cat" in entries.first.inner_text()
     look.page.locator("#history-list button", has_text="tokens").press("Enter")
-    look.page.wait_for_function("document.querySelector('#title').textContent === 'Tokens'")
+    look.page.wait_for_function("() => document.querySelector('#title').textContent === 'Tokens'")
     look.answered()
     look.page.click("#history-open")
     look.page.click("#history-clear")

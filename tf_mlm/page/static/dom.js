@@ -26,7 +26,7 @@ export const painted = () => new Promise((done) => {
 });
 
 /** Appends what `draw` makes of items, a few at a time, so that no step holds the page up. */
-export async function appendAll(parent, items, draw, { signal, each = 120 } = {}) {
+export async function appendAll(parent, items, draw, { signal, each = 60 } = {}) {
   for (let at = 0; at < items.length; at += each) {
     if (at) await breathe();
     signal?.throwIfAborted();
