@@ -45,6 +45,7 @@ BELOW = {
     "export": GROUND | {"layers", "text", "model"},
     "training": GROUND | {"layers", "text", "model"},
     "serving": {"errors", "lean_import", "version_directory"},
+    "page": GROUND | {"serving"},
     # A client knows what it asks, not what answers.
     "serving/client": {"decoder", "errors", "fills", "signatures", "texts"},
 }

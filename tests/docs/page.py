@@ -19,7 +19,8 @@ from docs.blocks import ROOT, Block
 from docs.small import small_arguments, small_program
 from tf_mlm.serving.process import accepts, free_ports
 
-PORTS = ("8500", "8501")  # those that pages speak of
+PORTS = ("8500", "8501", "8600")  # those that pages speak of
+_LISTENING = {"serve": {"--port": 0, "--rest-port": 1}, "page": {"--port": 2}}
 _SECONDS = 240.0
 _SHELL = set("|><&;$`(")
 
@@ -27,7 +28,7 @@ _SHELL = set("|><&;$`(")
 class Page:
     """A directory to work in, variables, and the servers that were started.
 
-    Blocks may speak of the ports 8500 and 8501; other ones, that are free, take their place.
+    Blocks may speak of the ports 8500, 8501 and 8600; other ones, that are free, take their place.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -60,7 +61,7 @@ class Page:
             return
         for line in commands:
             arguments = shlex.split(line, comments=True)[1:]
-            if arguments and arguments[0] == "serve":
+            if arguments and arguments[0] in _LISTENING:
                 self._serve(arguments)
             elif arguments:
                 _in_this_process(arguments)
@@ -93,7 +94,7 @@ class Page:
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
     def _serve(self, arguments: list[str]) -> None:
-        ports = dict(zip(("--port", "--rest-port"), self._ports, strict=True))
+        ports = {option: self._ports[index] for option, index in _LISTENING[arguments[0]].items()}
         for option, port in ports.items():
             if option in arguments:
                 ports[option] = int(arguments[arguments.index(option) + 1])

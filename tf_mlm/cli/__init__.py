@@ -24,6 +24,7 @@ VERBS = {
     "fill": "Fill the masks of a text.",
     "score": "Pseudo-log-likelihood and pseudo-perplexity of texts.",
     "tokenize": "Tokens, ids and byte offsets of texts; or whole files to TFRecords.",
+    "page": "Look at a model in a browser.",
     "convert": "Turn a KerasHub or Google BERT checkpoint into a model directory.",
     "bench": "Time this installation against its peers.",
 }

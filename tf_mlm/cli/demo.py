@@ -124,6 +124,7 @@ def command(
     if json_file:
         json_file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     out.print('\nAsk more: [bold]tf-mlm fill demo/model "Raises a \\[MASK] if the file exists."[/]')
+    out.print(f"Look at it: [bold]tf-mlm page {rest if keep_serving else model_dir}[/]")
     if keep_serving:
         out.print(f'Still serving: tf-mlm fill {grpc} "..."; stop it with: kill {server.popen.pid}')
     else:

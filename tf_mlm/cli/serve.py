@@ -7,13 +7,18 @@ import os
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
+import urllib.parse
 from pathlib import Path
 
 import click
 
 REAL = "tensorflow_model_server"
 _EVERY_ADDRESS = ("0.0.0.0", "::", "[::]")
+_HERE = "127.0.0.1"
+_pages: list[subprocess.Popen[bytes]] = []
+"""Kept, or their pipes would be closed."""
 
 
 @click.command("serve")
@@ -26,6 +31,11 @@ _EVERY_ADDRESS = ("0.0.0.0", "::", "[::]")
     help=f"Address to listen on  [default: 127.0.0.1; {REAL} knows only 0.0.0.0, every address]",
 )
 @click.option("--embedded", is_flag=True, help=f"Use the embedded server even when {REAL} is on PATH.")
+@click.option(
+    "--page-port",
+    type=click.IntRange(0, 65535),
+    help="Show the model's page there too, on 127.0.0.1; 0: any.",
+)
 @click.option("--access-log", default="", help="File for one JSON line per request; - for standard error.")
 def command(
     base_path: Path,
@@ -34,6 +44,7 @@ def command(
     rest_port: int,
     host: str | None,
     embedded: bool,
+    page_port: int | None,
     access_log: str,
 ) -> None:
     """Serve the newest version under BASE_PATH over gRPC and REST, and switch to newer ones as they come.
@@ -66,6 +77,8 @@ def command(
     with contextlib.ExitStack() as probes:
         port = probes.enter_context(_probe("--port", host, port)).getsockname()[1]
         rest_port = probes.enter_context(_probe("--rest-port", host, rest_port)).getsockname()[1]
+        if page_port is not None:
+            page_port = probes.enter_context(_probe("--page-port", _HERE, page_port)).getsockname()[1]
     # The embedded server takes the same flags, and a few of its own.
     flags = [
         f"--port={port}",
@@ -79,6 +92,9 @@ def command(
         flags += [f"--host={host}", f"--access_log={access_log}", "--max_num_load_retries=0"]
     click.echo(f"Running {real or 'python -m tf_mlm.serving.model_server'} {shlex.join(flags)}")
     click.echo(advice)
+    if page_port is not None:
+        click.echo(f"Its page: http://{_HERE}:{page_port}/")
+        _start_page(f"http://{_reachable(host)}:{rest_port}/{urllib.parse.quote(name, safe='')}", page_port)
     sys.stdout.flush()
     if real:
         os.execv(real, [real, *flags])
@@ -99,6 +115,23 @@ def _check_the_real_server_can(real: str, host: str | None, access_log: str) -> 
             f"--host must be 0.0.0.0 for {real}, found on PATH: it listens on every address. Received: "
             f"{host}. Add --embedded to listen on {host} only."
         )
+
+
+def _reachable(host: str) -> str:
+    """Where a server that listens on a host is asked from this machine."""
+    if host in _EVERY_ADDRESS:
+        return _HERE
+    return f"[{host}]" if ":" in host else host
+
+
+def _start_page(target: str, port: int) -> None:
+    """The page in a process of its own, which ends with this one, whatever this one becomes."""
+    command = [sys.executable, "-m", "tf_mlm", "page", target, f"--port={port}", f"--host={_HERE}"]
+    page = subprocess.Popen([*command, "--until-closed"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert page.stdin is not None
+    # A program that takes the place of this one keeps the pipe; its end is the end of the page.
+    os.set_inheritable(page.stdin.fileno(), True)
+    _pages.append(page)
 
 
 def _batching_flags(version: Path | None) -> list[str]:

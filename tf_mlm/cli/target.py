@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from tf_mlm.serving.client.client import Client
 
 
-def open_target(target: str, top_k: int = 1) -> Client:
+def open_target(target: str, top_k: int = 1, *, bounded: bool = False) -> Client:
     """A client of the server at an address, or of the model in a directory, loaded into this process.
 
     Args:
         target: what the user named.
         top_k: how many fills will be asked for; only a model directory can still choose.
+        bounded: take a `top_k` beyond the vocabulary for all of it.
 
     Raises:
         ClickException: for a path that holds neither a model nor an export of one.
@@ -32,7 +33,7 @@ def open_target(target: str, top_k: int = 1) -> Client:
         return Client(target)
     path = Path(target)
     if (path / "config.json").is_file():
-        transport = _of_model(path, top_k)
+        transport = _of_model(path, top_k, bounded)
     elif version := path if (path / "saved_model.pb").is_file() else newest(path):
         transport = _of_export(version)
     else:
@@ -83,7 +84,7 @@ def _dtype(array: np.ndarray) -> str | None:
     return "string" if array.dtype.kind == "O" else None
 
 
-def _of_model(path: Path, top_k: int) -> InProcess:
+def _of_model(path: Path, top_k: int, bounded: bool) -> InProcess:
     import tensorflow as tf
 
     import tf_mlm
@@ -91,7 +92,10 @@ def _of_model(path: Path, top_k: int) -> InProcess:
     from tf_mlm.signatures import SIGNATURES
 
     # Without XLA: a handful of questions is answered sooner than the programs are compiled.
-    inference = Inference(tf_mlm.load(path), top_k=top_k, xla=False)
+    model = tf_mlm.load(path)
+    if bounded:
+        top_k = min(top_k, model.config.vocab_size)
+    inference = Inference(model, top_k=top_k, xla=False)
     sizes = {"hidden": inference.hidden_size}
     functions = {
         signature.name: tf.function(

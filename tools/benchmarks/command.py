@@ -28,6 +28,7 @@ WORK = {
     "train": "training steps",
     "preprocess": "text to masked batches",
     "tokenize": "text to ids",
+    "page": "fills on the screen of `tf-mlm page`, and the browser's longest task",
     "cold-start": "loading and warming an export",
     "startup": "importing the package, and --help",
 }

@@ -10,11 +10,11 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, Protocol
 
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.options import ServerOptions
-from tf_mlm.serving.rest.api import RestApi
 from tf_mlm.serving.rest.message import Refused, Reply, Request
 from tf_mlm.serving.threads import Threads
 
@@ -24,6 +24,27 @@ Answer = Callable[[Request, Reply], None]
 """Takes the reply to a request, on the event loop."""
 
 
+class Api(Protocol):
+    """What answers requests, as `RestApi` does."""
+
+    def new_call(self) -> Call:
+        """A call whose time begins now."""
+
+    def answer(self, request: Request, peer: str, call: Call) -> Reply:
+        """The reply to a request; it may take its time, on a thread."""
+
+    def error_reply(self, error: ServingError, status: int | None = None, closes: bool = False) -> Reply:
+        """What a client is told of a request that was not answered."""
+
+    def record(
+        self, method: str, path: str, target: Any, error: ServingError | None, seconds: float, peer: str
+    ) -> None:
+        """Takes note of a request that never reached `answer`."""
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
+
+
 class RequestThreads:
     """Answers requests, at most so many at once. Its methods are called on the event loop.
 
@@ -31,7 +52,7 @@ class RequestThreads:
         requests: those in progress.
     """
 
-    def __init__(self, api: RestApi, options: ServerOptions, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, api: Api, options: ServerOptions, loop: asyncio.AbstractEventLoop) -> None:
         self._api, self._loop = api, loop
         self._limit = options.max_concurrent_requests
         self.requests = 0

@@ -11,10 +11,9 @@ import threading
 from typing import Any
 
 from tf_mlm.serving.options import ServerOptions
-from tf_mlm.serving.rest.api import RestApi
 from tf_mlm.serving.rest.connection import DRAIN_PAUSE, Connection
 from tf_mlm.serving.rest.connection_table import ConnectionTable
-from tf_mlm.serving.rest.request_threads import RequestThreads
+from tf_mlm.serving.rest.request_threads import Api, RequestThreads
 
 _log = logging.getLogger(__name__)
 _START_TIMEOUT = 30.0
@@ -36,7 +35,7 @@ class RestServer:
         OSError: when it cannot listen.
     """
 
-    def __init__(self, api: RestApi, options: ServerOptions) -> None:
+    def __init__(self, api: Api, options: ServerOptions) -> None:
         assert options.rest_port is not None
         self._options = options
         self._socket = _listen(options.rest_host, options.rest_port)

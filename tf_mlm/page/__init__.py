@@ -1,0 +1,1 @@
+"""The page: its small server and its plain files."""
