@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
-from tf_mlm.cli.target import open_target
 from tf_mlm.cli.text import Text
 from tf_mlm.cli.text_files import line_by_line_option, text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.target.open import open_target
 
 
 @click.command("tokenize", cls=TensorFlowVerb)

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.errors import ConfigError
+from tf_mlm.reading.documents import read_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.dataset import RowOrder, evaluation_batches, share_of, training_batches
-from tf_mlm.training.data.documents import read_documents
 from tf_mlm.training.data.split import is_held_out
 from tf_mlm.training.data.token_store import Rows, TokenStore, open_token_store
 from tf_mlm.training.options import TrainConfig

@@ -20,11 +20,12 @@ import tensorflow as tf
 from tf_mlm.config import to_json
 from tf_mlm.durable import appearing, checked, discard, discard_unfinished, naming, read_checked
 from tf_mlm.errors import ConfigError
+from tf_mlm.text.digests import vocabulary_digest
 from tf_mlm.text.packing import pack_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
-from tf_mlm.training.data.records import document_ids, vocabulary_digest
+from tf_mlm.training.data.records import document_ids
 from tf_mlm.training.data.split import Split
 
 INDEX = "index.json"
