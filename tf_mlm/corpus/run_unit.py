@@ -62,37 +62,46 @@ def run_unit(job: Job, index: int) -> Done:
     return Done(index, rows, failed, tokens, time.monotonic() - begun)
 
 
-_workers: dict[str, Any] = {}
-"""What does the units of a job in this process; one at a time, as a process keeps one model."""
+_models: dict[tuple[bool, str, str, int], Any] = {}
+"""The model of this process; a job has one, so there is never another beside it."""
 
 
 def _worker(job: Job) -> Any:
-    key = repr((job.verb, job.target, job.model, sorted(job.options.items(), key=str)))
-    if key not in _workers:
-        _workers.clear()
+    """What does the units of a job in this process."""
+    key = (job.verb == "tokenize", job.target, job.model, job.options.get("top_k") or 1)
+    if key not in _models:
+        _models.clear()
         if job.verb == "tokenize":
-            from tf_mlm.corpus.tokenize import Tokenizing
+            from tf_mlm.corpus.tokenize import preprocessor_of
 
-            _workers[key] = Tokenizing(job)
+            _models[key] = preprocessor_of(job.target)
         else:
-            _workers[key] = Asking(job)
-    return _workers[key]
+            from tf_mlm.target.open import open_target
+
+            _models[key] = open_target(job.target, key[-1])
+    if job.verb == "tokenize":
+        from tf_mlm.corpus.tokenize import Tokenizing
+
+        return Tokenizing(_models[key])
+    return Asking(_models[key])
 
 
 class Asking:
-    """Puts the rows of units to a model, which is loaded once."""
+    """Puts the rows of units to a model.
 
-    def __init__(self, job: Job) -> None:
-        from tf_mlm.corpus.answers import asker
-        from tf_mlm.target.open import open_target
+    Args:
+        client: of the model, which was loaded once.
+    """
 
-        self._ask = asker(open_target(job.target, job.options.get("top_k") or 1), job.verb, job.options)
+    def __init__(self, client: Any) -> None:
+        self._client = client
 
     def __call__(self, job: Job, index: int) -> tuple[int, int, int]:
         """Writes the part of a unit; the number of its rows, of those that failed, and of tokens."""
-        from tf_mlm.corpus.answers import answers
+        from tf_mlm.corpus.answers import answers, asker
         from tf_mlm.corpus.parts import open_part
 
+        ask = asker(self._client, job.verb, job.options)
         count = failed = tokens = 0
         unit, batch = job.units[index], job.options["batch"]
         found = rows_of(unit, job.place(unit.file), job.fields)
@@ -102,7 +111,7 @@ class Asking:
         ):
             for rows in chunks(found, batch * BATCHES):
                 texts = [row.text for row in rows if row.text is not None]
-                given = iter(answers(self._ask, texts, batch))
+                given = iter(answers(ask, texts, batch))
                 written = []
                 for row in rows:
                     fields: dict[str, Any] = {"error": row.error}
