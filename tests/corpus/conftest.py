@@ -11,16 +11,8 @@ from typing import Any
 import pytest
 from conftest import make_tiny_model
 
-from corpus.outputs import sentences
+from corpus.outputs import OPTIONS, sentences
 from tf_mlm.corpus.plan import Job, make_job
-
-OPTIONS = {
-    "batch": 8,
-    "format": "jsonl",
-    "text_field": "text",
-    "id_field": "id",
-    "unit_bytes": 700,
-}
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,14 @@ from conftest import WORDS
 from tf_mlm.corpus.plan import Job
 from tf_mlm.corpus.run_unit import Done, run_unit
 
+OPTIONS = {
+    "batch": 8,
+    "format": "jsonl",
+    "text_field": "text",
+    "id_field": "id",
+    "unit_bytes": 700,
+}
+
 
 def sentences(count: int, seed: int) -> list[str]:
     """Sentences of a few words of the tiny model."""

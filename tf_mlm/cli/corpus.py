@@ -127,10 +127,10 @@ def corpus_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return engine_options(function)
 
 
-def refuse_settings(settings: Mapping[str, Any]) -> None:
-    """Without --corpus there is no job, so nothing that describes one may be given."""
-    if given := [name for name in ("output", "shard", "workers", "beam_options") if settings[name]]:
-        raise click.UsageError(f"--{given[0].replace('_', '-')} belongs to --corpus. Name files with it.")
+def refuse_settings(settings: Mapping[str, Any], wanted: str = "--corpus") -> None:
+    """Without files there is no job, so nothing that describes one may be given."""
+    if given := [name for name in ("output", "shard", "workers", "beam_options") if settings.get(name)]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} belongs to {wanted}. Name files with it.")
 
 
 def run_corpus(
