@@ -43,7 +43,10 @@ BELOW = {
     "keras": GROUND | {"layers", "text", "model"},
     "convert": GROUND | {"layers", "text", "model"},
     "export": GROUND | {"layers", "text", "model"},
-    "training": GROUND | {"layers", "text", "model"},
+    "reading": {"errors"},
+    "training": GROUND | {"layers", "text", "model", "reading"},
+    "target": GROUND | {"layers", "text", "model", "serving"},
+    "corpus": GROUND | {"layers", "text", "model", "serving", "reading", "target"},
     "serving": {"errors", "lean_import", "version_directory"},
     "page": GROUND | {"serving"},
     # A client knows what it asks, not what answers.

@@ -6,11 +6,12 @@ take half as long to import as TensorFlow itself. A command or a server has no u
 
 from __future__ import annotations
 
+import contextlib
 import importlib.abc
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,21 @@ def import_tensorflow_alone() -> None:
     is_other_backend = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
     if "tensorflow" not in sys.modules and not is_other_backend:
         sys.meta_path.insert(0, _Finder())
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Discards what C++ writes to standard error before its log level can be set."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(null)
+        os.close(kept)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -146,3 +146,15 @@ MASKED_LM_HEAD = Signature(
 )
 
 SIGNATURES = (FILL, SCORE_TARGETS, PSEUDO_LOG_LIKELIHOOD, ENCODE, TOKENIZE, PREDICT_MASKED, MASKED_LM_HEAD)
+# What a model directory answers beside them, and no export.
+HIDDEN_STATES = Signature(
+    "hidden_states",
+    _TEXT,
+    {
+        "hidden_states": Tensor("float32", ("batch", "length", "hidden")),
+        "tokens": Tensor("string", ("batch", "length")),
+        "lengths": Tensor("int32", ("batch",)),
+    },
+)
+WITHIN_WORD = Signature("within_word_pseudo_log_likelihood", _TEXT, PSEUDO_LOG_LIKELIHOOD.outputs)
+OF_DIRECTORIES = (HIDDEN_STATES, WITHIN_WORD)

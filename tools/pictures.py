@@ -88,6 +88,7 @@ def main(target: str, output: Path) -> None:
     Example: tools/pictures demo/model
     """
     from tf_mlm.cli.target import open_target
+
     from tf_mlm.page.model import PageModel
     from tf_mlm.page.server import PageServer
 

@@ -19,12 +19,12 @@ from conftest import WORDS
 from reference.byte_level import write_tokenizer
 
 from tf_mlm.cli import group
-from tf_mlm.cli.target import open_target
 from tf_mlm.config import Buckets, ModelConfig, TokenizerConfig
 from tf_mlm.errors import InvalidInputError, ReplacedTargetWarning
 from tf_mlm.model.directory.config_json import read_config
 from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.serving.client.client import Client
+from tf_mlm.target.open import open_target
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 

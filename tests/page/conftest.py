@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from reference import byte_level
+from tf_mlm.cli.target import open_target
 
 import tf_mlm
 from chromium import ANSWERED, MINUTE, chromium, open_page
-from tf_mlm.cli.target import open_target
 from tf_mlm.config import Buckets, ModelConfig
 from tf_mlm.export.saved_model import export
 from tf_mlm.model.directory.read_tokenizer import read_preprocessor

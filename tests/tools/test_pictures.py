@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tf_mlm.cli.target import open_target
 
 import pictures
 from chromium import chromium
-from tf_mlm.cli.target import open_target
 from tf_mlm.page.model import PageModel
 from tf_mlm.page.server import PageServer
 

@@ -222,7 +222,7 @@ def largest_difference(answers: dict[str, Any]) -> float:
 
 def word_order(client: Any, corpus: Path) -> dict[str, int]:
     """How many held-out sentences score higher than the same words in random order."""
-    from tf_mlm.training.data.documents import read_documents
+    from tf_mlm.reading.documents import read_documents
     from tf_mlm.training.data.split import is_held_out
 
     chance = random.Random(0)

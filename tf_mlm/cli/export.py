@@ -155,9 +155,9 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
     """Buckets for the texts in a file, one a line."""
     from tf_mlm.export.calibration import calibrate
     from tf_mlm.model.programs import length_limit
+    from tf_mlm.reading.documents import read_texts
+    from tf_mlm.reading.files import find_files
     from tf_mlm.text.preprocessor import TextPreprocessor
-    from tf_mlm.training.data.documents import read_texts
-    from tf_mlm.training.data.files import find_files
 
     lines = [
         text for file in find_files([path], once=True) for text in read_texts(file, text_field=text_field)

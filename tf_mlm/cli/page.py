@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from tf_mlm.cli.target import open_target
 from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.target.open import open_target
 
 MOST_FILLS = 25
 _PATIENCE = 3.0

@@ -4,55 +4,70 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
-from tf_mlm.cli.target import open_target
+from tf_mlm.cli.corpus import CorpusVerb, corpus_options, refuse_settings, run_corpus
 from tf_mlm.cli.text import Text
 from tf_mlm.cli.text_files import text_field_option
-from tf_mlm.cli.verb import TensorFlowVerb
-
-if TYPE_CHECKING:
-    from tf_mlm.serving.client.client import Client
+from tf_mlm.cli.texts import BATCH, all_texts, file_option, refuse_texts
+from tf_mlm.target.open import kind_of, open_target
 
 
-BATCH = 32
-"""Lines per request, so that one over the network stays within its time."""
-
-
-@click.command("score", cls=TensorFlowVerb)
+@click.command("score", cls=CorpusVerb)
 @click.argument("target")
 @click.argument("texts", nargs=-1, type=Text())
+@file_option("Score its lines too, or the texts of its JSON values; - is a pipe.")
 @click.option(
-    "--file",
-    "path",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="Score its lines too, or the texts of its JSON values; - is a pipe.",
+    "--method",
+    type=click.Choice(("salazar", "within-word-l2r")),
+    default="salazar",
+    show_default=True,
+    help="A token given all others, or given all but the later ones of its own word.",
 )
+@corpus_options
 @text_field_option
 @json_option
-def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: str, as_json: bool) -> None:
+def command(
+    target: str,
+    texts: tuple[str, ...],
+    path: Path | None,
+    method: str,
+    text_field: str,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Pseudo-log-likelihood of TEXTS: how expected each token is, given all the others.
 
-    TARGET is a model directory, a base path, grpc://host:port/name or http://host:port/name.
+    TARGET is a model directory, a base path, grpc://host:port/name or http://host:port/name. A token is
+    scored as Salazar et al. (2020) do, or with the rest of its word hidden (Kauf and Ivanova, 2023), which
+    needs a model directory. With --corpus and --output the texts are those of files, of any size.
 
     Example: tf-mlm score my-model "The cat sat." "Sat the cat."
     """
-    from tf_mlm.training.data.documents import read_texts
-    from tf_mlm.training.data.files import find_files
+    if settings["corpus"]:
+        refuse_texts(texts, path)
+        run_corpus(
+            "score", target, {**settings, "text_field": text_field}, {"method": method}, as_json=as_json
+        )
+        return
+    from tf_mlm.corpus.answers import scores as scored
+    from tf_mlm.corpus.model import check_answers
 
-    lines = [text for text in texts if text.strip()]
-    for file in find_files([path], once=True) if path else ():
-        lines += read_texts(file, text_field=text_field)
-    if not lines:
-        raise click.UsageError("Give at least one text, or --file with one text per line.")
+    refuse_settings(settings)
+    lines = all_texts(texts, path, text_field)
+    check_answers(kind_of(target)[0], target, "score", {"method": method})
     with open_target(target) as model:
         scores = [
-            row
+            {"text": text, **answer.fields}
             for start in range(0, len(lines), BATCH)
-            for row in _scored(model, lines[start : start + BATCH])
+            for text, answer in zip(
+                lines[start : start + BATCH],
+                scored(model, lines[start : start + BATCH], method=method),
+                strict=True,
+            )
         ]
     tokens = sum(score["tokens"] for score in scores)
     total = sum(score["score"] for score in scores)
@@ -66,11 +81,3 @@ def command(target: str, texts: tuple[str, ...], path: Path | None, text_field: 
         rows.add_row(f"{score['score']:.2f}", str(score["tokens"]), f"{own:.1f}", score["text"])
     console().print(rows)
     click.echo(f"pseudo-perplexity over {tokens} tokens: {perplexity:.2f}")
-
-
-def _scored(model: Client, lines: list[str]) -> list[dict[str, Any]]:
-    found = model.score(lines)
-    return [
-        {"text": line, "score": float(score), "tokens": int(tokens)}
-        for line, score, tokens in zip(lines, found["score"], found["scored_tokens"], strict=True)
-    ]

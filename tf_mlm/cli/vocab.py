@@ -58,9 +58,9 @@ def command(
         _check_directory(output, kind_of(settings))
 
     from tf_mlm.model.directory.write_tokenizer import write_vocabulary
+    from tf_mlm.reading.documents import read_documents
+    from tf_mlm.reading.files import find_files
     from tf_mlm.text.vocabulary_training import learn_vocabulary
-    from tf_mlm.training.data.documents import read_documents
-    from tf_mlm.training.data.files import find_files
 
     with console().status("Reading and counting ..."):
         documents = read_documents(

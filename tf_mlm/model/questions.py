@@ -26,6 +26,7 @@ from tf_mlm.model.slots import Slots
 from tf_mlm.model.windows import Windows, centred, overlapping, shared, window_ids
 from tf_mlm.text.detokenizer import decoder_of
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
+from tf_mlm.text.whole_words import word_ends
 
 LONG_TEXTS = ("refuse", "windows")
 
@@ -131,7 +132,7 @@ class Inference(tf.Module):
 
     @property
     def answers(self) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
-        """The method that answers each signature of `tf_mlm.signatures`, by its name."""
+        """The method that answers each signature of `tf_mlm.signatures`, exported or not, by its name."""
         return {
             signatures.FILL.name: self.fill,
             signatures.SCORE_TARGETS.name: self.score_targets,
@@ -140,6 +141,8 @@ class Inference(tf.Module):
             signatures.TOKENIZE.name: self.tokenize,
             signatures.PREDICT_MASKED.name: self.predict_masked,
             signatures.MASKED_LM_HEAD.name: self.masked_lm_head,
+            signatures.HIDDEN_STATES.name: self.hidden_states,
+            signatures.WITHIN_WORD.name: self.within_word_pseudo_log_likelihood,
         }
 
     def fill(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -201,6 +204,22 @@ class Inference(tf.Module):
         moves on by one token at a time and ends at the ends of the text.
         """
         inputs = self.preprocessor(inputs_of(signatures.PSEUDO_LOG_LIKELIHOOD, text=text)["text"])
+        return self._scored(
+            inputs, tf.broadcast_to(tf.range(tf.shape(inputs.token_ids)[1]), tf.shape(inputs.token_ids))
+        )
+
+    def within_word_pseudo_log_likelihood(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The same with the later tokens of a token's own word masked too: `signatures.WITHIN_WORD`.
+
+        A word of several tokens is then read from left to right, and its first ones are not given away by
+        those behind them (Kauf and Ivanova, https://arxiv.org/abs/2305.10588). Tokens that continue a word
+        are the vocabulary's `continuation_ids`.
+        """
+        inputs = self.preprocessor(inputs_of(signatures.WITHIN_WORD, text=text)["text"])
+        return self._scored(inputs, word_ends(inputs.token_ids, self.preprocessor.vocabulary))
+
+    def _scored(self, inputs: Preprocessed, ends: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Every token in turn, with those behind it up to `ends` int32 [batch, length] masked."""
         vocabulary = self.preprocessor.vocabulary
         unscored = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
         scored = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
@@ -213,14 +232,17 @@ class Inference(tf.Module):
         starts = centred(lengths, positions, self._limit)
         windows = Windows(texts, starts, tf.minimum(lengths, self._limit))
         whole = self._window_ids(inputs.token_ids, windows)
+        firsts = positions - starts
+        lasts = tf.minimum(tf.gather_nd(ends, places) - starts, windows.lengths - 2)
 
         def masked(rows: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             token_ids, segment_ids = whole(rows, width)
-            masks = tf.gather(positions - starts, rows)[:, tf.newaxis]
-            return tf.where(tf.range(width) == masks, vocabulary.mask_id, token_ids), segment_ids
+            first, last = (tf.gather(part, rows)[:, tf.newaxis] for part in (firsts, lasts))
+            hidden = (tf.range(width) >= first) & (tf.range(width) <= last)
+            return tf.where(hidden, vocabulary.mask_id, token_ids), segment_ids
 
         (scores,) = self._blocks.at(
-            Reads(windows.lengths, tf.range(tf.shape(places)[0]), positions - starts),
+            Reads(windows.lengths, tf.range(tf.shape(places)[0]), firsts),
             masked,
             lambda *rows: [self._log_probabilities(rows[:-1], rows[-1][:, tf.newaxis])[:, 0]],
             [tf.TensorSpec([None], tf.float32)],
@@ -237,16 +259,8 @@ class Inference(tf.Module):
 
     def encode(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The mean of the hidden states of each text's tokens: `signatures.ENCODE`."""
-        inputs = self.preprocessor(inputs_of(signatures.ENCODE, text=text)["text"])
-        if self.long_texts == "refuse":
-            is_over = inputs.lengths > self._limit
-            rule = "No text may be longer than the limit"
-            inputs = self._rules.not_too_long(inputs, is_over, rule, ". Shorten the text")
-        real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
-        places = tf.cast(tf.where(real), tf.int32)
-        texts, positions = places[:, 0], places[:, 1]
-        windows, which = overlapping(inputs.lengths, texts, positions, self._limit)
-        reads = Reads(windows.lengths, which, positions - tf.gather(windows.starts, which))
+        inputs = self._not_too_long(self.preprocessor(inputs_of(signatures.ENCODE, text=text)["text"]))
+        _, windows, reads = self._read_once(inputs)
 
         def sums(hidden: tf.Tensor, rows: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
             return [tf.math.unsorted_segment_sum(hidden, rows, size)]
@@ -259,6 +273,39 @@ class Inference(tf.Module):
             of_rows, tf.gather(windows.texts, reads.order), tf.shape(inputs.lengths)[0]
         )
         return {"embeddings": of_texts / tf.cast(inputs.lengths, tf.float32)[:, tf.newaxis]}
+
+    def hidden_states(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The last layer's state of each token, special ones included: `signatures.HIDDEN_STATES`."""
+        text = inputs_of(signatures.HIDDEN_STATES, text=text)["text"]
+        inputs = self._not_too_long(self.preprocessor(text))
+        places, windows, reads = self._read_once(inputs)
+        ids = self._window_ids(inputs.token_ids, windows)
+        (found,) = self._blocks.at(
+            reads, ids, lambda *rows: [self.programs.hidden(*rows)], [self.programs.hidden_row]
+        )
+        shape = tf.concat([tf.shape(inputs.token_ids), [self.hidden_size]], 0)
+        return {
+            "hidden_states": tf.scatter_nd(places, found, shape),
+            "tokens": self._tokens(inputs),
+            "lengths": inputs.lengths,
+        }
+
+    def _not_too_long(self, inputs: Preprocessed) -> Preprocessed:
+        """Refuses a text over the limit, unless those are read in windows."""
+        if self.long_texts != "refuse":
+            return inputs
+        is_over = inputs.lengths > self._limit
+        return self._rules.not_too_long(
+            inputs, is_over, "No text may be longer than the limit", ". Shorten the text"
+        )
+
+    def _read_once(self, inputs: Preprocessed) -> tuple[tf.Tensor, Windows, Reads]:
+        """Every token [tokens, 2: text, position] of whole texts, and the windows that they are read in."""
+        real = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
+        places = tf.cast(tf.where(real), tf.int32)
+        texts, positions = places[:, 0], places[:, 1]
+        windows, which = overlapping(inputs.lengths, texts, positions, self._limit)
+        return places, windows, Reads(windows.lengths, which, positions - tf.gather(windows.starts, which))
 
     def tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Ids, tokens and byte offsets into the text, all of it: `signatures.TOKENIZE`."""

@@ -1,8 +1,37 @@
-"""Whole words of a text chosen for masking."""
+"""Words of several tokens: chosen whole for masking, and where each of them ends."""
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
+
+from tf_mlm.text.vocabulary import Vocabulary
+
+
+def word_ends(token_ids: tf.Tensor, vocabulary: Vocabulary) -> tf.Tensor:
+    """Where the word of each token ends.
+
+    Args:
+        token_ids: int32 [batch, length].
+        vocabulary: says which tokens continue a word.
+
+    Returns:
+        int32 [batch, length], the position of the last token of the word that the token is of.
+
+    Example:
+        >>> from tf_mlm.text.vocabulary import Vocabulary
+        >>> words = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "##s"])
+        >>> word_ends(tf.constant([[2, 5, 6, 7, 5, 3]]), words).numpy().tolist()
+        [[0, 3, 3, 3, 4, 5]]
+    """
+    continues = np.zeros(vocabulary.size, bool)
+    continues[list(vocabulary.continuation_ids)] = True
+    shape = tf.shape(token_ids)
+    words = tf.cumsum(tf.cast(~tf.gather(continues, token_ids), tf.int32), 1)
+    segments = tf.reshape(words + tf.range(shape[0])[:, tf.newaxis] * (shape[1] + 1), [-1])
+    positions = tf.broadcast_to(tf.range(shape[1]), shape)
+    ends = tf.math.unsorted_segment_max(tf.reshape(positions, [-1]), segments, shape[0] * (shape[1] + 1))
+    return tf.reshape(tf.gather(ends, segments), shape)
 
 
 def select_words(

@@ -15,10 +15,8 @@ from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.token_store import Rows
+from tf_mlm.training.data.token_store import PackedRows
 from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
-
-ROWS_PER_COUNT = 1 << 16
 
 
 def new_model(config: TrainConfig, vocabulary: Vocabulary, sizes: ModelConfig | None) -> MaskedLM:
@@ -81,17 +79,14 @@ def start_from_waves(model: MaskedLM) -> None:
     table.assign(waves * 2**0.5 * model.config.initializer_range)  # a wave's deviation is 1 / sqrt(2)
 
 
-def start_from_frequencies(model: MaskedLM, rows: Rows) -> None:
+def start_from_frequencies(model: MaskedLM, rows: PackedRows) -> None:
     """Sets the output bias of a new model to the log-frequencies of the training tokens.
 
     Learning which tokens are frequent is what the first hundreds of steps go to otherwise.
     """
     assert model.preprocessor is not None
     vocabulary = model.preprocessor.vocabulary
-    counts = np.zeros(vocabulary.size)
-    for first in range(0, len(rows.lengths), ROWS_PER_COUNT):
-        ids = rows.token_ids[first : first + ROWS_PER_COUNT]
-        counts += np.bincount(ids.ravel(), minlength=vocabulary.size)
+    counts = rows.token_counts(vocabulary.size).astype(np.float64)
     counts[list(vocabulary.special_ids)] = 0
     counts += 1  # a token that never occurs is unlikely, not impossible
     model.head.output_bias.assign(np.log(counts / counts.sum()))

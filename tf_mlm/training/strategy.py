@@ -80,6 +80,14 @@ def worker_index(strategy: tf.distribute.Strategy) -> int | None:
     return 0 if resolver.task_type == "chief" else int(resolver.task_id) + has_chief
 
 
+def worker_count(strategy: tf.distribute.Strategy) -> int:
+    """How many processes share the work; one without a cluster."""
+    if worker_index(strategy) is None:
+        return 1
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(name, ())) for name in ("chief", "worker"))
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the files of the run: the first worker, or the only one."""
     return not worker_index(strategy)

@@ -33,6 +33,7 @@ MEASURED = """(({startTime, duration, detail}) => ({startTime, duration, seconds
 def outcomes(peers: bool) -> Iterator[Outcome]:
     """Fills on the screen, the longest task, the weight, and hosts that were asked; there are no peers."""
     from tf_mlm.cli.target import open_target
+
     from tf_mlm.page.model import PageModel
     from tf_mlm.page.server import PageServer
 

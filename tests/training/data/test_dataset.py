@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.errors import ConfigError
+from tf_mlm.reading.documents import read_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.dataset import RowOrder, evaluation_batches, share_of, training_batches
-from tf_mlm.training.data.documents import read_documents
 from tf_mlm.training.data.split import is_held_out
 from tf_mlm.training.data.token_store import Rows, TokenStore, open_token_store
 from tf_mlm.training.options import TrainConfig
@@ -42,18 +42,18 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def test_every_epoch_is_another_permutation() -> None:
-    order = RowOrder(rows=10, batch_size=4, seed=1)
+    order = RowOrder(_rows(10), batch_size=4, seed=1)
     places = np.concatenate([order(step) for step in range(10)])
     epochs = places.reshape(4, 10)
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs.tolist())
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
-    np.testing.assert_array_equal(order(7), RowOrder(10, 4, 1)(7))
-    assert not np.array_equal(order(0), RowOrder(10, 4, 2)(0))
+    np.testing.assert_array_equal(order(7), RowOrder(_rows(10), 4, 1)(7))
+    assert not np.array_equal(order(0), RowOrder(_rows(10), 4, 2)(0))
 
 
 def test_too_few_rows_for_a_batch() -> None:
     with pytest.raises(ConfigError, match="3 rows and batch_size=4"):
-        RowOrder(3, 4, 0)
+        RowOrder(_rows(3), 4, 0)
 
 
 @pytest.mark.parametrize("masking", ["dynamic", "static"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tf_mlm.reading.documents import read_documents
 from tf_mlm.training.data.documentation import write_documentation_corpus
-from tf_mlm.training.data.documents import read_documents
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,14 @@ import pytest
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import ConfigError
+from tf_mlm.text import document_ids
+from tf_mlm.text.digests import tokenizer_digest, vocabulary_digest
+from tf_mlm.text.document_ids import tokenize_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.text.wordpiece_training import train_vocabulary
-from tf_mlm.training.data import records
 from tf_mlm.training.data.corpus import Corpus
-from tf_mlm.training.data.records import (
-    tokenize_documents,
-    tokenizer_digest,
-    vocabulary_digest,
-    write_token_records,
-)
+from tf_mlm.training.data.records import read_token_records, write_token_records
 from tf_mlm.training.data.token_store import open_token_store
 
 
@@ -53,7 +50,7 @@ def test_long_lines_are_tokenised_a_few_at_a_time(
 
     class Watched:
         def __call__(self, lines):  # type: ignore[no-untyped-def]
-            records.tf.numpy_function(lambda given: sizes.append(len(given)), [lines], [])
+            document_ids.tf.numpy_function(lambda given: sizes.append(len(given)), [lines], [])
             return tokenizer(lines)
 
     monkeypatch.setattr(preprocessor, "tokenizer", Watched())
@@ -64,7 +61,7 @@ def test_long_lines_are_tokenised_a_few_at_a_time(
         expected = ids if expected is None else expected
         np.testing.assert_array_equal(ids, expected)
     assert sum(sizes) == 20
-    assert max(sizes) <= 1 + records.BYTES_PER_CALL // len(text)
+    assert max(sizes) <= 1 + document_ids.BYTES_PER_CALL // len(text)
 
 
 def test_a_torn_file_and_another_vocabulary_are_refused(
@@ -75,10 +72,10 @@ def test_a_torn_file_and_another_vocabulary_are_refused(
     torn = tmp_path / "torn.tfrecord"
     torn.write_bytes(ids.read_bytes()[:-7])
     with pytest.raises(ConfigError, match=r"not a whole TFRecord file: truncated record[^{\[]*\. Write"):
-        list(records.read_token_records(torn, preprocessor.vocabulary))
+        list(read_token_records(torn, preprocessor.vocabulary))
     other = Vocabulary([*preprocessor.vocabulary.tokens[:-1], "other"])
     with pytest.raises(ConfigError, match="Tokenize the text again"):
-        list(records.read_token_records(ids, other))
+        list(read_token_records(ids, other))
 
 
 def test_a_fingerprint_knows_merges_and_scores() -> None:

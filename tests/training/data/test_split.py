@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tf_mlm.errors import ConfigError
-from tf_mlm.training.data.split import Split, is_held_out, split_key
+from tf_mlm.reading.split_key import split_key
+from tf_mlm.training.data.split import Split, is_held_out
 
 FILES = [Path(f"{name}.txt") for name in "abcde"]
 

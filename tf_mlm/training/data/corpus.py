@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_mlm.training.data.documents import documents_of
-from tf_mlm.training.data.files import find_files, holds_token_ids
-from tf_mlm.training.data.split import Split, split_key
+from tf_mlm.reading.documents import documents_of
+from tf_mlm.reading.files import find_files, holds_token_ids
+from tf_mlm.reading.split_key import split_key
+from tf_mlm.training.data.split import Split
 from tf_mlm.training.options import TrainConfig
 
 

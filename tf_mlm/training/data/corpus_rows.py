@@ -12,15 +12,24 @@ from tf_mlm.errors import ConfigError, UnknownTokensWarning
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
+from tf_mlm.training.data.shards import open_shards, packed_files
 from tf_mlm.training.data.token_store import TokenStore, open_token_store
 
 MOST_UNKNOWN = 0.2
 
 
 def open_rows(
-    corpus: Corpus, directory: Path, model: MaskedLM, *, length: int, console: Console | None
+    corpus: Corpus,
+    directory: Path,
+    model: MaskedLM,
+    *,
+    length: int,
+    console: Console | None,
+    share: tuple[int, int] = (0, 1),
 ) -> TokenStore:
     """The packed rows of a corpus, for a model with a preprocessor; a progress bar while they are made.
+
+    Shards of packed rows are read where they lie.
 
     Args:
         corpus: text, or token ids of the model's vocabulary.
@@ -28,6 +37,7 @@ def open_rows(
         model: has the vocabulary, and as many positions as a row has tokens, or more.
         length: tokens of a row.
         console: for the progress bar; None shows none.
+        share: which of how many workers reads, if each has shards of its own.
 
     Warns:
         UnknownTokensWarning: if the vocabulary has no name for much of the text.
@@ -42,6 +52,12 @@ def open_rows(
             f"Received: length={length}. Lower it, or start from a model with more positions."
         )
     assert model.preprocessor is not None
+    if shards := packed_files(corpus):
+        worker, workers = share
+        vocabulary = model.preprocessor.vocabulary
+        store = open_shards(shards, corpus, vocabulary, length=length, worker=worker, workers=workers)
+        _check_known(store.unknown, vocabulary)
+        return store
     with Progress(
         "{task.description}",
         "{task.completed} documents",

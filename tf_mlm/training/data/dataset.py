@@ -7,7 +7,6 @@ workers share it; a worker reads only its own rows' share of the batch into the 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +15,7 @@ import tensorflow as tf
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.token_store import Rows
+from tf_mlm.training.data.token_store import PackedRows
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.step import Batch
 
@@ -44,39 +43,43 @@ def mask_generator(vocabulary: Vocabulary, config: TrainConfig, *, seed: int) ->
 class RowOrder:
     """Which rows a step reads: each epoch is a new permutation of all rows, and none is left out.
 
+    Args:
+        rows: those of one worker, or of all.
+        batch_size: how many of them a step reads.
+        seed: of all permutations.
+
     Example:
         >>> from tf_mlm.training.data.dataset import RowOrder
-        >>> order = RowOrder(rows=5, batch_size=3, seed=1)
+        >>> from tf_mlm.training.data.token_store import PackedRows
+        >>> order = RowOrder(Rows(np.zeros([5, 8], np.uint16), np.full(5, 8)), batch_size=3, seed=1)
         >>> sorted(int(row) for row in [*order(0), *order(1)][:5])
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
-        if rows < batch_size:
+    def __init__(self, rows: PackedRows, batch_size: int, seed: int) -> None:
+        if rows.total < batch_size:
             raise ConfigError(
                 "The training rows must fill one batch. "
-                f"Received: {rows} rows and batch_size={batch_size}. Lower `batch_size` or `length`, or "
-                "add text."
+                f"Received: {rows.total} rows and batch_size={batch_size}. Lower `batch_size` or `length`, "
+                "or add text."
             )
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self._permutation = functools.lru_cache(maxsize=2)(self._draw)
-
-    def _draw(self, epoch: int) -> np.ndarray:
-        return np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.rows)
+        self._rows, self.batch_size, self.seed = rows, batch_size, seed
 
     def __call__(self, step: int) -> np.ndarray:
         """int64 [batch]: the rows of `step`, which may straddle two epochs."""
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = places // self.rows
+        epochs, places = np.divmod(places, self._rows.total)
         return np.concatenate(
-            [self._permutation(int(e))[places[epochs == e] % self.rows] for e in np.unique(epochs)]
+            [self._rows.order(self.seed, int(e), places[epochs == e]) for e in np.unique(epochs)]
         )
 
 
 def training_batches(
-    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
+    rows: PackedRows, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
 ) -> tf.data.Dataset:
-    """The global batches of steps `first_step` to `steps` - 1, as `Batch`es of static shape.
+    """The batches of steps `first_step` to `steps` - 1, as `Batch`es of static shape.
+
+    They are the global ones, or, from shards that each worker has its own of, the share of this one.
 
     Args:
         rows: packed token ids.
@@ -85,25 +88,26 @@ def training_batches(
         first_step: where to begin; a resumed run begins where it stopped.
         steps: where to end.
     """
-    order = RowOrder(len(rows.lengths), config.batch_size, config.seed)
+    worker, workers = rows.parts
+    size = config.batch_size // workers
+    order = RowOrder(rows, size, config.seed)
     generator = mask_generator(vocabulary, config, seed=config.seed)
     if config.masking == "static":
         once = _mask_once(generator, rows, config)
         return tf.data.Dataset.from_generator(
             lambda: (Batch(*(x[order(step)] for x in once)) for step in range(first_step, steps)),
-            output_signature=Batch(
-                *(tf.TensorSpec([config.batch_size, *x.shape[1:]], x.dtype) for x in once)
-            ),
+            output_signature=Batch(*(tf.TensorSpec([size, *x.shape[1:]], x.dtype) for x in once)),
         )
 
     def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for step in range(first_step, steps):
-            yield step, *rows.take(order(step))
+            # Workers draw other masks for their shares, as they would be of one global batch.
+            yield step * workers + worker, *rows.take(order(step))
 
     signature = (
         tf.TensorSpec([], tf.int64),
-        tf.TensorSpec([config.batch_size, config.length], tf.int32),
-        tf.TensorSpec([config.batch_size], tf.int32),
+        tf.TensorSpec([size, config.length], tf.int32),
+        tf.TensorSpec([size], tf.int32),
     )
 
     @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
@@ -114,7 +118,7 @@ def training_batches(
     return dataset.map(masked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig) -> Batch:
+def _mask_once(generator: MaskedLMMaskGenerator, rows: PackedRows, config: TrainConfig) -> Batch:
     """All rows with one set of masks each, as arrays in memory."""
     masked = tf.function(
         lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
@@ -122,17 +126,21 @@ def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig
         autograph=False,
     )
     parts = []
-    for first in range(0, len(rows.lengths), ROWS_PER_CALL):
+    for first in range(0, rows.total, ROWS_PER_CALL):
         token_ids, lengths = rows.take(slice(first, first + ROWS_PER_CALL))
         parts.append(masked(tf.constant(first, tf.int64), tf.constant(token_ids), tf.constant(lengths)))
     return Batch(*(np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)))
 
 
-def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """The batches of each replica of one worker, in turn, cut from the global ones."""
+def share_of(
+    dataset: tf.data.Dataset, context: tf.distribute.InputContext, *, of_worker: bool = False
+) -> tf.data.Dataset:
+    """The batches of each replica of one worker, in turn, cut from the global ones, or from its own."""
     replicas = context.num_replicas_in_sync
     own = replicas // context.num_input_pipelines
     first = context.input_pipeline_id * own
+    if of_worker:
+        replicas, first = own, 0
     if replicas == 1:
         return dataset.prefetch(4)
 
@@ -148,15 +156,15 @@ def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> t
 
 
 def evaluation_batches(
-    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
+    rows: PackedRows, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
 ) -> Iterator[Batch]:
     """Up to `evaluation_rows` rows, spread evenly, with the same masks whenever the seed is the same.
 
     The last batch is filled up by copies of its first row with weight 0: every shape is static.
     """
     generator = mask_generator(vocabulary, config, seed=seed)
-    count, size = min(len(rows.lengths), config.evaluation_rows), config.batch_size
-    chosen = np.linspace(0, len(rows.lengths) - 1, count).astype(int)
+    count, size = min(rows.total, config.evaluation_rows), config.batch_size
+    chosen = np.linspace(0, rows.total - 1, count).astype(int)
     for index in range(-(-count // size)):
         part = chosen[index * size : (index + 1) * size]
         padded = np.concatenate([part, np.repeat(part[:1], size - len(part))])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,91 +12,18 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from tf_mlm.config import TokenizerConfig
 from tf_mlm.durable import appearing
 from tf_mlm.errors import ConfigError
+from tf_mlm.reading.files import find_files, holds_token_ids, no_text
+from tf_mlm.reading.split_key import split_key
+from tf_mlm.text.digests import tokenizer_digest, vocabulary_digest
+from tf_mlm.text.document_ids import tokenize_documents
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
-from tf_mlm.training.data.files import find_files, holds_token_ids, no_text
-from tf_mlm.training.data.split import split_key
 from tf_mlm.training.operation_error import reason
 
-LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
-"""Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
-memory of its text."""
 IDS, VOCABULARY, TOKENIZER, SPLIT = "token_ids", "vocabulary", "tokenizer", "split"
-
-
-def vocabulary_digest(vocabulary: Vocabulary) -> str:
-    """A short fingerprint of all tokens in their order, and of what decides between them."""
-    content = "\n".join(vocabulary.tokens)
-    if vocabulary.merges or vocabulary.scores:
-        content += json.dumps([vocabulary.merges, vocabulary.scores])
-    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-
-
-def tokenizer_digest(vocabulary: Vocabulary) -> str:
-    """A short fingerprint of the rules by which text is spelled in these tokens.
-
-    What has its default is left out, so that a rule of a later version changes nothing for earlier runs.
-    """
-    config = vocabulary.config
-    rules = dataclasses.asdict(dataclasses.replace(config, strip_accents=config.strips_accents, extra={}))
-    usual = dataclasses.asdict(TokenizerConfig())
-    rules = {name: value for name, value in rules.items() if value != usual[name]}
-    return hashlib.blake2b(json.dumps(rules, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[np.ndarray]:
-    """The token ids of each document, int32 [tokens], in order and without special tokens around them.
-
-    Lines are tokenised in batches on all cores. A document without any token gives an empty array.
-    """
-
-    failure: list[Exception] = []
-
-    def groups() -> Iterator[tuple[list[bytes], list[int]]]:
-        try:
-            yield from grouped()
-        except Exception as error:  # within TensorFlow it would become text with a traceback
-            failure.append(error)
-
-    def grouped() -> Iterator[tuple[list[bytes], list[int]]]:
-        lines: list[bytes] = []
-        counts: list[int] = []
-        size = 0
-        for document in documents:
-            parts = [part.encode("utf-8", "surrogatepass") for part in document.split("\n")]
-            lines += parts
-            counts.append(len(parts))
-            size += sum(map(len, parts))
-            if len(lines) >= LINES_PER_CALL or size >= BYTES_PER_CALL:
-                yield lines, counts
-                lines, counts, size = [], [], 0
-        if counts:
-            yield lines, counts
-
-    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
-    def tokenize(lines: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found = preprocessor.tokenizer(lines)
-        per_line = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(found.token_ids)), found.counts)
-        # The tokenizer may return the texts in any order; put the lines back into theirs.
-        source = per_line.values + tf.repeat(
-            found.firsts - tf.cast(per_line.row_starts(), tf.int32), found.counts
-        )
-        lines_of = tf.RaggedTensor.from_row_lengths(found.counts, counts)
-        return tf.gather(found.token_ids, source), tf.reduce_sum(lines_of, axis=1)
-
-    dataset = tf.data.Dataset.from_generator(
-        groups, output_signature=(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
-    )
-    for ids, counts in (
-        dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
-    ):
-        yield from np.split(ids, np.cumsum(counts)[:-1])
-    if failure:
-        raise failure[0]
 
 
 def write_token_records(

@@ -6,18 +6,12 @@ file names or the machine, and a repeated document never lands on both sides.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from tf_mlm.errors import ConfigError
-from tf_mlm.training.data.files import holds_token_ids, names_of, no_text
-
-
-def split_key(content: str | bytes) -> bytes:
-    """What decides on which side of the split a document lies: 8 bytes, a pure function of its content."""
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    return hashlib.blake2b(data, digest_size=8, person=b"tf_mlm split").digest()
+from tf_mlm.reading.files import holds_token_ids, names_of, no_text
+from tf_mlm.reading.split_key import in_share, split_key
 
 
 def is_held_out(content: str, share: float) -> bool:
@@ -28,7 +22,7 @@ def is_held_out(content: str, share: float) -> bool:
         >>> 150 < sum(is_held_out(f"document {i}", 0.1) for i in range(2000)) < 250
         True
     """
-    return _in_share(split_key(content), share)
+    return in_share(split_key(content), share)
 
 
 class Split:
@@ -41,7 +35,8 @@ class Split:
         train, held_out: documents so far on either side.
 
     Example:
-        >>> from tf_mlm.training.data.split import Split, split_key
+        >>> from tf_mlm.reading.split_key import split_key
+        >>> from tf_mlm.training.data.split import Split
         >>> split = Split(0.5)
         >>> [split.is_held_out(split_key(text)) for text in ("one", "two", "three")], split.train
         ([False, True, True], 1)
@@ -56,7 +51,7 @@ class Split:
         """On which side the document with this `split_key` lies."""
         place = int.from_bytes(key, "big") / 2**64
         self._lowest, self._highest = min(self._lowest, place), max(self._highest, place)
-        held_out = _in_share(key, self.share)
+        held_out = in_share(key, self.share)
         self.held_out += held_out
         self.train += not held_out
         return held_out
@@ -85,10 +80,6 @@ class Split:
         if share is not None:
             advice += f" Or choose the share so that both sides get one: --held-out {share:g}."
         return advice
-
-
-def _in_share(key: bytes, share: float) -> bool:
-    return int.from_bytes(key, "big") < share * 2**64
 
 
 def _share_between(lowest: float, highest: float, *, low: bool) -> float | None:

@@ -8,30 +8,30 @@ corpus needs no more memory than a page's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from tf_mlm.config import to_json
 from tf_mlm.durable import appearing, checked, discard, discard_unfinished, naming, read_checked
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.packing import pack_documents
+from tf_mlm.text.digests import vocabulary_digest
+from tf_mlm.text.packed_rows import TOKENS_PER_PACK, dtype_of, pack
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
-from tf_mlm.training.data.records import document_ids, vocabulary_digest
+from tf_mlm.training.data.records import document_ids
 from tf_mlm.training.data.split import Split
 
 INDEX = "index.json"
 SIDES = ("train", "held_out")
 KINDS = ("ids", "lengths")
-TOKENS_PER_PACK = 1 << 18
-"""So many tokens are packed at a time; the last row of each pack is the only one with padding."""
+ROWS_PER_COUNT = 1 << 16
 
 
 class Rows(NamedTuple):
@@ -40,9 +40,57 @@ class Rows(NamedTuple):
     token_ids: np.ndarray
     lengths: np.ndarray
 
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return len(self.lengths)
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Every worker reads all rows of a batch, and cuts its share from it."""
+        return 0, 1
+
+    def order(self, seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
+        """Which rows stand at these places of an epoch's order."""
+        return _permutation(self.total, seed, epoch)[places]
+
+    def token_counts(self, vocabulary_size: int) -> np.ndarray:
+        """How often each token occurs, padding and special ones included."""
+        counts = np.zeros(vocabulary_size, np.int64)
+        for first in range(0, self.total, ROWS_PER_COUNT):
+            ids = self.token_ids[first : first + ROWS_PER_COUNT]
+            counts += np.bincount(ids.ravel(), minlength=vocabulary_size)
+        return counts
+
     def take(self, chosen: Any) -> Rows:
         """The chosen rows as int32 arrays in memory."""
         return Rows(self.token_ids[chosen].astype(np.int32), self.lengths[chosen].astype(np.int32))
+
+
+class PackedRows(Protocol):
+    """Rows wherever they lie: in one file for every worker, or in shards of its own."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Which part of a batch these are for, and how many there are: 0 and 1 for all of it."""
+
+    def take(self, chosen: Any) -> Rows:
+        """The chosen rows as int32 arrays in memory."""
+
+    def order(self, seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
+        """Which rows stand at these places of an epoch's order, int64: a pure function of its arguments."""
+
+    def token_counts(self, vocabulary_size: int) -> np.ndarray:
+        """How often each token occurs in all rows of all workers."""
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +105,8 @@ class TokenStore:
         files: path, size in bytes and fingerprint of the tokens of each file.
     """
 
-    train: Rows
-    held_out: Rows
+    train: PackedRows
+    held_out: PackedRows
     digest: str
     documents: tuple[int, int]
     unknown: float
@@ -101,12 +149,12 @@ def open_token_store(
 class _Packer:
     """Writes a stream of documents as rows."""
 
-    def __init__(self, directory: Path, side: str, length: int, dtype: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, directory: Path, side: str, length: int, vocabulary: Vocabulary) -> None:
         self._paths = [directory / f"{side}.{kind}" for kind in KINDS]
         self._streams = [path.open("wb") for path in self._paths]
         self._digests = [hashlib.blake2b(digest_size=8) for _ in KINDS]
         self.rows = 0
-        self._length, self._dtype, self._vocabulary = length, dtype, vocabulary
+        self._length, self._vocabulary = length, vocabulary
         self._waiting: list[np.ndarray] = []
         self._waiting_tokens = 0
 
@@ -125,18 +173,7 @@ class _Packer:
             self._pack()
 
     def _pack(self) -> None:
-        documents = tf.RaggedTensor.from_row_lengths(
-            np.concatenate(self._waiting), [len(ids) for ids in self._waiting]
-        )
-        vocabulary = self._vocabulary
-        blocks = pack_documents(
-            documents,
-            self._length,
-            cls_id=vocabulary.cls_id,
-            sep_id=vocabulary.sep_id,
-            pad_id=vocabulary.pad_id,
-        )
-        columns = (blocks.token_ids.numpy().astype(self._dtype), blocks.lengths.numpy().astype(np.int32))
+        columns = pack(self._waiting, self._length, self._vocabulary)
         for path, stream, digest, column in zip(
             self._paths, self._streams, self._digests, columns, strict=True
         ):
@@ -144,7 +181,7 @@ class _Packer:
             with naming(path):
                 stream.write(data)
             digest.update(data)
-        self.rows += int(blocks.lengths.shape[0])
+        self.rows += len(columns[1])
         self._waiting, self._waiting_tokens = [], 0
 
     def close(self) -> None:
@@ -165,13 +202,12 @@ def _build(
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     vocabulary = preprocessor.vocabulary
-    dtype = "uint16" if vocabulary.size <= 1 << 16 else "int32"
     directory.parent.mkdir(parents=True, exist_ok=True)
     discard_unfinished(directory.parent, directory.name)
     split, tokens, unknown = Split(corpus.held_out), 0, 0
     with appearing(directory) as temporary:
         temporary.mkdir()
-        packers = {side: _Packer(temporary, side, length, dtype, vocabulary) for side in SIDES}
+        packers = {side: _Packer(temporary, side, length, vocabulary) for side in SIDES}
         contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in corpus.files}
         for path, place, ids in document_ids(corpus, preprocessor):
             if len(ids):
@@ -190,7 +226,7 @@ def _build(
         digests = {name: digest for packer in packers.values() for name, digest in packer.digests.items()}
         index = {
             "key": key,
-            "dtype": dtype,
+            "dtype": dtype_of(vocabulary),
             "rows": {side: packer.rows for side, packer in packers.items()},
             "documents": [split.train, split.held_out],
             "unknown": unknown / tokens,

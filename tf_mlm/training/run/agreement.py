@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
 from tf_mlm.errors import ConfigError
+from tf_mlm.text.digests import vocabulary_digest
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.records import vocabulary_digest
 from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import named_variables

@@ -37,10 +37,12 @@ class TrainLoop:
         self._update = PerReplica(update, strategy, compile=compile)
         self._run = tf.function(self._steps)
 
-    def distribute(self, batches: tf.data.Dataset) -> Iterator[Any]:
-        """An iterator over global batches that gives each replica its own share."""
+    def distribute(self, batches: tf.data.Dataset, *, of_worker: bool = False) -> Iterator[Any]:
+        """An iterator over global batches, or those of this worker, that gives each replica its own share."""
         return iter(
-            self._strategy.distribute_datasets_from_function(lambda context: share_of(batches, context))
+            self._strategy.distribute_datasets_from_function(
+                lambda context: share_of(batches, context, of_worker=of_worker)
+            )
         )
 
     def run(self, batches: Iterator[Any], count: int) -> np.ndarray:

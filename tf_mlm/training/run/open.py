@@ -32,7 +32,7 @@ from tf_mlm.training.run.vocabulary import given_vocabulary, learnt_vocabulary
 from tf_mlm.training.schedule import learning_rate_schedule
 from tf_mlm.training.starting_model import loaded_model, new_model, start_from_frequencies
 from tf_mlm.training.step import Batch, TrainStep
-from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index
+from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_count, worker_index
 
 DEFAULT_STEPS = 10_000
 
@@ -181,7 +181,9 @@ def open_run(
         optimizer = Optimizer(trained, learning_rate_schedule(config, total_steps), config)
         step = TrainStep.from_config(model, optimizer, config)
     tokens = directory / ("tokens" if worker is None else f"tokens-{worker}")
-    store = open_rows(corpus, tokens, model, length=config.length, console=console if chief else None)
+    shown = console if chief else None
+    share = (worker or 0, worker_count(strategy))
+    store = open_rows(corpus, tokens, model, length=config.length, console=shown, share=share)
     if source.directory is None:
         start_from_frequencies(model, store.train)
     start = None if source.directory is None else weights_digest(model)

@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.training.data.token_store import Rows
+from tf_mlm.training.data.token_store import PackedRows
 
 CONTEXT = 7  # tokens shown on each side
+MOST_ROWS = 1 << 20
+"""Samples come from the first so many rows, as the order of all of them may not fit into memory."""
 
 
 class SampleFills:
@@ -29,7 +31,7 @@ class SampleFills:
         self,
         model: MaskedLM,
         preprocessor: TextPreprocessor,
-        rows: Rows,
+        rows: PackedRows,
         *,
         count: int = 3,
         seed: int = 0,
@@ -43,13 +45,13 @@ class SampleFills:
         self._lengths: list[int] = []
         self._places: list[int] = []
         draw = np.random.default_rng(seed)
-        for index in draw.permutation(len(rows.lengths))[: 10 * count]:
-            row = rows.take(index).token_ids
+        for index in draw.permutation(min(rows.total, MOST_ROWS))[: 10 * count]:
+            row, length = rows.take(index)
             # A whole word, and not the first piece of a longer one.
             places = np.flatnonzero(whole_words[row[1:-1]] & ~continues[row[2:]]) + 1
             if len(places) and len(self._rows) < count:
                 self._rows.append(row)
-                self._lengths.append(int(rows.lengths[index]))
+                self._lengths.append(int(length))
                 self._places.append(int(draw.choice(places)))
 
         def top(

@@ -187,7 +187,8 @@ class Trainer:
         return resumed
 
     def _batches(self, first_step: int, last_step: int) -> Iterator[Any]:
-        return self._loop.distribute(self._run.training_batches(first_step, last_step))
+        batches = self._run.training_batches(first_step, last_step)
+        return self._loop.distribute(batches, of_worker=self._run.store.train.parts[1] > 1)
 
     def _train(self, steps: int, report: Report, notes: Mapping[str, Any]) -> str:
         """Takes the steps that are left; what ended the run. `notes` are those of the checkpoint."""

@@ -12,24 +12,28 @@ import sys
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from tf_mlm.errors import ConfigError, SameFileWarning
-from tf_mlm.training.data.file_kind import HEAD_BYTES, kind_by_content, kind_by_name
+from tf_mlm.reading.file_kind import HEAD_BYTES, kind_by_content, kind_by_name
 
 STANDARD_INPUT = Path("-")
 NAMES_SHOWN = 3
 
 
 def find_files(
-    patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, once: bool = False
+    patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    once: bool = False,
+    tables: bool = False,
 ) -> list[Path]:
     """The files behind paths and globs, each once, in the order given and sorted within a glob.
 
     Args:
         patterns: one path or glob, or several.
         once: whether the text is read only once; then pipes and `-`, standard input, are files too.
+        tables: whether Parquet is read too; what it holds is not looked at here.
 
     Raises:
         ConfigError: if there is no pattern, one matches no file, is a directory or cannot be opened,
@@ -46,7 +50,7 @@ def find_files(
         for path in _matches(pattern):
             with naming(path):
                 status = path.stat()
-            _check_file(path, status, once)
+            _check_file(path, status, once, tables)
             identity = (status.st_dev, status.st_ino)
             if path not in found and identity in names:
                 message = f"`{path}` is the same file as `{names[identity]}`; it is read once."
@@ -63,12 +67,17 @@ def holds_token_ids(path: Path) -> bool:
     """Whether a file is one of TFRecords, by its name.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tf_mlm.training.data.files import holds_token_ids
+        >>> from pathlib import Path, PurePath
+        >>> from tf_mlm.reading.files import holds_token_ids
         >>> holds_token_ids(Path("ids.tfrecord.gz")), holds_token_ids(Path("news.jsonl.gz"))
         (True, False)
     """
     return kind_by_name(path) == "tfrecord"
+
+
+def is_table(path: PurePath) -> bool:
+    """Whether a file is one of Parquet, by its name."""
+    return path.name.lower().endswith((".parquet", ".pq"))
 
 
 def no_text(files: Sequence[Path]) -> ConfigError:
@@ -102,7 +111,7 @@ def _matches(pattern: str) -> list[Path]:
     return matches
 
 
-def _check_file(path: Path, status: os.stat_result, once: bool) -> None:
+def _check_file(path: Path, status: os.stat_result, once: bool, tables: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"A text file must be a file. Received: the directory `{path}`. Try `{path}/*`.")
     if stat.S_ISFIFO(status.st_mode):
@@ -117,7 +126,7 @@ def _check_file(path: Path, status: os.stat_result, once: bool) -> None:
             f"A text file must hold text. Received: `{path}`, which is empty. Leave it out, or write it "
             "again."
         )
-    if holds_token_ids(path):
+    if (tables and is_table(path)) or holds_token_ids(path):
         with naming(path), path.open("rb"):
             pass
     else:
@@ -133,7 +142,7 @@ def _check_pipe(path: Path, what: str, once: bool) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: PurePath) -> Iterator[None]:
     """Turns what goes wrong with a file into one line that names it."""
     try:
         yield
@@ -153,7 +162,11 @@ def _kind_of_content(path: Path) -> str:
 
 def open_file(path: Path) -> IO[bytes]:
     """Its bytes, decompressed if they are gzip; of standard input too."""
-    raw: Any = sys.stdin.buffer if path == STANDARD_INPUT else path.open("rb")
+    return open_stream(sys.stdin.buffer if path == STANDARD_INPUT else path.open("rb"))
+
+
+def open_stream(raw: Any) -> IO[bytes]:
+    """The bytes of an open file, decompressed if they are gzip."""
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     compressed = stream.peek(2)[:2] == b"\x1f\x8b"  # a pipe cannot be read twice
     return gzip.open(stream) if compressed else stream  # type: ignore[return-value]

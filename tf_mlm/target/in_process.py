@@ -1,4 +1,4 @@
-"""What a verb asks its questions to: a model directory, an export on disk, or a server."""
+"""A model that is asked in the process that asks: of a model directory, or of an export on disk."""
 
 from __future__ import annotations
 
@@ -6,43 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from tf_mlm.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from tf_mlm.serving.client.client import Client
-
-
-def open_target(target: str, top_k: int = 1, *, bounded: bool = False) -> Client:
-    """A client of the server at an address, or of the model in a directory, loaded into this process.
-
-    Args:
-        target: what the user named.
-        top_k: how many fills will be asked for; only a model directory can still choose.
-        bounded: take a `top_k` beyond the vocabulary for all of it.
-
-    Raises:
-        ClickException: for a path that holds neither a model nor an export of one.
-        ValueError: for a `top_k` beyond the vocabulary of a model directory.
-    """
-    from tf_mlm.serving.client.client import Client
-    from tf_mlm.version_directory import newest
-
-    if "://" in target:
-        return Client(target)
-    path = Path(target)
-    if (path / "config.json").is_file():
-        transport = _of_model(path, top_k, bounded)
-    elif version := path if (path / "saved_model.pb").is_file() else newest(path):
-        transport = _of_export(version)
-    else:
-        raise click.ClickException(
-            "A target must be a model directory (config.json), a version directory (saved_model.pb), a base "
-            f"path with versions, or an address such as grpc://127.0.0.1:8500/mlm. Received: `{target}`."
-        )
-    # The address is only a label here: every question goes to the transport.
-    return Client("grpc://in-process:1/mlm", transport=transport)
 
 
 class InProcess:
@@ -84,12 +51,17 @@ def _dtype(array: np.ndarray) -> str | None:
     return "string" if array.dtype.kind == "O" else None
 
 
-def _of_model(path: Path, top_k: int, bounded: bool) -> InProcess:
+def of_model(path: Path, top_k: int, bounded: bool = False) -> InProcess:
+    """The model of a directory.
+
+    Raises:
+        ValueError: for a `top_k` beyond its vocabulary, which `bounded` takes for all of it.
+    """
     import tensorflow as tf
 
     import tf_mlm
     from tf_mlm.model.questions import Inference
-    from tf_mlm.signatures import SIGNATURES
+    from tf_mlm.signatures import OF_DIRECTORIES, SIGNATURES
 
     # Without XLA: a handful of questions is answered sooner than the programs are compiled.
     model = tf_mlm.load(path)
@@ -106,12 +78,17 @@ def _of_model(path: Path, top_k: int, bounded: bool) -> InProcess:
             ],
             autograph=False,
         )
-        for signature in SIGNATURES
+        for signature in (*SIGNATURES, *OF_DIRECTORIES)
     }
     return InProcess(functions)
 
 
-def _of_export(version: Path) -> InProcess:
+def of_export(version: Path) -> InProcess:
+    """The export in a version directory.
+
+    Raises:
+        ConfigError: for a SavedModel that this version of `tf_mlm` did not write.
+    """
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers its operations)
 
@@ -120,7 +97,7 @@ def _of_export(version: Path) -> InProcess:
     loaded = tf.saved_model.load(str(version))
     found = loaded.signatures
     if missing := [signature.name for signature in SIGNATURES if signature.name not in found]:
-        raise click.ClickException(
+        raise ConfigError(
             f"A SavedModel must come from `tf-mlm export` to be asked. Received: `{version}`, without the "
             f"signatures {', '.join(missing)}. Serve it instead, and ask with tf_mlm.Client(...).predict."
         )
@@ -129,7 +106,7 @@ def _of_export(version: Path) -> InProcess:
         for signature in SIGNATURES
         if signature.outputs.keys() - found[signature.name].structured_outputs.keys()
     ]:
-        raise click.ClickException(
+        raise ConfigError(
             "An export must have the outputs that this version of tf_mlm reads. Received: "
             f"`{version}`, where {', '.join(old)} lack some: an older version wrote it. "
             "Export the model again with `tf-mlm export`."

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tf_mlm.errors import ConfigError, SameFileWarning
-from tf_mlm.training.data import documents as reader
-from tf_mlm.training.data.documents import read_documents, read_texts
-from tf_mlm.training.data.files import STANDARD_INPUT, find_files
+from tf_mlm.reading import documents as reader
+from tf_mlm.reading.documents import read_documents, read_texts
+from tf_mlm.reading.files import STANDARD_INPUT, find_files
 
 TEXT = "one line\nanother\n\n\n  \nsecond document\r\n"
 DOCUMENTS = ["one line\nanother", "second document"]

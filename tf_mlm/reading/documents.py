@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tf_mlm.errors import ConfigError
-from tf_mlm.training.data.file_kind import HEAD_BYTES, kind_by_content, kind_by_name
-from tf_mlm.training.data.files import STANDARD_INPUT, naming, no_text, open_file
-from tf_mlm.training.data.json_values import json_values
+from tf_mlm.reading.file_kind import HEAD_BYTES, kind_by_content, kind_by_name
+from tf_mlm.reading.files import STANDARD_INPUT, naming, no_text, open_file
+from tf_mlm.reading.json_values import json_values
 
 MOST_CHARACTERS = 1 << 20
 """Longer documents are cut at white space, so that memory stays bounded whatever the file holds."""
@@ -58,7 +58,7 @@ def documents_of(
     """`read_documents` with the file of each; there may be none."""
     for path in files:
         for document in _documents(path, text_field, line_by_line):
-            for piece in _pieces(document):
+            for piece in pieces(document):
                 yield path, piece
 
 
@@ -84,7 +84,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             )
 
 
-def _decoded(path: Path, chunks: Iterable[bytes]) -> Iterator[str]:
+def decoded(path: Path, chunks: Iterable[bytes]) -> Iterator[str]:
     """Text in pieces, without a byte-order mark at its start."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line, mark = 1, "\ufeff"
@@ -152,7 +152,7 @@ def _documents(path: Path, text_field: str, line_by_line: bool, longest: int | N
     chunks = _chunks(path)
     first = next(chunks, b"")
     found = kind_by_content(path, first[:HEAD_BYTES], whole=len(first) < min(HEAD_BYTES, MOST_CHARACTERS))
-    text = _decoded(path, itertools.chain([first], chunks))
+    text = decoded(path, itertools.chain([first], chunks))
     documents: Iterator[str]
     if (kind or found) == "json":
         values = json_values(path, text, LONGEST_RUN)
@@ -198,7 +198,8 @@ def _blocks(lines: Iterable[str]) -> Iterator[str]:
         yield "\n".join(block)
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
+    """A document, or what it is cut into: at white space, so that memory stays bounded."""
     while len(text) > MOST_CHARACTERS:
         cut = max(text.rfind("\n", 1, MOST_CHARACTERS), text.rfind(" ", 1, MOST_CHARACTERS))
         cut = cut if cut > 0 else MOST_CHARACTERS

@@ -1,0 +1,1 @@
+"""A corpus job whose workers are killed at random, and whose output must not show it."""

@@ -1,0 +1,1 @@
+"""Tests of corpora; a package, so that they can share what jobs wrote."""

@@ -1,0 +1,168 @@
+"""Shards of packed rows: what `train` reads of them is what it would have read of the text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_tiny_model
+
+from corpus.outputs import OPTIONS, do, parts, sentences
+from tf_mlm.corpus.plan import Job, make_job
+from tf_mlm.corpus.run_unit import run_unit
+from tf_mlm.errors import ConfigError
+from tf_mlm.text.packed_rows import read_description
+from tf_mlm.training.data.corpus import Corpus
+from tf_mlm.training.data.shards import ShardRows, open_shards, packed_files
+from tf_mlm.training.data.token_store import TokenStore, open_token_store
+from tf_mlm.training.options import TrainConfig
+
+Plan = Callable[..., Job]
+SPECIAL = 5
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shards") / "text.txt"
+    lines = sentences(120, 3)
+    path.write_text("\n\n".join("\n".join(lines[n : n + 3]) for n in range(0, 120, 3)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def job(text: Path, model_dir: Path) -> Job:
+    """Done once for all tests that only read what it wrote."""
+    options = {"line_by_line": False, "length": 16, "held_out": 0.2}
+    output = str(text.with_name("output"))
+    job = make_job(
+        [str(text)], output, verb="tokenize", target=str(model_dir), model="t", options={**OPTIONS, **options}
+    )
+    assert len(job.units) > 3
+    assert [done.error for done in do(job)] == [None] * len(job.units)
+    return job
+
+
+@pytest.fixture(scope="module")
+def shards(job: Job) -> list[Path]:
+    return sorted(Path(job.output).glob("*.tfrecord"))
+
+
+def opened(files: list[Path], **options: int) -> TokenStore:
+    corpus = Corpus(files, 0.2)
+    vocabulary = make_tiny_model().preprocessor.vocabulary
+    return open_shards(packed_files(corpus), corpus, vocabulary, length=16, **options)
+
+
+def tokens(rows: object) -> list[int]:
+    """All tokens that are not special, whatever row they stand in."""
+    found = rows.take(slice(None)).token_ids  # type: ignore[attr-defined]
+    return sorted(found[found >= SPECIAL].tolist())
+
+
+def test_they_hold_the_documents_and_the_split_of_the_text(
+    shards: list[Path], text: Path, tmp_path: Path
+) -> None:
+    store = opened(shards)
+    of_text = open_token_store(
+        tmp_path / "store", Corpus([text], 0.2), make_tiny_model().preprocessor, length=16
+    )
+    assert store.documents == of_text.documents
+    assert store.unknown == of_text.unknown
+    for side in ("train", "held_out"):
+        assert tokens(getattr(store, side)) == tokens(getattr(of_text, side))
+    counts = store.train.token_counts(21)
+    assert counts[SPECIAL:].tolist() == of_text.train.token_counts(21)[SPECIAL:].tolist()
+
+
+def test_they_are_tfrecords_and_the_same_to_the_byte(shards: list[Path], job: Job, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    again = dataclasses.replace(job, output=str(tmp_path))
+    run_unit(again, 1)
+    assert {name: parts(job.output)[name] for name in again.parts(1)} == parts(tmp_path)
+    found = read_description(shards[-1])
+    assert found is not None
+    records = list(tf.data.TFRecordDataset(str(shards[-1])).as_numpy_iterator())  # checks every checksum
+    assert len(records) == found.rows + 1
+    row = tf.train.Example.FromString(records[1]).features.feature["row"].bytes_list.value[0]
+    token_ids, lengths = found.take(np.array([0]))
+    assert np.frombuffer(row, "<i4", 1)[0] == lengths[0]
+    assert np.frombuffer(row, "<u2", offset=4).tolist() == token_ids[0].tolist()
+
+
+def test_every_worker_reads_shards_of_its_own(shards: list[Path]) -> None:
+    whole = opened(shards)
+    halves = [opened(shards, worker=worker, workers=2) for worker in (0, 1)]
+    assert sorted(tokens(halves[0].train) + tokens(halves[1].train)) == tokens(whole.train)
+    assert halves[0].digest == halves[1].digest != whole.digest
+    assert halves[0].held_out.total == whole.held_out.total
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 64, 1000])
+def test_an_epoch_is_a_permutation_that_nobody_holds(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardRows, "total", rows)
+    orders = [
+        ShardRows([], 16).order(seed, epoch, np.arange(rows)) for seed, epoch in ((1, 0), (1, 1), (2, 0))
+    ]
+    assert all(sorted(order.tolist()) == list(range(rows)) for order in orders)
+    if rows > 50:
+        assert len({tuple(order) for order in orders}) == 3
+        assert abs(np.corrcoef(orders[0], np.arange(rows))[0, 1]) < 0.3
+    part = ShardRows([], 16).order(1, 0, np.arange(rows)[::2])
+    assert part.tolist() == orders[0][::2].tolist()
+
+
+def test_what_does_not_fit_is_refused(shards: list[Path], text: Path, tmp_path: Path) -> None:
+    corpus = Corpus(shards, 0.2)
+    vocabulary = make_tiny_model().preprocessor.vocabulary
+    with pytest.raises(ConfigError, match=r"length 16, and a run with 8. Give that as --length"):
+        open_shards(packed_files(corpus), corpus, vocabulary, length=8)
+    with pytest.raises(ConfigError, match=r"held_out 0.2, and a run with 0.1. Give that share as --held-out"):
+        open_shards(packed_files(corpus), dataclasses.replace(corpus, held_out=0.1), vocabulary, length=16)
+    with pytest.raises(ConfigError, match=rf"{len(shards) - 1} of {len(shards)}; 1 are missing"):
+        opened(shards[1:])
+    with pytest.raises(ConfigError, match=r"text.txt`, which does not"):
+        packed_files(Corpus([*shards, text], 0.2))
+    torn = tmp_path / "torn.tfrecord"
+    torn.write_bytes(shards[-1].read_bytes()[:-5])
+    with pytest.raises(ConfigError, match="must be whole"):
+        packed_files(Corpus([torn], 0.2))
+
+
+def test_bad_rows_are_told_beside_the_shards(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "the cat sat"}\n{"text": 3}\n{"text": "a dog ran"}\n')
+    (done,) = do(plan(path, verb="tokenize"))
+    assert (done.rows, done.failed, done.tokens) == (3, 1, 6)
+    errors = (tmp_path / "output" / "errors-00000-of-00001.jsonl").read_text()
+    assert "a.jsonl:24" in errors
+
+
+def test_a_run_on_shards_resumes_to_the_bit(shards: list[Path], model_dir: Path, tmp_path: Path) -> None:
+    from tf_mlm.training.run import trainer
+
+    config = TrainConfig(
+        steps=8, batch_size=4, length=16, held_out=0.2, strategy="cpu", checkpoint_every=2, evaluate_every=100
+    )
+
+    def train(name: str) -> bytes:
+        trainer.train(shards, tmp_path / name, config, from_directory=model_dir, compile=False)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    whole = train("whole")
+    taken = trainer.Trainer._take_steps
+
+    def stopped(self: trainer.Trainer, *arguments: object) -> None:
+        if self._done >= 4:
+            raise KeyboardInterrupt
+        taken(self, *arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_take_steps", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train("resumed")
+    assert not (tmp_path / "resumed" / "model.safetensors").exists()
+    assert train("resumed") == whole

@@ -1,0 +1,1 @@
+"""Files of text, wherever they lie: found, recognised, and read as documents."""

@@ -1,0 +1,218 @@
+"""Packed rows of token ids in TFRecord files that are read in place: a record of each row, all of one size.
+
+The first record describes the others: an `Example` with JSON in its feature `tf_mlm_rows` and, in `counts`,
+how often each token occurs. Every other record is an `Example` with one feature, `row`: the number of real
+tokens as int32 and the ids behind it, little-endian. So row n stands at a place that can be computed, and any
+reader of TFRecords can read the file too.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mlm.errors import ConfigError
+from tf_mlm.text.packing import pack_documents
+from tf_mlm.text.vocabulary import Vocabulary
+
+TOKENS_PER_PACK = 1 << 18
+"""So many tokens are packed at a time; the last row of each pack is the only one with padding."""
+_FACTS, _COUNTS, _ROW = "tf_mlm_rows", "counts", "row"
+_FRAME = struct.Struct("<QI")
+"""What stands before a record: its size, and a checksum of that; behind it stands another checksum."""
+_MOST_HEADER = 1 << 26
+
+
+def dtype_of(vocabulary: Vocabulary) -> str:
+    """The smallest type that holds all ids.
+
+    Example:
+        >>> from tf_mlm.text.vocabulary import Vocabulary
+        >>> dtype_of(Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]))
+        'uint16'
+    """
+    return "uint16" if vocabulary.size <= 1 << 16 else "int32"
+
+
+def pack(
+    documents: Sequence[np.ndarray], length: int, vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
+    """Documents as rows.
+
+    Args:
+        documents: int32 [tokens] each, without special tokens around them.
+        length: tokens of a row.
+        vocabulary: for the special ones between them.
+
+    Returns:
+        Token ids [rows, length] of `dtype_of`, and lengths int32 [rows].
+    """
+    blocks = pack_documents(
+        tf.RaggedTensor.from_row_lengths(np.concatenate(documents), [len(ids) for ids in documents]),
+        length,
+        cls_id=vocabulary.cls_id,
+        sep_id=vocabulary.sep_id,
+        pad_id=vocabulary.pad_id,
+    )
+    return blocks.token_ids.numpy().astype(dtype_of(vocabulary)), blocks.lengths.numpy().astype(np.int32)
+
+
+class RowsWriter:
+    """Packs documents and writes the rows; at the end it puts their description before them.
+
+    Args:
+        path: the file to make; another one is made beside it meanwhile.
+        length: tokens of a row.
+        vocabulary: that of the ids.
+    """
+
+    def __init__(self, path: Path, length: int, vocabulary: Vocabulary) -> None:
+        self._path, self._body = path, path.with_name(f"{path.name}.rows")
+        self._writer = tf.io.TFRecordWriter(str(self._body))
+        self._digest = hashlib.blake2b(digest_size=8)
+        self._length, self._dtype, self._vocabulary = length, dtype_of(vocabulary), vocabulary
+        self._waiting: list[np.ndarray] = []
+        self._waiting_tokens = 0
+        self._counts = np.zeros(vocabulary.size, np.int64)
+        self._rows = 0
+
+    def add(self, ids: np.ndarray) -> None:
+        """Appends a document, int32 [tokens]."""
+        self._waiting.append(ids)
+        self._waiting_tokens += len(ids)
+        if self._waiting_tokens >= TOKENS_PER_PACK:
+            self._pack()
+
+    def _pack(self) -> None:
+        token_ids, lengths = pack(self._waiting, self._length, self._vocabulary)
+        for ids, size in zip(token_ids, lengths, strict=True):
+            data = struct.pack("<i", size) + ids.astype(ids.dtype.newbyteorder("<")).tobytes()
+            self._digest.update(data)
+            self._writer.write(_example({_ROW: data}))
+        self._counts += np.bincount(token_ids.ravel(), minlength=len(self._counts))
+        self._rows += len(lengths)
+        self._waiting, self._waiting_tokens = [], 0
+
+    def close(self, **facts: Any) -> None:
+        """Makes the file; `facts` are JSON values."""
+        if self._waiting:
+            self._pack()
+        self._writer.close()
+        mine = {
+            "rows": self._rows,
+            "length": self._length,
+            "dtype": self._dtype,
+            "digest": self._digest.hexdigest(),
+        }
+        with tf.io.TFRecordWriter(str(self._path)) as writer:
+            described = json.dumps({**facts, **mine}, sort_keys=True).encode()
+            writer.write(_example({_FACTS: described}, self._counts))
+        with self._path.open("ab") as stream, self._body.open("rb") as rows:
+            shutil.copyfileobj(rows, stream, 1 << 20)
+        os.remove(self._body)
+
+
+class RowsFile(NamedTuple):
+    """A file of packed rows, described and not yet read.
+
+    Attributes:
+        path: where it lies.
+        facts: its description.
+        first: the byte at which the first row's record begins.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    first: int
+
+    @property
+    def rows(self) -> int:
+        """How many it holds."""
+        return int(self.facts["rows"])
+
+    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows by their numbers, int32 [rows, length], and their lengths, int32 [rows]; no other is read."""
+        layout = _layout(self.facts["length"], self.facts["dtype"])
+        found = np.empty([len(chosen)], layout)
+        with self.path.open("rb", buffering=0) as stream:
+            for index, row in enumerate(chosen):
+                data = os.pread(stream.fileno(), layout.itemsize, self.first + int(row) * layout.itemsize)
+                found[index] = np.frombuffer(data, layout)[0]
+        return found["ids"].astype(np.int32), found["size"].astype(np.int32)
+
+    def counts(self) -> np.ndarray:
+        """How often each token occurs, int64 [vocabulary]."""
+        with self.path.open("rb") as stream:
+            features = _features(stream.read(self.first))
+        return np.asarray(features[_COUNTS].int64_list.value, np.int64)
+
+
+def read_description(path: Path) -> RowsFile | None:
+    """The description of a file of packed rows; None for a file of other records.
+
+    Raises:
+        ConfigError: for a file of packed rows that is cut short.
+    """
+    with path.open("rb") as stream:
+        frame = stream.read(_FRAME.size)
+        size = _FRAME.unpack(frame)[0] if len(frame) == _FRAME.size else 0
+        if not 0 < size < _MOST_HEADER:
+            return None
+        data = frame + stream.read(size + 4)
+    first = _FRAME.size + size + 4
+    try:
+        features = _features(data)
+        facts = json.loads(features[_FACTS].bytes_list.value[0]) if _FACTS in features else None
+    except Exception:  # no protocol buffer, no JSON: other records, which have a reader of their own
+        return None
+    if facts is None:
+        return None
+    found = RowsFile(path, facts, first)
+    expected = first + found.rows * _layout(facts["length"], facts["dtype"]).itemsize
+    if (received := path.stat().st_size) != expected:
+        raise ConfigError(
+            f"A file of packed rows must be whole. Received: `{path}` with {received:,} bytes in place of "
+            f"{expected:,}. Write it again with `tf-mlm tokenize --to-tfrecord`."
+        )
+    return found
+
+
+@functools.cache
+def _layout(length: int, dtype: str) -> np.dtype[Any]:
+    """A row's record as the fields of an array."""
+    ids = np.dtype(dtype).newbyteorder("<")
+    example = _example({_ROW: bytes(4 + length * ids.itemsize)})
+    before = _FRAME.size + len(example) - 4 - length * ids.itemsize
+    return np.dtype(
+        {
+            "names": ["size", "ids"],
+            "formats": ["<i4", (ids, (length,))],
+            "offsets": [before, before + 4],
+            "itemsize": _FRAME.size + len(example) + 4,
+        }
+    )
+
+
+def _example(texts: dict[str, bytes], counts: np.ndarray | None = None) -> bytes:
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])) for name, data in texts.items()
+    }
+    if counts is not None:
+        features[_COUNTS] = tf.train.Feature(int64_list=tf.train.Int64List(value=counts))
+    message = tf.train.Example(features=tf.train.Features(feature=features))
+    serialized: bytes = message.SerializeToString(deterministic=True)
+    return serialized
+
+
+def _features(record: bytes) -> Any:
+    return tf.train.Example.FromString(record[_FRAME.size : -4]).features.feature
