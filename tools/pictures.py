@@ -87,10 +87,9 @@ def main(target: str, output: Path) -> None:
 
     Example: tools/pictures demo/model
     """
-    from tf_mlm.cli.target import open_target
-
     from tf_mlm.page.model import PageModel
     from tf_mlm.page.server import PageServer
+    from tf_mlm.target.open import open_target
 
     output.mkdir(parents=True, exist_ok=True)
     model = PageModel(target, open_target(target, 25, bounded=True), "directory")

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from reference import byte_level
-from tf_mlm.cli.target import open_target
+from tf_mlm.target.open import open_target
 
 import tf_mlm
 from chromium import ANSWERED, MINUTE, chromium, open_page

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from page.conftest import Look
-from tf_mlm.cli.target import InProcess
+from tf_mlm.target.in_process import InProcess
 
 from tf_mlm.page.api import TEXT_BYTES
 from tf_mlm.page.model import PageModel

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tf_mlm.cli.target import open_target
+from tf_mlm.target.open import open_target
 
 import pictures
 from chromium import chromium

@@ -32,10 +32,9 @@ MEASURED = """(({startTime, duration, detail}) => ({startTime, duration, seconds
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
     """Fills on the screen, the longest task, the weight, and hosts that were asked; there are no peers."""
-    from tf_mlm.cli.target import open_target
-
     from tf_mlm.page.model import PageModel
     from tf_mlm.page.server import PageServer
+    from tf_mlm.target.open import open_target
 
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         target = str(demo_model(Path(folder)))

@@ -34,11 +34,13 @@ def _wait(_: Any) -> None:
         torch.cuda.synchronize()
 
 
-def beside(config: dict[str, Any], entry: dict[str, Any], ours: dict[str, Any], calls: int) -> dict[str, Any]:
+def beside(
+    config: dict[str, Any], entry: dict[str, Any], ours: dict[str, Any], calls: int, *, compiled: bool
+) -> dict[str, Any]:
     """Times of the peer's ways to do the work of a program, and how far its answer is from ours."""
     inputs = {name: torch.tensor(array, device=DEVICE).long() for name, array in inputs_of(entry).items()}
     work = _fill if entry["work"] == "fill" else _train
-    found = work(config, entry, inputs, ours, calls)
+    found = work(config, entry, inputs, ours, calls, compiled)
     print("    answer: " + ", ".join(f"{name} {value:.2g}" for name, value in found["answer"].items()))
     for name, result in list(found.items())[1:]:
         ratios = [f"{result[kind] / ours[kind]:.2f}" for kind in ("alone", "queued")]
@@ -50,7 +52,7 @@ def beside(config: dict[str, Any], entry: dict[str, Any], ours: dict[str, Any], 
     return found
 
 
-def _fill(config: Any, entry: Any, inputs: Any, ours: Any, calls: int) -> dict[str, Any]:
+def _fill(config: Any, entry: Any, inputs: Any, ours: Any, calls: int, compiled: bool) -> dict[str, Any]:
     dtype = torch.float32 if entry["dtype"] == "float32" else torch.bfloat16
     model, rows = _model(config, dtype), torch.arange(entry["batch"], device=DEVICE)[:, None]
     (body,) = [module for name, module in model.named_children() if name == model.base_model_prefix]
@@ -68,7 +70,6 @@ def _fill(config: Any, entry: Any, inputs: Any, ours: Any, calls: int) -> dict[s
             states = module(states)
         return top(states)
 
-    compiled = torch.compile(masked_logits, dynamic=False)
     with torch.inference_mode():
         reference = _model(config, torch.float32)
         logits = reference(input_ids=inputs["ids"]).logits[rows, inputs["positions"]].float()
@@ -80,14 +81,14 @@ def _fill(config: Any, entry: Any, inputs: Any, ours: Any, calls: int) -> dict[s
             "answer": {"log-probabilities differ from float32's by": difference, "same first token": same}
         }
         ways: dict[str, Callable[[], Any]] = {"all logits": all_logits, "head at the masks": masked_logits}
-        if DEVICE == "cuda" and entry["batch"] * entry["length"] >= 8192:
-            ways["head at the masks, compiled"] = compiled
+        if compiled:
+            ways["head at the masks, compiled"] = torch.compile(masked_logits, dynamic=False)
         for name, way in ways.items():
             found[name] = milliseconds(way, _wait, calls)
     return found
 
 
-def _train(config: Any, entry: Any, inputs: Any, ours: Any, calls: int) -> dict[str, Any]:
+def _train(config: Any, entry: Any, inputs: Any, ours: Any, calls: int, compiled: bool) -> dict[str, Any]:
     dropout = entry["work"] == "train"
     if not dropout:
         config = config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -123,7 +124,7 @@ def _train(config: Any, entry: Any, inputs: Any, ours: Any, calls: int) -> dict[
     }
     if not dropout:
         return found
-    for name, way in {"eager": model, "compiled": torch.compile(model, dynamic=False)}.items():
-        if name == "eager" or DEVICE == "cuda":
-            found[name] = milliseconds(step(way), _wait, calls)
+    found["eager"] = milliseconds(step(model), _wait, calls)
+    if compiled:
+        found["compiled"] = milliseconds(step(torch.compile(model, dynamic=False)), _wait, calls)
     return found

@@ -147,7 +147,9 @@ def main() -> None:
         if options.peers:
             from peer import beside
 
-            result["peers"] = beside(manifest["config"], entry, result, options.calls)
+            result["peers"] = beside(
+                manifest["config"], entry, result, options.calls, compiled=options.compiled
+            )
     if options.json:
         options.json.write_text(json.dumps(results))
 
