@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument(
         "--profile", action="store_true", help="Also list the kernels (needs torch's profiler)."
     )
+    parser.add_argument("--compiled", action="store_true", help="And its torch.compile: a minute each.")
     parser.add_argument("--json", type=Path, help="Write all figures there.")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
