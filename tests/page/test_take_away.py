@@ -9,18 +9,20 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from google.protobuf import json_format
-from page.conftest import Look
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tf_mlm.page.model import PageModel
 from tf_mlm.page.server import PageServer
 from tf_mlm.serving.client.client import Client
 from tf_mlm.serving.server import ModelServer, ServerOptions
+
+if TYPE_CHECKING:
+    from page.conftest import Look
 
 pytestmark = pytest.mark.browser
 TEXT = 'it\'s "the" \\ [MASK] $HOME `x` 東 .'

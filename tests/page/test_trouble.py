@@ -9,10 +9,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from page.conftest import Look
 
 from tf_mlm.cli.target import InProcess
 from tf_mlm.page.api import TEXT_BYTES
@@ -22,8 +21,12 @@ from tf_mlm.serving.client.client import Client
 from tf_mlm.serving.process import free_ports
 from tf_mlm.serving.server import ModelServer, ServerOptions
 
+if TYPE_CHECKING:
+    from page.conftest import Look
+
+    Start = Callable[..., Look]
+
 pytestmark = pytest.mark.browser
-Start = Callable[..., Look]
 
 
 def model_server(base_path: Path, port: int = 0) -> ModelServer:
