@@ -113,7 +113,11 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == source
-    assert {"tf_mlm/py.typed", "tf_mlm/export/stock_operations.txt"} <= packed
+    assert {
+        "tf_mlm/py.typed",
+        "tf_mlm/export/stock_operations.txt",
+        "tf_mlm/page/static/index.html",
+    } <= packed
 
 
 def test_what_is_imported_is_the_wheel(installed: Path, empty: Path) -> None:

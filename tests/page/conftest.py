@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from reference import byte_level
-from tf_mlm.target.open import open_target
 
 import tf_mlm
 from chromium import ANSWERED, MINUTE, chromium, open_page
@@ -20,6 +19,7 @@ from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.page.model import PageModel
 from tf_mlm.page.server import PageServer
 from tf_mlm.serving.client.client import Client
+from tf_mlm.target.open import open_target
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from page.conftest import Look
 
 from tf_mlm.page.server import PageServer
+
+if TYPE_CHECKING:
+    from page.conftest import Look
 
 pytestmark = pytest.mark.browser
 VIEWS = {

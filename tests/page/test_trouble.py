@@ -9,11 +9,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from page.conftest import Look
-from tf_mlm.target.in_process import InProcess
 
 from tf_mlm.page.api import TEXT_BYTES
 from tf_mlm.page.model import PageModel
@@ -21,9 +19,14 @@ from tf_mlm.page.server import PageServer
 from tf_mlm.serving.client.client import Client
 from tf_mlm.serving.process import free_ports
 from tf_mlm.serving.server import ModelServer, ServerOptions
+from tf_mlm.target.in_process import InProcess
+
+if TYPE_CHECKING:
+    from page.conftest import Look
+
+    Start = Callable[..., Look]
 
 pytestmark = pytest.mark.browser
-Start = Callable[..., Look]
 
 
 def model_server(base_path: Path, port: int = 0) -> ModelServer:

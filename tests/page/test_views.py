@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from page.conftest import Look
 from reference.page_texts import TORTURE
+
+if TYPE_CHECKING:
+    from page.conftest import Look
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::tf_mlm.ReplacedTargetWarning")]
 TEXT = "the cat sat on the mat ."

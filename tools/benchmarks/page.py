@@ -119,7 +119,7 @@ def _longest_task(browser: Browser, page: Page, url: str) -> Outcome:
     tasks = main_thread_tasks(json.loads(browser.stop_tracing()))
     times = {
         "longest task": max(task.wall for task in tasks),
-        "longest, processor time": max(task.cpu for task in tasks),
+        "longest, on a core": max(task.cpu for task in tasks),
         "all tasks together": sum(task.wall for task in tasks),
     }
     return Outcome(f"{tokens} tokens coloured", times, {}, 0.0, items=tokens)
