@@ -9,14 +9,15 @@ from typing import Any
 from tf_mlm.config.rules import require, require_bool, require_whole
 
 MODEL_TYPES = (
-    *("albert", "bert", "camembert", "distilbert", "electra", "esm", "fnet", "modernbert", "mpnet"),
-    *("roberta", "roformer", "xlm-roberta"),
+    *("albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "esm", "fnet", "modernbert"),
+    *("mpnet", "roberta", "roformer", "xlm-roberta"),
 )
 LAYER_TYPES = ("full_attention", "sliding_attention")
 ROBERTA_TYPES = ("camembert", "esm", "mpnet", "roberta", "xlm-roberta")
 """Families whose learned positions count from behind the padding id, and whose heads use GELU."""
 ROPE_STORED = (None, "frequencies", "angles")
 MIXING = ("attention", "fourier")
+RELATIVE_PARTS = ("c2p", "p2c")
 KEPT_HEADS = (None, "contacts", "pooler")
 SWITCHES = (
     "embedding_size",
@@ -41,6 +42,14 @@ SWITCHES = (
     "rope_values",
     "relative_buckets",
     "mixing",
+    "position_table",
+    "relative_parts",
+    "relative_shared",
+    "relative_norm",
+    "position_buckets",
+    "max_relative_positions",
+    "conv_kernel_size",
+    "conv_act",
 )
 """The fields of `ModelConfig` that families differ in; each is BERT's by default."""
 
@@ -65,6 +74,10 @@ class ModelConfig:
     rotations are kept among the weights, `rope_interleaved` that neighbouring values are turned against each
     other, and `rope_values` that values are turned too. `relative_buckets` is how many distances have a bias
     of their own in all layers' scores. `mixing` is `attention`, or `fourier` for a transform in its place.
+    `position_table` false leaves learned positions out. `relative_parts` are what attention reads of relative
+    positions, `c2p` from a token to a distance and `p2c` the other way, from twice as many vectors as
+    `max_relative_positions` or `position_buckets`, with the weights of queries and keys if `relative_shared`,
+    and normalised if `relative_norm`. With a `conv_kernel_size` the first layer is followed by a convolution.
     `kept_head` are weights that nothing here computes with, and that a file of the family has: ESM's for
     `contacts` between residues, or a `pooler`.
 
@@ -121,6 +134,14 @@ class ModelConfig:
     rope_values: bool = False
     relative_buckets: int | None = None
     mixing: str = "attention"
+    position_table: bool = True
+    relative_parts: tuple[str, ...] | None = None
+    relative_shared: bool = False
+    relative_norm: bool = False
+    position_buckets: int | None = None
+    max_relative_positions: int | None = None
+    conv_kernel_size: int = 0
+    conv_act: str = "tanh"
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -177,6 +198,7 @@ class ModelConfig:
             *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
             *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
             *("embedding_norm", "rope_interleaved", "rope_values"),
+            *("position_table", "relative_shared", "relative_norm"),
         ):
             require_bool(name, getattr(self, name))
         require(
@@ -207,6 +229,7 @@ class ModelConfig:
             value = getattr(self, name)
             shown = ", ".join(str(each) for each in values)
             require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
+        self._check_relative()
         if self.dropped_token_id is not None:
             require_whole("dropped_token_id", self.dropped_token_id, least=0)
         if self.relative_buckets is not None:
@@ -227,6 +250,26 @@ class ModelConfig:
                 first_norm=self.first_norm,
             )
 
+    def _check_relative(self) -> None:
+        if self.relative_parts is not None:
+            parts = tuple(self.relative_parts)
+            object.__setattr__(self, "relative_parts", parts)
+            require(
+                set(parts) <= set(RELATIVE_PARTS) and len(set(parts)) == len(parts),
+                f"`relative_parts` must be of {', '.join(RELATIVE_PARTS)}, each at most once.",
+                relative_parts=list(parts),
+            )
+        for name in ("position_buckets", "max_relative_positions"):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), least=2)
+        require_whole("conv_kernel_size", self.conv_kernel_size, least=0)
+        require(
+            not self.conv_kernel_size or (self.conv_kernel_size % 2 == 1 and self.num_hidden_layers > 1),
+            "`conv_kernel_size` must be odd, and stand between two layers.",
+            conv_kernel_size=self.conv_kernel_size,
+            num_hidden_layers=self.num_hidden_layers,
+        )
+
     @property
     def head_size(self) -> int:
         return self.hidden_size // self.num_attention_heads
@@ -244,7 +287,7 @@ class ModelConfig:
     @property
     def has_position_table(self) -> bool:
         """Whether positions are learned vectors, added to those of tokens."""
-        return self.rope_theta is None
+        return self.position_table and self.rope_theta is None
 
     @property
     def num_blocks(self) -> int:

@@ -70,7 +70,7 @@ class EncoderBlock(tf.Module):
                 use_bias=config.attention_bias,
                 rotation=positions.local_rotary if is_local else positions.rotary,
                 rotates_values=config.rope_values,
-                bias=positions.bias,
+                bias=positions.bias_of_layer(config, initializer, precision),
                 reach=config.local_attention // 2 if is_local else None,
                 name="attention",
                 dtype=precision,

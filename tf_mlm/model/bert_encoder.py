@@ -8,7 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
+from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.bert_embedding import BertEmbedding
+from tf_mlm.layers.convolution import Convolution
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import fold_in
 from tf_mlm.layers.encoder_block import EncoderBlock
@@ -108,6 +110,11 @@ class BertEncoder(tf.Module):
             if config.norm_position == "pre"
             else None
         )
+        self.convolution = (
+            Convolution(config, initializers.get(initializer()), name="convolution", dtype=self.precision)
+            if config.conv_kernel_size
+            else None
+        )
         kept = {
             "contacts": (config.num_hidden_layers * config.num_attention_heads, 1),
             "pooler": (config.hidden_size, config.hidden_size),
@@ -172,8 +179,11 @@ class BertEncoder(tf.Module):
         mask = length_mask(lengths, tf.shape(token_ids)[1])
         *layers, last = self.layers
         x = self.embedding(token_ids, segment_ids, fold_in(dropout_seed, len(layers) + 1), mask)
+        given = x
         for index, layer in enumerate(layers):
             x = layer(x, mask, fold_in(dropout_seed, index))
+            if self.convolution is not None and not index:
+                x = self.convolution(given, x, mask, fold_in(dropout_seed, len(layers) + 2))
         return last.attend(x, mask, fold_in(dropout_seed, len(layers))), x
 
     def transform(self, context: tf.Tensor, x: tf.Tensor, *, dropout_seed: Any = None) -> tf.Tensor:
