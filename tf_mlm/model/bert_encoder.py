@@ -62,7 +62,8 @@ class BertEncoder(tf.Module):
         https://arxiv.org/abs/2412.13663 (ModernBERT); Lan et al., https://arxiv.org/abs/1909.11942 (ALBERT);
         Lin et al., https://doi.org/10.1126/science.ade2574 (ESM-2); Song et al.,
         https://arxiv.org/abs/2004.09297 (MPNet); Su et al., https://arxiv.org/abs/2104.09864 (RoFormer);
-        Lee-Thorp et al., https://arxiv.org/abs/2105.03824 (FNet).
+        Lee-Thorp et al., https://arxiv.org/abs/2105.03824 (FNet); He et al.,
+        https://arxiv.org/abs/2006.03654 (DeBERTa).
     """
 
     def __init__(
