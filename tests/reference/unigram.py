@@ -59,7 +59,7 @@ def trained(kind: str) -> bytes:
         "eos_id": -1,
         "control_symbols": list(_ALBERT),
     }
-    deberta = {f"{name}_id": place for place, name in enumerate(_DEBERTA)}
+    deberta: dict[str, Any] = {f"{name}_id": place for place, name in enumerate(_DEBERTA)}
     deberta |= {f"{name}_piece": piece for name, piece in _DEBERTA.items()}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*documentation_lines()[:6000], *SAMPLES * 3]),
