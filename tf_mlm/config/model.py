@@ -6,52 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tf_mlm.config.rules import require, require_bool, require_whole
+from tf_mlm.config.rules import require, require_whole
+from tf_mlm.config.switches import check_switches
 
 MODEL_TYPES = (
     *("albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "esm", "fnet", "modernbert"),
     *("mpnet", "roberta", "roformer", "xlm-roberta"),
 )
-LAYER_TYPES = ("full_attention", "sliding_attention")
 ROBERTA_TYPES = ("camembert", "esm", "mpnet", "roberta", "xlm-roberta")
 """Families whose learned positions count from behind the padding id, and whose heads use GELU."""
-ROPE_STORED = (None, "frequencies", "angles")
-MIXING = ("attention", "fourier")
-RELATIVE_PARTS = ("c2p", "p2c")
-KEPT_HEADS = (None, "contacts", "pooler")
-SWITCHES = (
-    "embedding_size",
-    "norm_position",
-    "gated",
-    "norm_bias",
-    "attention_bias",
-    "mlp_bias",
-    "head_bias",
-    "rope_theta",
-    "local_rope_theta",
-    "layer_types",
-    "local_attention",
-    "num_hidden_groups",
-    "embedding_projection",
-    "first_norm",
-    "embedding_norm",
-    "dropped_token_id",
-    "kept_head",
-    "rope_stored",
-    "rope_interleaved",
-    "rope_values",
-    "relative_buckets",
-    "mixing",
-    "position_table",
-    "relative_parts",
-    "relative_shared",
-    "relative_norm",
-    "position_buckets",
-    "max_relative_positions",
-    "conv_kernel_size",
-    "conv_act",
-)
-"""The fields of `ModelConfig` that families differ in; each is BERT's by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +138,7 @@ class ModelConfig:
             "`initializer_range` must be positive.",
             initializer_range=self.initializer_range,
         )
-        self._check_switches()
+        check_switches(self)
         require(
             self.pad_token_id < self.vocab_size,
             "`pad_token_id` must be an id of the vocabulary.",
@@ -191,83 +154,6 @@ class ModelConfig:
             self.max_length >= 3,
             "`max_position_embeddings` must leave room for [CLS], one token and [SEP].",
             max_position_embeddings=self.max_position_embeddings,
-        )
-
-    def _check_switches(self) -> None:
-        for name in (
-            *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
-            *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
-            *("embedding_norm", "rope_interleaved", "rope_values"),
-            *("position_table", "relative_shared", "relative_norm"),
-        ):
-            require_bool(name, getattr(self, name))
-        require(
-            self.norm_position in ("post", "pre"),
-            "`norm_position` must be post or pre.",
-            norm_position=self.norm_position,
-        )
-        require_whole("local_attention", self.local_attention, least=0)
-        if self.layer_types is not None:
-            types = tuple(self.layer_types)
-            object.__setattr__(self, "layer_types", types)
-            require(
-                len(types) == self.num_hidden_layers and set(types) <= set(LAYER_TYPES),
-                f"`layer_types` must name one of {', '.join(LAYER_TYPES)} for each of the "
-                f"{self.num_hidden_layers} layers of `num_hidden_layers`.",
-                layer_types=list(types),
-            )
-        for name in ("rope_theta", "local_rope_theta"):
-            theta = getattr(self, name)
-            require(theta is None or theta > 0, f"`{name}` must be positive.", **{name: theta})
-        require(
-            self.rope_theta is None or self.head_size % 2 == 0,
-            "Rotary positions need an even size of each head, `hidden_size / num_attention_heads`.",
-            hidden_size=self.hidden_size,
-            num_attention_heads=self.num_attention_heads,
-        )
-        for name, values in (("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)):
-            value = getattr(self, name)
-            shown = ", ".join(str(each) for each in values)
-            require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
-        self._check_relative()
-        if self.dropped_token_id is not None:
-            require_whole("dropped_token_id", self.dropped_token_id, least=0)
-        if self.relative_buckets is not None:
-            require_whole("relative_buckets", self.relative_buckets, least=32)
-        if self.num_hidden_groups is not None:
-            require_whole("num_hidden_groups", self.num_hidden_groups, least=1)
-            require(
-                self.num_hidden_groups <= self.num_hidden_layers,
-                "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
-                num_hidden_groups=self.num_hidden_groups,
-                num_hidden_layers=self.num_hidden_layers,
-            )
-            require(
-                self.layer_types is None and (self.norm_position == "post" or self.first_norm),
-                "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
-                "be None, and `first_norm` true where `norm_position` is pre.",
-                layer_types=self.layer_types,
-                first_norm=self.first_norm,
-            )
-
-    def _check_relative(self) -> None:
-        if self.relative_parts is not None:
-            parts = tuple(self.relative_parts)
-            object.__setattr__(self, "relative_parts", parts)
-            require(
-                set(parts) <= set(RELATIVE_PARTS) and len(set(parts)) == len(parts),
-                f"`relative_parts` must be of {', '.join(RELATIVE_PARTS)}, each at most once.",
-                relative_parts=list(parts),
-            )
-        for name in ("position_buckets", "max_relative_positions"):
-            if getattr(self, name) is not None:
-                require_whole(name, getattr(self, name), least=2)
-        require_whole("conv_kernel_size", self.conv_kernel_size, least=0)
-        require(
-            not self.conv_kernel_size or (self.conv_kernel_size % 2 == 1 and self.num_hidden_layers > 1),
-            "`conv_kernel_size` must be odd, and stand between two layers.",
-            conv_kernel_size=self.conv_kernel_size,
-            num_hidden_layers=self.num_hidden_layers,
         )
 
     @property

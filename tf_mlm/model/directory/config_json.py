@@ -10,6 +10,7 @@ from typing import Any
 from tf_mlm.config import ModelConfig, from_json, to_json
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.directory.families import FAMILIES, family_of
+from tf_mlm.model.directory.family import Family
 
 # Names that mean the same in transformers and here. `leaky_relu`, for one, has another slope there.
 ACTIVATIONS = (
@@ -166,10 +167,18 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     known = {key: value for key, value in known.items() if key not in fields or value is not None}
     try:
         config = from_json(ModelConfig, {**family.defaults, **known, **family.fixed})
+        check_config(config)
     except TypeError as error:
         raise ConfigError(f"A setting has the wrong type: {error}.") from error
-    check_config(config)
+    except ConfigError as error:  # in our names; the reader of the file knows its own
+        raise ConfigError(_in_names_of(family, str(error))) from error
     return config
+
+
+def _in_names_of(family: Family, message: str) -> str:
+    for ours, theirs in family.keys.items():
+        message = re.sub(rf"\b{ours}(?=[`=])", theirs, message)
+    return message
 
 
 def unknown_keys(config: ModelConfig) -> list[str]:
