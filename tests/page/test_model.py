@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import WORDS
-from tf_mlm.cli.target import open_target
+from tf_mlm.target.open import open_target
 
 import tf_mlm
 from tf_mlm.config import ModelConfig

@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "camembert": ("camembert", {}),
     "albert": ("albert", {}),
     "mmbert": ("modernbert", {}),
+    "deberta-v2": ("deberta-v2", {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "legacy": False}),
     "esm": ("esm", _ROTARY),
     "mpnet": ("mpnet", {}),
     "roformer": ("roformer", {}),

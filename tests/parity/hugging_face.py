@@ -38,10 +38,11 @@ _MODERN_BERT_IDS = {  # its own lie beyond a small vocabulary
     "cls_token_id": 2,
     "sep_token_id": 3,
 }
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "albert": {**_BERT_SIZES, "embedding_size": 12, "num_hidden_layers": 3, "num_hidden_groups": 2},
     "bert": _BERT_SIZES,
     "camembert": _BERT_SIZES,
+    "deberta-v2": {**_BERT_SIZES, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
     "electra": {**_BERT_SIZES, "embedding_size": 12},
     "esm": {**_BERT_SIZES, "pad_token_id": 1, "mask_token_id": 7, "emb_layer_norm_before": True},
@@ -140,6 +141,25 @@ def _cases(quick: bool) -> Iterator[HuggingFaceCase]:
                 yield HuggingFaceCase(family, tuple(zip(names, (kind, drops, norm), strict=True)))
             rotary = ("position_embedding_type", "rotary")
             yield HuggingFaceCase(family, (rotary, ("rope_theta", 50.0)), dtype="float16")
+        if family == "deberta-v2":
+            third: tuple[tuple[str, Any], ...] = (
+                ("position_buckets", 8),
+                ("norm_rel_ebd", "layer_norm"),
+                ("share_att_key", True),
+                ("position_biased_input", False),
+            )
+            yield HuggingFaceCase(family, third)
+            yield HuggingFaceCase(family, (*third, ("legacy", False)))
+            for name, value in (
+                ("relative_attention", False),
+                ("conv_kernel_size", 3),
+                ("max_relative_positions", 5),
+                ("type_vocab_size", 2),
+            ):
+                parts = [] if name == "relative_attention" else ["c2p"]
+                yield HuggingFaceCase(family, ((name, value), ("pos_att_type", parts)))
+            wide = (("conv_kernel_size", 5), ("conv_act", "gelu"), ("pos_att_type", ["p2c"]))
+            yield HuggingFaceCase(family, (*wide, *third[:2]))
         if family == "roformer":
             yield HuggingFaceCase(family, (("rotary_value", True), ("embedding_size", 12)))
         if family == "fnet":

@@ -26,17 +26,26 @@ from tokenizers import (
 from tf_mlm.text.sentencepiece_model import read_model
 
 SIZE = 1000
-MASKS = {"xlm-roberta": "<mask>", "camembert": "<mask>", "albert": "[MASK]", "mmbert": "<mask>"}
+MASKS = {
+    "xlm-roberta": "<mask>",
+    "camembert": "<mask>",
+    "albert": "[MASK]",
+    "mmbert": "<mask>",
+    "deberta-v2": "[MASK]",
+}
 CLASSES = {
     "xlm-roberta": "XLMRobertaTokenizer",
     "camembert": "CamembertTokenizer",
     "albert": "AlbertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
 }
+FILES = {"albert": "spiece.model", "deberta-v2": "spm.model"}
 _SPECIAL = {
     "xlm-roberta": ("<s>", "<pad>", "</s>", "<unk>"),
     "camembert": ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"),
 }
 _ALBERT = ("[CLS]", "[SEP]", "[MASK]")
+_DEBERTA = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
 
 
 @functools.cache
@@ -50,6 +59,8 @@ def trained(kind: str) -> bytes:
         "eos_id": -1,
         "control_symbols": list(_ALBERT),
     }
+    deberta: dict[str, Any] = {f"{name}_id": place for place, name in enumerate(_DEBERTA)}
+    deberta |= {f"{name}_piece": piece for name, piece in _DEBERTA.items()}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*documentation_lines()[:6000], *SAMPLES * 3]),
         model_writer=model,
@@ -57,7 +68,7 @@ def trained(kind: str) -> bytes:
         model_type="unigram",
         num_threads=1,
         minloglevel=2,
-        **(albert if kind == "albert" else {}),
+        **{"albert": albert, "deberta-v2": deberta}.get(kind, {}),
     )
     return model.getvalue()
 
@@ -65,7 +76,7 @@ def trained(kind: str) -> bytes:
 def vocabulary(kind: str) -> list[tuple[str, float]]:
     """Tokens and scores by the ids that the class of the kind gives them."""
     scored = [(piece.text, piece.score) for piece in read_model(trained(kind)).pieces]
-    if kind == "albert":
+    if kind in ("albert", "deberta-v2"):
         return scored
     special = [(token, -100.0 if token == "<unk>NOTUSED" else 0.0) for token in _SPECIAL[kind]]
     return [*special, *scored[3 if kind == "xlm-roberta" else 1 :], ("<mask>", 0.0)]
@@ -96,6 +107,25 @@ def _unigram(kind: str, *, older: bool = False) -> Tokenizer:
         single=f"{cls} $A {sep}",
         pair=pair,
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)],
+    )
+    return tokenizer
+
+
+def deberta() -> Tokenizer:
+    """Runs of white space are one blank, and characters composed; words are cut at blanks alone."""
+    tokens = vocabulary("deberta-v2")
+    tokenizer = Tokenizer(models.Unigram(tokens, unk_id=3, byte_fallback=False))
+    white_space = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    strip = normalizers.Strip(left=False, right=True)
+    tokenizer.normalizer = normalizers.Sequence([white_space, normalizers.NFC(), strip])
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([metaspace])
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens([*_DEBERTA.values(), "[MASK]"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
     )
     return tokenizer
 
@@ -139,6 +169,7 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
     "camembert": lambda: _unigram("camembert"),
     "albert": lambda: _unigram("albert"),
     "mmbert": mm_bert,
+    "deberta-v2": deberta,
 }
 
 
@@ -159,16 +190,23 @@ def write_tokenizer(directory: Path, kind: str) -> Tokenizer:
     values: dict[str, Any] = {"tokenizer_class": CLASSES.get(kind, "PreTrainedTokenizerFast")}
     if kind == "mmbert":
         values |= {"cls_token": "<bos>", "sep_token": "<eos>"}
-    values |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": mask_of(kind)}
+    pad, unknown = ("[PAD]", "[UNK]") if kind == "deberta-v2" else ("<pad>", "<unk>")
+    values |= {"pad_token": pad, "unk_token": unknown, "mask_token": mask_of(kind)}
     (directory / "tokenizer_config.json").write_text(json.dumps(values))
     return tokenizer
 
 
 def write_model(directory: Path, kind: str) -> None:
     """Writes the SentencePiece model alone, and the name of the class that reads it."""
-    name = "spiece.model" if kind == "albert" else "sentencepiece.bpe.model"
+    name = FILES.get(kind, "sentencepiece.bpe.model")
     (directory / name).write_bytes(trained(kind))
-    flags = {"lstrip": True, "rstrip": False, "single_word": False, "normalized": False, "special": True}
+    flags = {
+        "lstrip": kind != "deberta-v2",
+        "rstrip": False,
+        "single_word": False,
+        "normalized": False,
+        "special": True,
+    }
     mask = {"__type": "AddedToken", "content": MASKS[kind], **flags}
     values = {"tokenizer_class": CLASSES[kind], "mask_token": mask}
     (directory / "tokenizer_config.json").write_text(json.dumps(values))

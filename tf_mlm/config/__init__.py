@@ -7,7 +7,8 @@ directory needs no translation. Only the standard library is imported here.
 from tf_mlm.config.buckets import Buckets
 from tf_mlm.config.json_object import check_not_a_pointer, from_json, read_json, to_json, write_json
 from tf_mlm.config.limits import Limits
-from tf_mlm.config.model import ROBERTA_TYPES, SWITCHES, ModelConfig
+from tf_mlm.config.model import ROBERTA_TYPES, ModelConfig
+from tf_mlm.config.switches import SWITCHES
 from tf_mlm.config.tokenizer import AddedToken, TokenizerConfig
 
 __all__ = [

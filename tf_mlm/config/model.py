@@ -6,43 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tf_mlm.config.rules import require, require_bool, require_whole
+from tf_mlm.config.rules import require, require_whole
+from tf_mlm.config.switches import check_switches
 
 MODEL_TYPES = (
-    *("albert", "bert", "camembert", "distilbert", "electra", "esm", "fnet", "modernbert", "mpnet"),
-    *("roberta", "roformer", "xlm-roberta"),
+    *("albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "esm", "fnet", "modernbert"),
+    *("mpnet", "roberta", "roformer", "xlm-roberta"),
 )
-LAYER_TYPES = ("full_attention", "sliding_attention")
 ROBERTA_TYPES = ("camembert", "esm", "mpnet", "roberta", "xlm-roberta")
 """Families whose learned positions count from behind the padding id, and whose heads use GELU."""
-ROPE_STORED = (None, "frequencies", "angles")
-MIXING = ("attention", "fourier")
-KEPT_HEADS = (None, "contacts", "pooler")
-SWITCHES = (
-    "embedding_size",
-    "norm_position",
-    "gated",
-    "norm_bias",
-    "attention_bias",
-    "mlp_bias",
-    "head_bias",
-    "rope_theta",
-    "local_rope_theta",
-    "layer_types",
-    "local_attention",
-    "num_hidden_groups",
-    "embedding_projection",
-    "first_norm",
-    "embedding_norm",
-    "dropped_token_id",
-    "kept_head",
-    "rope_stored",
-    "rope_interleaved",
-    "rope_values",
-    "relative_buckets",
-    "mixing",
-)
-"""The fields of `ModelConfig` that families differ in; each is BERT's by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +37,10 @@ class ModelConfig:
     rotations are kept among the weights, `rope_interleaved` that neighbouring values are turned against each
     other, and `rope_values` that values are turned too. `relative_buckets` is how many distances have a bias
     of their own in all layers' scores. `mixing` is `attention`, or `fourier` for a transform in its place.
+    `position_table` false leaves learned positions out. `relative_parts` are what attention reads of relative
+    positions, `c2p` from a token to a distance and `p2c` the other way, from twice as many vectors as
+    `max_relative_positions` or `position_buckets`, with the weights of queries and keys if `relative_shared`,
+    and normalised if `relative_norm`. With a `conv_kernel_size` the first layer is followed by a convolution.
     `kept_head` are weights that nothing here computes with, and that a file of the family has: ESM's for
     `contacts` between residues, or a `pooler`.
 
@@ -121,6 +97,14 @@ class ModelConfig:
     rope_values: bool = False
     relative_buckets: int | None = None
     mixing: str = "attention"
+    position_table: bool = True
+    relative_parts: tuple[str, ...] | None = None
+    relative_shared: bool = False
+    relative_norm: bool = False
+    position_buckets: int | None = None
+    max_relative_positions: int | None = None
+    conv_kernel_size: int = 0
+    conv_act: str = "tanh"
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -154,7 +138,7 @@ class ModelConfig:
             "`initializer_range` must be positive.",
             initializer_range=self.initializer_range,
         )
-        self._check_switches()
+        check_switches(self)
         require(
             self.pad_token_id < self.vocab_size,
             "`pad_token_id` must be an id of the vocabulary.",
@@ -171,61 +155,6 @@ class ModelConfig:
             "`max_position_embeddings` must leave room for [CLS], one token and [SEP].",
             max_position_embeddings=self.max_position_embeddings,
         )
-
-    def _check_switches(self) -> None:
-        for name in (
-            *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
-            *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
-            *("embedding_norm", "rope_interleaved", "rope_values"),
-        ):
-            require_bool(name, getattr(self, name))
-        require(
-            self.norm_position in ("post", "pre"),
-            "`norm_position` must be post or pre.",
-            norm_position=self.norm_position,
-        )
-        require_whole("local_attention", self.local_attention, least=0)
-        if self.layer_types is not None:
-            types = tuple(self.layer_types)
-            object.__setattr__(self, "layer_types", types)
-            require(
-                len(types) == self.num_hidden_layers and set(types) <= set(LAYER_TYPES),
-                f"`layer_types` must name one of {', '.join(LAYER_TYPES)} for each of the "
-                f"{self.num_hidden_layers} layers of `num_hidden_layers`.",
-                layer_types=list(types),
-            )
-        for name in ("rope_theta", "local_rope_theta"):
-            theta = getattr(self, name)
-            require(theta is None or theta > 0, f"`{name}` must be positive.", **{name: theta})
-        require(
-            self.rope_theta is None or self.head_size % 2 == 0,
-            "Rotary positions need an even size of each head, `hidden_size / num_attention_heads`.",
-            hidden_size=self.hidden_size,
-            num_attention_heads=self.num_attention_heads,
-        )
-        for name, values in (("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)):
-            value = getattr(self, name)
-            shown = ", ".join(str(each) for each in values)
-            require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
-        if self.dropped_token_id is not None:
-            require_whole("dropped_token_id", self.dropped_token_id, least=0)
-        if self.relative_buckets is not None:
-            require_whole("relative_buckets", self.relative_buckets, least=32)
-        if self.num_hidden_groups is not None:
-            require_whole("num_hidden_groups", self.num_hidden_groups, least=1)
-            require(
-                self.num_hidden_groups <= self.num_hidden_layers,
-                "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
-                num_hidden_groups=self.num_hidden_groups,
-                num_hidden_layers=self.num_hidden_layers,
-            )
-            require(
-                self.layer_types is None and (self.norm_position == "post" or self.first_norm),
-                "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
-                "be None, and `first_norm` true where `norm_position` is pre.",
-                layer_types=self.layer_types,
-                first_norm=self.first_norm,
-            )
 
     @property
     def head_size(self) -> int:
@@ -244,7 +173,7 @@ class ModelConfig:
     @property
     def has_position_table(self) -> bool:
         """Whether positions are learned vectors, added to those of tokens."""
-        return self.rope_theta is None
+        return self.position_table and self.rope_theta is None
 
     @property
     def num_blocks(self) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
+from tf_mlm.layers import initializer as initializers
+from tf_mlm.layers.disentangled_bias import DisentangledBias, RelativeVectors
 from tf_mlm.layers.relative_bias import RelativeBias
 from tf_mlm.layers.rotary import Rotary
 
@@ -19,6 +21,7 @@ class LayerPositions(tf.Module):
         rotary: for the layers that attend to the whole text.
         local_rotary: for those that attend to a token's neighbours.
         bias: added to the scores of every layer.
+        vectors: of relative positions, which each layer reads in its own way.
 
     Example:
         >>> positions = LayerPositions(ModelConfig(relative_buckets=32), lambda: "truncated_normal")
@@ -57,3 +60,16 @@ class LayerPositions(tf.Module):
             if config.relative_buckets is not None
             else None
         )
+        self.vectors = (
+            RelativeVectors(config, initializers.get(initializer()), name="vectors", dtype=dtype)
+            if config.relative_parts is not None
+            else None
+        )
+
+    def bias_of_layer(
+        self, config: ModelConfig, initializer: Callable[[], Any], dtype: Any
+    ) -> RelativeBias | DisentangledBias | None:
+        """What is added to the scores of one layer; of its own where it reads the shared vectors."""
+        if self.vectors is None:
+            return self.bias
+        return DisentangledBias(config, self.vectors, initializer, name="bias", dtype=dtype)

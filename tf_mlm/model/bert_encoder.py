@@ -10,7 +10,9 @@ import tensorflow as tf
 from tf_mlm.arguments import indices_argument
 from tf_mlm.config import ModelConfig
 from tf_mlm.errors import ConfigError
+from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers.bert_embedding import BertEmbedding
+from tf_mlm.layers.convolution import Convolution
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import fold_in
 from tf_mlm.layers.encoder_block import EncoderBlock
@@ -71,7 +73,8 @@ class BertEncoder(tf.Module):
         https://arxiv.org/abs/2412.13663 (ModernBERT); Lan et al., https://arxiv.org/abs/1909.11942 (ALBERT);
         Lin et al., https://doi.org/10.1126/science.ade2574 (ESM-2); Song et al.,
         https://arxiv.org/abs/2004.09297 (MPNet); Su et al., https://arxiv.org/abs/2104.09864 (RoFormer);
-        Lee-Thorp et al., https://arxiv.org/abs/2105.03824 (FNet).
+        Lee-Thorp et al., https://arxiv.org/abs/2105.03824 (FNet); He et al.,
+        https://arxiv.org/abs/2006.03654 (DeBERTa).
     """
 
     def __init__(
@@ -118,6 +121,11 @@ class BertEncoder(tf.Module):
                 dtype=self.precision,
             )
             if config.norm_position == "pre"
+            else None
+        )
+        self.convolution = (
+            Convolution(config, initializers.get(initializer()), name="convolution", dtype=self.precision)
+            if config.conv_kernel_size
             else None
         )
         kept = {
@@ -200,6 +208,7 @@ class BertEncoder(tf.Module):
             mask,
             None if packed is None else packed.position_ids,
         )
+        given = x
         for index, layer in enumerate(layers):
             seed = fold_in(dropout_seed, index)
 
@@ -207,15 +216,18 @@ class BertEncoder(tf.Module):
                 return layer(x, mask, seed, packed)
 
             x = recomputed(run, x) if self.recompute else run(x)
+            if self.convolution is not None and not index:
+                x = self.convolution(given, x, mask, fold_in(dropout_seed, len(layers) + 2))
         return last.attend(x, mask, fold_in(dropout_seed, len(layers)), packed), x
 
     def _packed(self, position_ids: Any, token_ids: tf.Tensor) -> Packed:
         """The documents of each row, once their positions are known to be in range."""
         config = self.config
-        if config.mixing != "attention" or config.dropped_token_id is not None:
+        counts = config.dropped_token_id is not None or self.convolution is not None
+        if config.mixing != "attention" or counts:
             raise ConfigError(
                 "Rows of several documents need an encoder that reads each of them by itself. Received: "
-                f"`position_ids` for {config.model_type}, which mixes or counts what stands in a row. Give "
+                f"`position_ids` for {config.model_type}, which mixes what stands in a row otherwise than by attention, or counts it. Give "
                 "each document a row of its own."
             )
         position_ids = indices_argument(position_ids, "position_ids", "[batch, length]")

@@ -25,6 +25,7 @@ import tensorflow_text as tf_text
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.decoder import byte_characters
 from tf_mlm.errors import ConfigError
+from tf_mlm.text.composition import one_after_another
 from tf_mlm.text.found_tokens import finder, normalizer_of
 from tf_mlm.text.reach import check_reach, ranks_of
 from tf_mlm.text.segments import Segments, cut, whole
@@ -149,7 +150,7 @@ class ByteBpeTokenizer(tf.Module):
             in_part = tf.where(tf.gather(is_text, owners), found, in_part)
         parts = segments.splits[1:] - segments.splits[:-1]
         base = tf.repeat(byte_starts, parts) + segments.starts
-        from_character = _one_after_another(tf.gather(characters, in_part + tf.gather(base, owners)), owners)
+        from_character = one_after_another(tf.gather(characters, in_part + tf.gather(base, owners)), owners)
         from_character = tf.repeat(from_character, sizes)  # of each byte, and of the end of each part
         segments = segments._replace(texts=texts, starts=tf.cumsum(counts, exclusive=True))
         return segments, tf.gather(begins.flat_values, from_character), tf.gather(behind, from_character)
@@ -248,28 +249,6 @@ class ByteBpeTokenizer(tf.Module):
         values = tf.gather(tf.concat([ids, tf.gather(self._ids, found.flat_values)], 0), index.flat_values)
         row_splits = tf.gather(index.row_splits, tf.cast(words.row_splits, tf.int64))
         return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
-
-
-def _one_after_another(characters: tf.Tensor, owners: tf.Tensor) -> tf.Tensor:
-    """Where several characters are replaced by several, each comes from the one at its place among them.
-
-    ICU knows of such a replacement where it begins, and for its other characters where it ends. As the
-    library has it, characters that were put together or taken apart are the first ones.
-
-    Args:
-        characters: int32 [places], the character of the texts that each comes from; behind each part its end.
-        owners: int64 [places], the part that each belongs to.
-    """
-    count = tf.size(characters)
-    is_inner = (characters[1:] == characters[:-1]) & (owners[1:] == owners[:-1])
-    is_inner = tf.concat([is_inner, [False]], 0)[:count]
-    outer = tf.concat([tf.cast(tf.where(~is_inner)[:, 0], tf.int32), [count]], 0)
-    which = tf.maximum(tf.cumsum(tf.cast(~is_inner, tf.int32)) - 1, 0)
-    first, size = tf.gather(outer, which), tf.gather(outer, which + 1) - tf.gather(outer, which)
-    begin = tf.gather(characters, first)
-    nth = tf.range(count) - first + (characters - begin - size)  # less those that were not there before
-    inner = tf.minimum(begin + tf.maximum(nth, 0), tf.maximum(characters - 1, begin))
-    return tf.where(is_inner, inner, characters)
 
 
 def _whole_characters(

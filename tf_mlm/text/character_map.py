@@ -220,6 +220,22 @@ class Runs(tf.Module):
         return tf.cond(tf.reduce_any(follows), joined, lambda: characters)
 
 
+class WhiteSpaceRuns(tf.Module):
+    """White space in a row, and line ends and tabs alone, that become a blank in place of the last."""
+
+    def __call__(self, characters: Characters, parts: int | tf.Tensor) -> Characters:
+        """The characters without those that are dropped."""
+        points, owners = characters.points, characters.owners
+        size = tf.size(points)
+        is_space = is_white_space(points)
+        joins = is_space[1:] & is_space[:-1] & (owners[1:] == owners[:-1])
+        follows = tf.concat([[False], joins], 0)[:size]
+        goes_on = tf.concat([joins, [False]], 0)[:size]
+        is_lone = tf.reduce_any(points[:, tf.newaxis] == [ord(each) for each in "\n\r\t"], 1)
+        blank = tf.where(~goes_on & (follows | is_lone), ord(" "), points)
+        return characters._replace(points=blank).at(tf.where(~goes_on)[:, 0])
+
+
 class Strip(tf.Module):
     """White space at the ends of a part that is left out."""
 

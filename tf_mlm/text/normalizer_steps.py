@@ -10,11 +10,13 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mlm.errors import UnsupportedTokenizerError
-from tf_mlm.text.character_map import CharacterMap, Runs, Strip, of_charsmap, of_library
+from tf_mlm.text.character_map import CharacterMap, Runs, Strip, WhiteSpaceRuns, of_charsmap, of_library
 from tf_mlm.text.characters import Characters
+from tf_mlm.text.composition import Composition
 from tf_mlm.text.library import library_normalizer
 
 Step = Callable[[Characters, tf.Tensor], Characters]
+WHITE_SPACE_RUNS = r"\s{2,}|[\n\r\t]"
 # Those that look at one character at a time, once decomposed accents are taken away.
 _SINGLE = ("Lowercase", "Nmt", "StripAccents")
 _DECOMPOSING = ("NFD", "NFKD")
@@ -90,8 +92,12 @@ def _step(value: Mapping[str, Any]) -> Step:
             return Runs(text[0], value["content"], pairs=True)
         if regex == " {2,}":
             return Runs(" ", value["content"], pairs=False)
+    if kind == "NFC":
+        return Composition()
+    if kind == "Replace" and value["pattern"].get("Regex") == WHITE_SPACE_RUNS and value["content"] == " ":
+        return WhiteSpaceRuns()
     shown = {key: item for key, item in value.items() if key != "precompiled_charsmap"}
     raise UnsupportedTokenizerError(
-        "`normalizer` must be made of Precompiled, NFKD or NFD before StripAccents, Lowercase, Nmt, Strip, "
-        f"and Replace of one or two equal characters or of blanks. Received: {shown!r}."
+        "`normalizer` must be made of Precompiled, NFKD or NFD before StripAccents, NFC, Lowercase, Nmt, "
+        f"Strip, and Replace of one or two equal characters or of white space. Received: {shown!r}."
     )

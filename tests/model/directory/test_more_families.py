@@ -47,8 +47,11 @@ def test_settings_are_read_and_written_back(values: dict[str, Any], wanted: dict
     ("values", "message"),
     [
         ({"model_type": "mpnet", "pad_token_id": 0}, r"`pad_token_id` must be 1 with model_type='mpnet'.*0"),
-        ({"model_type": "mpnet", "relative_attention_num_buckets": 16}, r"whole number of at least 32"),
-        ({"model_type": "roformer", "rotary_value": "yes"}, r"`rope_values` must be true or false"),
+        (
+            {"model_type": "mpnet", "relative_attention_num_buckets": 16},
+            r"`relative_attention_num_buckets` must be a whole number of at least 32",
+        ),
+        ({"model_type": "roformer", "rotary_value": "yes"}, r"`rotary_value` must be true or false"),
         ({"model_type": "roformer", "num_attention_heads": 8}, r"an even size of each head"),
     ],
     ids=str,

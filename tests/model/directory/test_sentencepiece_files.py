@@ -75,7 +75,7 @@ def test_the_class_counts_and_says_where_the_file_differs(tmp_path: Path) -> Non
         (lambda values: values["model"].update(unk_id=None), r"`model.unk_id` must be the id of a token"),
         (lambda values: values["model"].update(byte_fallback=True), r"`model.byte_fallback` must be False"),
         (lambda values: values.update(decoder={"type": "CTC"}), None),
-        (lambda values: values.update(normalizer={"type": "NFC"}), r"`normalizer` must be made of .*'NFC'"),
+        (lambda values: values.update(normalizer={"type": "NFKC"}), r"`normalizer` must be made of .*'NFKC'"),
         (
             lambda values: values.update(pre_tokenizer={"type": "Whitespace"}),
             r"`pre_tokenizer` must be .*'Whitespace'",

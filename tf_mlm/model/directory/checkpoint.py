@@ -16,7 +16,7 @@ from tf_mlm.errors import ConfigError, ConfigWarning, NewHeadWarning
 from tf_mlm.layers import activation as activations
 from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.directory import config_json
-from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.families import family_of
 from tf_mlm.model.directory.memory import check_memory, too_large
 from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.model.directory.restore import restore
@@ -60,7 +60,7 @@ def load(directory: str | os.PathLike[str], dtype: Any = "float32", *, seed: int
     """
     directory = Path(directory)
     config = read_config(directory)
-    keys = dict(FAMILIES[config.model_type].keys)
+    keys = dict(family_of(config).keys)
     check_memory(config, keys, directory / CONFIG)
     with TensorFiles(directory) as files:
         preprocessor = read_preprocessor(directory, config)
@@ -102,7 +102,7 @@ def save(model: MaskedLM, directory: str | os.PathLike[str]) -> None:
     config = encoder.config
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    family = FAMILIES[config.model_type]
+    family = family_of(config)
     tensors = _tensors([*encoder_entries(model), *frozen_entries(model), *head_entries(model)])
     if not config.tie_word_embeddings:
         # transformers 5 adds the bias of the decoder, transformers 4 that of the predictions.

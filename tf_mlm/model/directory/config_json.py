@@ -9,7 +9,8 @@ from typing import Any
 
 from tf_mlm.config import ModelConfig, from_json, to_json
 from tf_mlm.errors import ConfigError
-from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.families import FAMILIES, family_of
+from tf_mlm.model.directory.family import Family
 
 # Names that mean the same in transformers and here. `leaky_relu`, for one, has another slope there.
 ACTIVATIONS = (
@@ -57,6 +58,7 @@ _WITHOUT_EFFECT = frozenset(
         "classifier_dropout_prob",
         "classifier_pooling",
         "cls_token_id",
+        "conv_groups",
         "cross_attention_hidden_size",
         "decoder_bias",
         "decoder_start_token_id",
@@ -81,6 +83,7 @@ _WITHOUT_EFFECT = frozenset(
         "label2id",
         "language",
         "layers_to_keep",
+        "legacy",
         "mask_token_id",
         "max_length",
         "model_name",
@@ -91,7 +94,10 @@ _WITHOUT_EFFECT = frozenset(
         "output_attentions",
         "output_hidden_states",
         "output_past",
+        "pooler_dropout",
         "pooler_fc_size",
+        "pooler_hidden_act",
+        "pooler_hidden_size",
         "pooler_num_attention_heads",
         "pooler_num_fc_layers",
         "pooler_size_per_head",
@@ -161,15 +167,23 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     known = {key: value for key, value in known.items() if key not in fields or value is not None}
     try:
         config = from_json(ModelConfig, {**family.defaults, **known, **family.fixed})
+        check_config(config)
     except TypeError as error:
         raise ConfigError(f"A setting has the wrong type: {error}.") from error
-    check_config(config)
+    except ConfigError as error:  # in our names; the reader of the file knows its own
+        raise ConfigError(_in_names_of(family, str(error))) from error
     return config
+
+
+def _in_names_of(family: Family, message: str) -> str:
+    for ours, theirs in family.keys.items():
+        message = re.sub(rf"\b{ours}(?=[`=])", theirs, message)
+    return message
 
 
 def unknown_keys(config: ModelConfig) -> list[str]:
     """Keys of its `config.json` that neither this package nor transformers is known to compute with."""
-    family = FAMILIES[config.model_type]
+    family = family_of(config)
     known = (*_WITHOUT_EFFECT, *_ONLY, *family.fixed, *family.keys.values())
     return sorted(key for key in config.extra if key not in known)
 
@@ -187,7 +201,7 @@ def _type_of_architecture(architectures: Any) -> str | None:
 def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
     """The `config.json` of a model whose weights are stored in `dtype`."""
     check_config(config)
-    family = FAMILIES[config.model_type]
+    family = family_of(config)
     values = {
         family.keys.get(key, key): value
         for key, value in to_json(config).items()
@@ -201,7 +215,7 @@ def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
 
 def check_config(config: ModelConfig) -> None:
     """Raises `ConfigError` for a config that transformers cannot express or would compute differently."""
-    family = FAMILIES[config.model_type]
+    family = family_of(config)
     for name in ("hidden_act", "head_hidden_act"):
         activation = getattr(config, name)
         if activation not in ACTIVATIONS and not (name in _OPTIONAL and activation is None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tf_mlm.config import ModelConfig
 from tf_mlm.model.directory.bert_families import (
     ALBERT,
     BERT,
@@ -16,6 +17,7 @@ from tf_mlm.model.directory.bert_families import (
     ROFORMER,
     XLM_ROBERTA,
 )
+from tf_mlm.model.directory.deberta import DEBERTA_V2, of_its_head
 from tf_mlm.model.directory.esm import ESM
 from tf_mlm.model.directory.family import Family
 from tf_mlm.model.directory.modern_bert import MODERN_BERT
@@ -24,6 +26,7 @@ FAMILIES: Mapping[str, Family] = {
     "albert": ALBERT,
     "bert": BERT,
     "camembert": CAMEMBERT,
+    "deberta-v2": DEBERTA_V2,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
     "esm": ESM,
@@ -34,3 +37,9 @@ FAMILIES: Mapping[str, Family] = {
     "roformer": ROFORMER,
     "xlm-roberta": XLM_ROBERTA,
 }
+
+
+def family_of(config: ModelConfig) -> Family:
+    """The family of a model, with the names that its config says."""
+    family = FAMILIES[config.model_type]
+    return of_its_head(config) if family is DEBERTA_V2 else family

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.errors import CheckpointError
-from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.families import family_of
 from tf_mlm.model.directory.family import Family
 from tf_mlm.model.directory.tensor_files import TensorSource
 from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, frozen_entries, head_entries
@@ -53,7 +53,7 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
     Raises:
         CheckpointError: listing all missing, unexpected and misshapen tensors.
     """
-    family = FAMILIES[model.config.model_type]
+    family = family_of(model.config)
     # Today's name → name in the file, of several the first.
     names = {_modern(name, family): name for name in sorted(tensors.shapes, reverse=True)}
     has_prefix = any(name.startswith(family.prefix) for name in names)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
-from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.families import family_of
 from tf_mlm.model.masked_lm import MaskedLM
 
 _ROWS = {
@@ -44,7 +44,7 @@ def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entr
 
     What is never trained is among `frozen_entries`.
     """
-    family, encoder = FAMILIES[model.config.model_type], model.encoder
+    family, encoder = family_of(model.config), model.encoder
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.encoder.items():
         for entry in _module_entries(_attribute(encoder, path), (prefix + name,)):
@@ -57,7 +57,7 @@ def encoder_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entr
 
 def frozen_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry]:
     """What a checkpoint holds for the parts of the encoder that are never trained, and may lack."""
-    family = FAMILIES[model.config.model_type]
+    family = family_of(model.config)
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.frozen.items():
         yield from _module_entries(_attribute(model.encoder, path), (prefix + name,))
@@ -65,7 +65,7 @@ def frozen_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry
 
 def head_entries(model: MaskedLM) -> Iterator[Entry]:
     """What a checkpoint holds for the head; a tied projection belongs to the encoder."""
-    family = FAMILIES[model.config.model_type]
+    family = family_of(model.config)
     for path, name in family.head.items():
         yield from _module_entries(_attribute(model.head, path), (name,))
     yield Entry(model.head.output_bias, (family.output_bias,))

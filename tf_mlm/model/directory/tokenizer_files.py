@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 VOCABULARY = "vocab.txt"
 BPE_VOCABULARY, MERGES = "vocab.json", "merges.txt"
-SENTENCEPIECE_MODELS = ("sentencepiece.bpe.model", "spiece.model")
+SENTENCEPIECE_MODELS = {
+    "xlm-roberta": "sentencepiece.bpe.model",
+    "camembert": "sentencepiece.bpe.model",
+    "albert": "spiece.model",
+    "deberta-v2": "spm.model",
+}
+"""What the class of each kind calls its file."""
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
@@ -58,7 +64,7 @@ class TokenizerFiles:
         """The file that holds the vocabulary."""
         if self.serialised is not None:
             return self.path(TOKENIZER)
-        names = (VOCABULARY, BPE_VOCABULARY, *SENTENCEPIECE_MODELS)
+        names = (VOCABULARY, BPE_VOCABULARY, *SENTENCEPIECE_MODELS.values())
         return next((self.path(name) for name in names if self.path(name).is_file()), self.path(TOKENIZER))
 
     def json(self, name: str) -> dict[str, Any] | None:
@@ -120,7 +126,7 @@ def kind_of(files: TokenizerFiles, config: ModelConfig) -> str | None:
         return "esm" if files.path(VOCABULARY).is_file() else None
     for kind, classes in UNIGRAM_CLASSES.items():
         if name in classes or (not name and UNIGRAM_MODELS.get(config.model_type) == kind):
-            model = SENTENCEPIECE_MODELS[kind == "albert"]
+            model = SENTENCEPIECE_MODELS[kind]
             return kind if files.serialised is not None or files.path(model).is_file() else None
     if name in BERT_CLASSES or (not name and config.model_type in BERT_MODELS):
         return "bert" if has_tokens else None

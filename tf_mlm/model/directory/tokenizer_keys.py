@@ -23,6 +23,7 @@ UNIGRAM_CLASSES: Mapping[str, tuple[str, ...]] = {
     "xlm-roberta": ("XLMRobertaTokenizer",),
     "camembert": ("CamembertTokenizer",),
     "albert": ("AlbertTokenizer", "FNetTokenizer"),
+    "deberta-v2": ("DebertaV2Tokenizer",),
 }
 UNIGRAM_MODELS: Mapping[str, str] = {**{kind: kind for kind in UNIGRAM_CLASSES}, "fnet": "albert"}
 """Which of them a `model_type` has."""
@@ -60,6 +61,15 @@ DEFAULT_TOKENS: Mapping[str, Mapping[str, str]] = {
         "unk_token": "<unk>",
         "sep_token": "[SEP]",
         "pad_token": "<pad>",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    },
+    "deberta-v2": {
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     },
@@ -137,6 +147,7 @@ WITHOUT_EFFECT = frozenset(
         "verbose",
         "vocab_file",
         "vocab_size",
+        "vocab_type",
     }
 )
 # Keys that transformers 5 ignores although they once meant something; other values get a warning.
@@ -161,6 +172,6 @@ READ = frozenset(
     {
         *(*SPECIAL_NAMES, *BERT_SETTINGS, *MORE_TOKENS, "added_tokens_decoder", "tokenizer_class"),
         *("model_max_length", "max_len", "clean_up_tokenization_spaces"),
-        *("split_special_tokens", "truncation_side"),
+        *("split_special_tokens", "truncation_side", "split_by_punct"),
     }
 )

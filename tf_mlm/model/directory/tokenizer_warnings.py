@@ -27,6 +27,7 @@ _NAMES = {
     "xlm-roberta": "XLM-R",
     "camembert": "CamemBERT",
     "albert": "ALBERT",
+    "deberta-v2": "DeBERTa",
 }
 
 

@@ -11,9 +11,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tf_mlm.config import check_not_a_pointer
-from tf_mlm.errors import ConfigError
-from tf_mlm.model.directory.tokenizer_files import SENTENCEPIECE_MODELS, TOKENIZER, TokenizerFiles
+from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
+from tf_mlm.model.directory.tokenizer_files import (
+    SENTENCEPIECE_MODELS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TokenizerFiles,
+)
 from tf_mlm.model.directory.tokenizer_warnings import warn
+from tf_mlm.text.normalizer_steps import WHITE_SPACE_RUNS
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, SentencePieceModel, read_model
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
 
     Args:
         files: those of the directory.
-        kind: `xlm-roberta`, `camembert` or `albert`.
+        kind: `xlm-roberta`, `camembert`, `albert` or `deberta-v2`.
         names: the spelling of each special token.
 
     Raises:
@@ -39,6 +45,8 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
     vocab, charsmap = _vocabulary(files, kind, names)
     ids = {token: index for index, (token, _) in enumerate(vocab)}
     unknown = {"xlm-roberta": 3, "albert": 1}.get(kind, ids.get(names["unk_token"], 0))
+    if kind == "deberta-v2" and (names["unk_token"], 0.0) not in vocab:
+        unknown = files.values.get("unk_id", 1)
     if kind == "albert" and ids.get(names["unk_token"]) != unknown:
         warn(
             f"`{files.of_tokens}`: what is unknown becomes the token with the id 1, "
@@ -47,8 +55,8 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
             "that unk_id, and say tokenizer_class=PreTrainedTokenizerFast."
         )
     tokenizer = Tokenizer(models.Unigram(vocab, unk_id=unknown, byte_fallback=False))
-    steps = _albert_steps(files) if kind == "albert" else []
-    if charsmap:
+    steps = {"albert": _albert_steps, "deberta-v2": _deberta_steps}.get(kind, lambda _: [])(files)
+    if charsmap and kind != "deberta-v2":
         try:
             steps.append(normalizers.Precompiled(charsmap))
         except Exception as error:  # the library raises nothing narrower
@@ -56,14 +64,17 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
                 f"`{files.of_tokens}`: `precompiled_charsmap` must be a map that SentencePiece has compiled: "
                 f"{error}. Copy the file again."
             ) from error
-    if kind == "albert" or steps:
-        tokenizer.normalizer = normalizers.Sequence(steps) if kind == "albert" else steps[0]
-    scheme = "always" if files.values.get("add_prefix_space", True) else "never"
+    is_bert = kind in ("albert", "deberta-v2")
+    if is_bert or steps:
+        tokenizer.normalizer = normalizers.Sequence(steps) if is_bert else steps[0]
+    otherwise = "first" if kind == "deberta-v2" else "never"
+    scheme = "always" if files.values.get("add_prefix_space", True) else otherwise
+    words = [] if kind == "deberta-v2" else [pre_tokenizers.WhitespaceSplit()]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme=scheme)]
+        [*words, pre_tokenizers.Metaspace(prepend_scheme=scheme)]
     )
     tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
-    first, last = ("cls_token", "sep_token") if kind == "albert" else ("bos_token", "eos_token")
+    first, last = ("cls_token", "sep_token") if is_bert else ("bos_token", "eos_token")
     cls, sep = names[first], names[last]
     if missing := [token for token in (cls, sep) if token not in ids and kind != "camembert"]:
         raise ConfigError(
@@ -72,7 +83,7 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
         )
     if kind == "camembert":  # as transformers numbers them: behind the vocabulary where it has none
         tokenizer.add_special_tokens([token for token in (cls, sep) if token not in ids])
-    pair = f"{cls} $A {sep} $B:1 {sep}:1" if kind == "albert" else f"{cls} $A {sep} {sep} $B {sep}"
+    pair = f"{cls} $A {sep} $B:1 {sep}:1" if is_bert else f"{cls} $A {sep} {sep} $B {sep}"
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}",
         pair=pair,
@@ -83,7 +94,7 @@ def unigram_tokenizer(files: TokenizerFiles, kind: str, names: Mapping[str, str]
 
 def unused_tokens(files: TokenizerFiles, kind: str) -> list[str]:
     """The special tokens that a class names by itself, or that a SentencePiece model marks."""
-    if files.serialised is None and kind in ("xlm-roberta", "camembert", "albert"):
+    if files.serialised is None and kind in SENTENCEPIECE_MODELS:
         model = _model(files, kind)
         marked = (Kind.CONTROL, Kind.USER_DEFINED)
         return [piece.text for piece in model.pieces if piece.kind in marked]
@@ -99,6 +110,18 @@ def _albert_steps(files: TokenizerFiles) -> list[Any]:
     if files.values.get("do_lower_case", True):
         steps.append(normalizers.Lowercase())
     return steps
+
+
+def _deberta_steps(files: TokenizerFiles) -> list[Any]:
+    from tokenizers import Regex, normalizers
+
+    if files.values.get("split_by_punct"):
+        raise UnsupportedTokenizerError(
+            f"`{files.path(TOKENIZER_CONFIG)}`: `split_by_punct` must be false. Received: true."
+        )
+    steps: list[Any] = [normalizers.Lowercase()] if files.values.get("do_lower_case", False) else []
+    white_space = normalizers.Replace(Regex(WHITE_SPACE_RUNS), " ")
+    return [*steps, white_space, normalizers.NFC(), normalizers.Strip(left=False, right=True)]
 
 
 def _vocabulary(files: TokenizerFiles, kind: str, names: Mapping[str, str]) -> tuple[Scored, bytes]:
@@ -118,7 +141,7 @@ def _vocabulary(files: TokenizerFiles, kind: str, names: Mapping[str, str]) -> t
 
 
 def _model(files: TokenizerFiles, kind: str) -> SentencePieceModel:
-    path = files.path(SENTENCEPIECE_MODELS[kind == "albert"])
+    path = files.path(SENTENCEPIECE_MODELS[kind])
     check_not_a_pointer(path)
     try:
         model = read_model(path.read_bytes())

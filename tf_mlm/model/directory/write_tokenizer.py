@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tf_mlm.config import ModelConfig, TokenizerConfig, write_json
 from tf_mlm.durable import write_durably
 from tf_mlm.model.directory.esm_tokenizer import esm_lines
-from tf_mlm.model.directory.families import FAMILIES
+from tf_mlm.model.directory.families import family_of
 from tf_mlm.model.directory.tokenizer_files import (
     ADDED_TOKENS,
     BPE_VOCABULARY,
@@ -41,7 +41,7 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     limit = preprocessor.max_length or config.max_length
     vocabulary = preprocessor.vocabulary
     is_stated = limit >= config.max_length and "model_max_length" in vocabulary.config.extra
-    inputs = FAMILIES[config.model_type].inputs
+    inputs = family_of(config).inputs
     write_vocabulary(vocabulary, directory, None if is_stated else limit, inputs)
 
 
@@ -108,6 +108,6 @@ def write_vocabulary(
     elif str(values.get("tokenizer_class")).removesuffix("Fast") not in BERT_CLASSES:
         values["tokenizer_class"] = BERT_CLASSES[0]
     write_json(directory / TOKENIZER_CONFIG, values)
-    vocabularies = {VOCABULARY, BPE_VOCABULARY, MERGES, TOKENIZER, *SENTENCEPIECE_MODELS}
+    vocabularies = {VOCABULARY, BPE_VOCABULARY, MERGES, TOKENIZER, *SENTENCEPIECE_MODELS.values()}
     for stale in {*vocabularies, SPECIAL_TOKENS, ADDED_TOKENS} - {kept}:
         (directory / stale).unlink(missing_ok=True)
