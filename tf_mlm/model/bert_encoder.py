@@ -50,7 +50,7 @@ class BertEncoder(tf.Module):
 
     Attributes:
         recompute: whether the backward pass computes each layer once more instead of keeping what is inside
-            it; the gradients are the same, bit for bit.
+            it; the gradients are the same, but for the order of sums that XLA chooses.
 
     Raises:
         ValueError: at the call, for shapes that do not fit or a length beyond the position table.

@@ -10,6 +10,7 @@ import numpy as np
 from tf_mlm.config import ModelConfig, from_json
 from tf_mlm.config.architectures import ARCHITECTURES, Sizes
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.directory.checkpoint import load, read_config
 from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
@@ -60,6 +61,21 @@ def sizes_of(config: TrainConfig, vocabulary: Vocabulary) -> ModelConfig:
         **dict.fromkeys(rates, config.dropout),
     }
     return from_json(ModelConfig, {**values, **family.fixed})
+
+
+def is_packed(config: TrainConfig, model: MaskedLM) -> bool:
+    """Whether documents that share a row are kept apart: as `config` says, else where positions are rotary.
+
+    Raises:
+        ConfigError: if it says so of an encoder that cannot.
+    """
+    can = isinstance(model.encoder, BertEncoder)
+    if config.packed and not can:
+        raise ConfigError(
+            "Packed rows need an encoder that takes `position_ids`, as `BertEncoder` does. "
+            f"Received: {type(model.encoder).__name__}. Leave out `packed`."
+        )
+    return bool(can and model.config.rope_theta is not None) if config.packed is None else config.packed
 
 
 def start_from_waves(model: MaskedLM) -> None:

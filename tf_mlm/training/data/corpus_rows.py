@@ -18,7 +18,13 @@ MOST_UNKNOWN = 0.2
 
 
 def open_rows(
-    corpus: Corpus, directory: Path, model: MaskedLM, *, length: int, console: Console | None
+    corpus: Corpus,
+    directory: Path,
+    model: MaskedLM,
+    *,
+    length: int,
+    packed: bool = False,
+    console: Console | None,
 ) -> TokenStore:
     """The packed rows of a corpus, for a model with a preprocessor; a progress bar while they are made.
 
@@ -27,6 +33,7 @@ def open_rows(
         directory: holds the rows, or is to.
         model: has the vocabulary, and as many positions as a row has tokens, or more.
         length: tokens of a row.
+        packed: whether the documents of a row are kept apart.
         console: for the progress bar; None shows none.
 
     Warns:
@@ -55,6 +62,7 @@ def open_rows(
             corpus,
             model.preprocessor,
             length=length,
+            packed=packed,
             progress=lambda count: progress.advance(task, count),
         )
     _check_known(store.unknown, model.preprocessor.vocabulary)

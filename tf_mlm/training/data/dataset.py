@@ -7,8 +7,10 @@ workers share it; a worker reads only its own rows' share of the batch into the 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +31,7 @@ def mask_generator(vocabulary: Vocabulary, config: TrainConfig, *, seed: int) ->
     """The generator that `config` describes; special tokens are never selected."""
     return MaskedLMMaskGenerator(
         vocabulary.size,
-        config.mask_rate,
+        max(config.mask_rates),
         vocabulary.mask_id,
         config.masks,
         vocabulary.special_ids,
@@ -73,8 +75,29 @@ class RowOrder:
         )
 
 
+def mask_rate(config: TrainConfig, step: int, steps: int, start: int = 0) -> float:
+    """The share of tokens that is predicted at a step: on a straight line from the first rate to the last.
+
+    The first is that of step `start`, the last that of the step before `steps`.
+
+    Example:
+        >>> from tf_mlm.training.data.dataset import mask_rate
+        >>> config = TrainConfig(mask_rate="0.3:0.1")
+        >>> [round(mask_rate(config, step, 11), 2) for step in (0, 5, 10)]
+        [0.3, 0.2, 0.1]
+    """
+    first, last = config.mask_rates
+    return first + (last - first) * min(1.0, (step - start) / max(1, steps - 1 - start))
+
+
 def training_batches(
-    rows: Rows, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
+    rows: Rows,
+    vocabulary: Vocabulary,
+    config: TrainConfig,
+    *,
+    first_step: int,
+    steps: int,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """The global batches of steps `first_step` to `steps` - 1, as `Batch`es of static shape.
 
@@ -84,6 +107,7 @@ def training_batches(
         config: batch size, masks, seed.
         first_step: where to begin; a resumed run begins where it stopped.
         steps: where to end.
+        start: the first step of the whole run, at which the mask rate has its first value.
     """
     order = RowOrder(len(rows.lengths), config.batch_size, config.seed)
     generator = mask_generator(vocabulary, config, seed=config.seed)
@@ -96,36 +120,46 @@ def training_batches(
             ),
         )
 
-    def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def read() -> Iterator[tuple[Any, ...]]:
         for step in range(first_step, steps):
-            yield step, *rows.take(order(step))
+            yield step, mask_rate(config, step, steps, start), *_columns(rows, order(step))
 
     signature = (
         tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.float32),
         tf.TensorSpec([config.batch_size, config.length], tf.int32),
         tf.TensorSpec([config.batch_size], tf.int32),
+        tf.TensorSpec([config.batch_size, 0 if rows.position_ids is None else config.length], tf.int32),
     )
 
     @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
-    def masked(step: tf.Tensor, token_ids: tf.Tensor, lengths: tf.Tensor) -> Batch:
-        return _masked(generator, step, token_ids, lengths, config)
+    def masked(step: tf.Tensor, rate: tf.Tensor, *columns: tf.Tensor) -> Batch:
+        return _masked(generator, step, columns, config, rate)
 
     dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
     return dataset.map(masked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig) -> Batch:
-    """All rows with one set of masks each, as arrays in memory."""
+def _columns(rows: Rows, chosen: Any) -> tuple[np.ndarray, ...]:
+    """Ids, lengths and places of the chosen rows; the places are [rows, 0] where there are none."""
+    token_ids, lengths, position_ids = rows.take(chosen)
+    if position_ids is None:
+        position_ids = np.zeros([len(lengths), 0], np.int32)
+    return token_ids, lengths, position_ids
+
+
+def _mask_once(generator: MaskedLMMaskGenerator, rows: Rows, config: TrainConfig) -> list[np.ndarray]:
+    """All rows with one set of masks each: the fields of a `Batch`, as arrays in memory."""
     masked = tf.function(
-        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
+        lambda step, *columns: _masked(generator, step, columns, config),
         reduce_retracing=True,
         autograph=False,
     )
     parts = []
     for first in range(0, len(rows.lengths), ROWS_PER_CALL):
-        token_ids, lengths = rows.take(slice(first, first + ROWS_PER_CALL))
-        parts.append(masked(tf.constant(first, tf.int64), tf.constant(token_ids), tf.constant(lengths)))
-    return Batch(*(np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)))
+        columns = _columns(rows, slice(first, first + ROWS_PER_CALL))
+        parts.append(masked(tf.constant(first, tf.int64), *(tf.constant(x) for x in columns)))
+    return [np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)]
 
 
 def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -152,16 +186,18 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Up to `evaluation_rows` rows, spread evenly, with the same masks whenever the seed is the same.
 
-    The last batch is filled up by copies of its first row with weight 0: every shape is static.
+    The last batch is filled up by copies of its first row with weight 0: every shape is static. Where the
+    mask rate changes in training, its last value counts here.
     """
+    config = dataclasses.replace(config, mask_rate=config.mask_rates[1])
     generator = mask_generator(vocabulary, config, seed=seed)
     count, size = min(len(rows.lengths), config.evaluation_rows), config.batch_size
     chosen = np.linspace(0, len(rows.lengths) - 1, count).astype(int)
     for index in range(-(-count // size)):
         part = chosen[index * size : (index + 1) * size]
         padded = np.concatenate([part, np.repeat(part[:1], size - len(part))])
-        token_ids, lengths = (tf.constant(x) for x in rows.take(padded))
-        batch = _masked(generator, tf.constant(index, tf.int64), token_ids, lengths, config)
+        columns = [tf.constant(x) for x in _columns(rows, padded)]
+        batch = _masked(generator, tf.constant(index, tf.int64), columns, config)
         real = tf.cast(tf.range(size) < len(part), tf.float32)[:, tf.newaxis]
         yield batch._replace(mask_weights=batch.mask_weights * real)
 
@@ -169,16 +205,19 @@ def evaluation_batches(
 def _masked(
     generator: MaskedLMMaskGenerator,
     step: tf.Tensor,
-    token_ids: tf.Tensor,
-    lengths: tf.Tensor,
+    columns: Sequence[tf.Tensor],
     config: TrainConfig,
+    rate: tf.Tensor | None = None,
 ) -> Batch:
+    token_ids, lengths, position_ids = columns
     batch, length = token_ids.shape
-    masked = generator(token_ids, step=step)
+    first, last = config.mask_rates
+    masked = generator(token_ids, step=step, rate=None if first == last else rate)
     return Batch(
         token_ids=tf.ensure_shape(tf.cast(masked["token_ids"], tf.int32), [batch, length]),
         lengths=lengths,
         mask_positions=tf.ensure_shape(tf.cast(masked["mask_positions"], tf.int32), [batch, config.masks]),
         mask_ids=tf.ensure_shape(tf.cast(masked["mask_ids"], tf.int32), [batch, config.masks]),
         mask_weights=tf.ensure_shape(tf.cast(masked["mask_weights"], tf.float32), [batch, config.masks]),
+        position_ids=position_ids,
     )
