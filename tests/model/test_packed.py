@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_a_packed_batch_gives_each_document_the_logits_it_has_alone(
     packed = logits(rows.token_ids, rows.lengths, every, rows.position_ids).numpy()
     for row, (ids, length, places) in enumerate(zip(*rows, strict=True)):
         starts = [*np.flatnonzero(places[:length] == 0), length]
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in itertools.pairwise(starts):
             size = end - start
             alone = model(ids[np.newaxis, start:end], [size], None, np.arange(size)[np.newaxis]).numpy()
             np.testing.assert_allclose(packed[row, start:end], alone[0], atol=1e-5)

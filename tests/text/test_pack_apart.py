@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def _unpacked(rows: PackedRows) -> list[tuple[int, ...]]:
     found = []
     for ids, length, places in zip(*rows, strict=True):
         starts = [*np.flatnonzero(places[:length] == 0), length]
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in itertools.pairwise(starts):
             assert (ids[start], ids[end - 1]) == (CLS, SEP)
             np.testing.assert_array_equal(places[start:end], np.arange(end - start))
             found.append(tuple(ids[start + 1 : end - 1].tolist()))

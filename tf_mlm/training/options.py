@@ -103,9 +103,7 @@ class TrainConfig:
     clip_norm: float = _setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.")
     accumulation: int = _setting(1, "Micro-batches that one optimizer step is summed over.")
     recompute: bool = _setting(
-        False,
-        "Compute each layer again in the backward pass, which saves most of the memory.",
-        resumable=True,
+        False, "Compute each layer again in the backward pass, which saves most of the memory."
     )
     layer_decay: float = _setting(1.0, "Learning-rate factor from each layer to the one below it.")
     train: str = _setting("all", "What is trained: all, head, or last:N (the head and the last N layers).")

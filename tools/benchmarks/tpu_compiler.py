@@ -106,9 +106,17 @@ class TpuCompiler:
         description = topologies.get_topology_desc(platform="tpu", topology_name=self.chip.topology)
         self._device: Any = description.devices[0]
 
-    def train(self, config: ModelConfig, *, batch: int, length: int, masks: int | None = None) -> Compiled:
+    def train(
+        self,
+        config: ModelConfig,
+        *,
+        batch: int,
+        length: int,
+        masks: int | None = None,
+        recompute: bool = False,
+    ) -> Compiled:
         """One optimizer step on one core: mixed bfloat16, AdamW, dropout as the model has it."""
-        settings = TrainConfig(batch_size=batch, length=length, dtype="mixed_bfloat16")
+        settings = TrainConfig(batch_size=batch, length=length, dtype="mixed_bfloat16", recompute=recompute)
         model = MaskedLM.from_config(config, dtype=settings.dtype, seed=0)
         schedule = learning_rate_schedule(settings, tf.Variable(1000, dtype=tf.int64, trainable=False))
         step = TrainStep.from_config(model, Optimizer(parameters(model), schedule, settings), settings)

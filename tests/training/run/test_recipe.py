@@ -24,14 +24,15 @@ def config(small: TrainConfig) -> TrainConfig:
         vocabulary_size=300,
         length=32,
         heads=2,
-        steps=10,
+        steps=6,
+        steps_per_call=1,
         batch_size=4,
         schedule="wsd",
         optimizer="muon",
         mask_rate="0.4:0.2",
         recompute=True,
-        checkpoint_every=5,
-        evaluate_every=10,
+        checkpoint_every=3,
+        evaluate_every=6,
     )
 
 
@@ -58,10 +59,11 @@ def test_documents_lie_apart_and_fewer_tokens_are_hidden_as_the_run_goes_on(
     whole: Path, config: TrainConfig
 ) -> None:
     places = np.fromfile(whole / "training" / "tokens" / "train.positions", np.uint16).reshape(-1, 32)
-    assert ((places == 0).sum(1) > 1).mean() > 0.5
+    documents = (places[:, :-1] == 0).sum(1)
+    assert documents.max() > 1
     masks = [record["masks"] for record in _log(whole)]
     assert masks[0] > 1.2 * masks[-1]
-    assert [round(mask_rate(config, step, 10), 2) for step in (0, 9)] == [0.4, 0.2]
+    assert [round(mask_rate(config, step, 6), 2) for step in (0, 5)] == [0.4, 0.2]
 
 
 def test_a_resumed_run_ends_with_the_same_bits(
@@ -81,13 +83,12 @@ def test_a_resumed_run_ends_with_the_same_bits(
 def test_a_decay_goes_on_from_a_checkpoint_with_a_falling_rate(
     corpus: Path, config: TrainConfig, whole: Path, tmp_path: Path
 ) -> None:
-    source = whole / "training" / "checkpoints" / "step-00000005"
-    decay = dataclasses.replace(config, steps=5, mask_rate=0.2)
+    source = whole / "training" / "checkpoints" / "step-00000003"
+    decay = dataclasses.replace(config, steps=3, mask_rate=0.2)
     result = train([corpus], tmp_path, decay, decay_from=source, compile=False)
-    assert (result.steps, result.ended) == (10, "steps")
-    wanted = np.mean([1 - np.sqrt(step / 5) for step in range(5)]) * config.learning_rate
-    rates = [record["learning_rate"] for record in _log(tmp_path)]
-    np.testing.assert_allclose(np.mean(rates), wanted, rtol=0.2)
+    assert (result.steps, result.ended) == (6, "steps")
+    wanted = [config.learning_rate * (1 - np.sqrt(step / 3)) for step in range(3)]
+    np.testing.assert_allclose([record["learning_rate"] for record in _log(tmp_path)], wanted, rtol=1e-4)
     assert train([corpus], tmp_path, decay, decay_from=source, compile=False).finished  # again: nothing to do
 
 
