@@ -175,6 +175,7 @@ def share_of(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> t
         parts = [
             tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]])[first : first + own]
             for x in batch
+            if x is not None
         ]
         return tf.data.Dataset.from_tensor_slices(Batch(*parts))
 
