@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -18,14 +19,45 @@ from tf_mlm.cli.sizes import Sizes
 if TYPE_CHECKING:
     from benchmarks.tpu_compiler import Compiled, TpuCompiler
 
+MODERNBERT_LAYERS = 22
+SHAPES: dict[str, dict[str, Any]] = {
+    "bert-base": {},
+    # Warner et al., https://arxiv.org/abs/2412.13663, table 4.
+    "modernbert-base": {
+        "model_type": "modernbert",
+        "vocab_size": 50_368,
+        "num_hidden_layers": MODERNBERT_LAYERS,
+        "intermediate_size": 1152,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "max_position_embeddings": 8192,
+        "type_vocab_size": 0,
+        "norm_position": "pre",
+        "first_norm": False,
+        "gated": True,
+        **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "head_bias"), False),
+        "rope_theta": 160_000.0,
+        "local_rope_theta": 10_000.0,
+        "layer_types": tuple(
+            "sliding_attention" if layer % 3 else "full_attention" for layer in range(MODERNBERT_LAYERS)
+        ),
+    },
+}
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--chip", default="v5e", show_default=True, help="v4, v5e, v5p or v6e.")
+@click.option("--model", type=click.Path(path_type=Path), help="Model directory for its sizes.")
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="Model directory for its sizes; else BERT-base."
+    "--shape",
+    type=click.Choice(list(SHAPES)),
+    default="bert-base",
+    show_default=True,
+    help="Sizes without --model.",
 )
+@click.option("--recompute", is_flag=True, help="Training computes each layer again in the backward pass.")
 @click.option("--length", "lengths", type=Sizes(), default=(512,), help="Tokens per row.  [default: 512]")
 @click.option("--batch", "batches", type=Sizes(), help="Rows per core.  [default: find the most that fit]")
 @click.option("--work", type=click.Choice(["train", "serve", "both"]), default="both", show_default=True)
@@ -33,6 +65,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def main(
     chip: str,
     model: Path | None,
+    shape: str,
+    recompute: bool,
     lengths: tuple[int, ...],
     batches: tuple[int, ...] | None,
     work: str,
@@ -48,12 +82,12 @@ def main(
     from tf_mlm.config import ModelConfig
     from tf_mlm.model.directory.checkpoint import read_config
 
-    config = read_config(model) if model else ModelConfig()
+    config = read_config(model) if model else ModelConfig(**SHAPES[shape])
     try:
         compiler = TpuCompiler(chip)
     except (ValueError, ModuleNotFoundError) as error:
         raise click.ClickException(str(error)) from error
-    programs = {"train": compiler.train, "serve": compiler.serve}
+    programs = {"train": functools.partial(compiler.train, recompute=recompute), "serve": compiler.serve}
     results, largest = [], []
     for name in ("train", "serve") if work == "both" else (work,):
         for length in lengths:

@@ -42,13 +42,12 @@ def echo(job: Job, index: int) -> Done:
 
 @pytest.fixture
 def empty_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python_path: None) -> Callable[..., Job]:
-    """`empty_work(units, die=..., always=...)`: a job whose units are `echo`, in processes that load no TensorFlow."""
+    """`empty_work(units, die=..., always=...)`: a job whose units are `echo`, and no TensorFlow."""
     monkeypatch.setattr(local, "_serve", serve_echo)
 
     def made(units: int, **options: Any) -> Job:
         options = {"die": [], "always": [], "format": "jsonl", **options}
-        job = Job("score", "", "", options, [], [("a", "text", 0, 1, 1)] * units, str(tmp_path), "")  # type: ignore[list-item]
-        return job
+        return Job("score", "", "", options, [], [("a", "text", 0, 1, 1)] * units, str(tmp_path), "")  # type: ignore[list-item]
 
     return made
 
@@ -133,7 +132,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
             code = int(stop.code or 0)
         return code, *capsys.readouterr()
 
-    yield call
+    return call
 
 
 def test_the_command_line(run: Callable[..., Any], model_dir: Path, files: Path, tmp_path: Path) -> None:

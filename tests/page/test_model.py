@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import WORDS
-from tf_mlm.target.open import open_target
 
 import tf_mlm
 from tf_mlm.config import ModelConfig
@@ -17,6 +16,7 @@ from tf_mlm.serving.client.client import Client
 from tf_mlm.serving.client.error import ClientError
 from tf_mlm.serving.errors import Code
 from tf_mlm.signatures import PORTABLE, TOKENIZE
+from tf_mlm.target.open import open_target
 
 
 class WithoutXla:

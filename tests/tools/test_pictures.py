@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tf_mlm.target.open import open_target
 
 import pictures
 from chromium import chromium
 from tf_mlm.page.model import PageModel
 from tf_mlm.page.server import PageServer
+from tf_mlm.target.open import open_target
 
 if TYPE_CHECKING:
     from tf_mlm.model.masked_lm import MaskedLM

@@ -122,3 +122,56 @@ def test_a_divisor_is_a_division_of_the_gradients(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_allclose(norm, np.sqrt(0.3), rtol=1e-6)
         np.testing.assert_allclose(same_norm, norm, rtol=1e-6)
         np.testing.assert_allclose(same_value, value, rtol=1e-6)
+
+
+def test_stable_adamw_holds_back_a_sudden_gradient() -> None:
+    """The rule of Wortsman et al., algorithm 2, in float64."""
+    config = dataclasses.replace(BASE, optimizer="stableadamw")
+    weights = [value.astype(np.float64) for value in _variables()]
+    first, second = ([np.zeros(shape) for shape in SHAPES] for _ in range(2))
+    for step in range(5):
+        for index, gradient in enumerate(_gradients(step)):
+            first[index] = config.beta_1 * first[index] + (1 - config.beta_1) * gradient
+            second[index] = config.beta_2 * second[index] + (1 - config.beta_2) * gradient**2
+            average = first[index] / (1 - config.beta_1 ** (step + 1))
+            square = second[index] / (1 - config.beta_2 ** (step + 1))
+            rms = np.sqrt(np.mean(gradient**2 / np.maximum(square, config.epsilon**2)))
+            update = average / (np.sqrt(square) + config.epsilon)
+            update = update + config.weight_decay * (weights[index].ndim > 1) * weights[index]
+            weights[index] = weights[index] - RATE / max(1.0, rms) * update
+    for ours, wanted in zip(_ours(config, 5), weights, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=2e-5, atol=2e-6)
+
+
+def test_muon_equals_keras_for_matrices_inside_layers_and_adamw_elsewhere() -> None:
+    muon = pytest.importorskip("keras").optimizers
+    if not hasattr(muon, "Muon"):
+        pytest.skip("this Keras has no Muon")
+    config = dataclasses.replace(BASE, optimizer="muon", epsilon=1e-12)
+    draw = np.random.default_rng(0)
+    values = [draw.normal(size=shape).astype(np.float32) for shape in ((6, 4), (3, 5), (4, 3), (3,))]
+    steps = [[draw.normal(size=x.shape).astype(np.float32) for x in values] for _ in range(5)]
+    theirs = [tf.keras.Variable(x, name=f"v{index}") for index, x in enumerate(values)]
+    keras = muon.Muon(
+        RATE,
+        adam_beta_1=config.beta_1,
+        adam_beta_2=config.beta_2,
+        weight_decay=config.weight_decay,
+        adam_weight_decay=config.weight_decay,
+        epsilon=1e-12,
+        exclude_layers=["v2"],
+    )
+    keras.exclude_from_weight_decay([theirs[3]])
+    variables = [tf.Variable(x) for x in values]
+    optimizer = Optimizer(
+        [Parameter(str(i), v, 1.0, float(len(v.shape) > 1), i < 2) for i, v in enumerate(variables)],
+        lambda step: tf.constant(RATE),
+        config,
+    )
+    assert sorted(name for name in optimizer.state() if name.startswith("second")) == ["second/2", "second/3"]
+    apply = tf.function(lambda *gradients: optimizer.apply(gradients), jit_compile=True)
+    for gradients in steps:
+        keras.apply([tf.constant(x) for x in gradients], theirs)
+        apply(*(tf.constant(x) for x in gradients))
+    for ours, wanted in zip(variables, theirs, strict=True):
+        np.testing.assert_allclose(ours, wanted.numpy(), rtol=2e-4, atol=2e-5)

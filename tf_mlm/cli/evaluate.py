@@ -70,9 +70,10 @@ def command(
         ]
         print_json(results if against else results[0])
         return
-    columns = ("loss", "perplexity", "top-1", "top-5", "most frequent", "masks")
+    columns = ("loss", "perplexity", "bits per byte", "top-1", "top-5", "most frequent", "masks")
     result = table(None, "model", *columns, right=columns)
     for path, one in zip(directories, found, strict=True):
         shares = (f"{share:.2%}" for share in (one.top_1, one.top_5, one.most_frequent))
-        result.add_row(str(path), f"{one.loss:.4f}", f"{one.perplexity:.2f}", *shares, f"{one.masks:,}")
+        bits = "–" if one.bits_per_byte is None else f"{one.bits_per_byte:.3f}"
+        result.add_row(str(path), f"{one.loss:.4f}", f"{one.perplexity:.2f}", bits, *shares, f"{one.masks:,}")
     console().print(result)

@@ -20,15 +20,30 @@ from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 _SHORT = {"vocabulary_size": "vocab-size"}
 
 
+class CourseOption(click.ParamType):
+    """A number, or two as in 0.3:0.15."""
+
+    name = "number[:number]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The number, or the text, which `TrainConfig` checks."""
+        try:
+            return float(value)
+        except ValueError:
+            return value
+
+
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """One option per field of `TrainConfig`, with its help text; only those given reach the verb."""
     for field in reversed(dataclasses.fields(TrainConfig)):
-        kind: Any = {"int": int, "float": float, "str": str, "bool": bool}[str(field.type).split(" |")[0]]
+        kinds = {"int": int, "float": float, "str": str, "bool": bool, "float | str": CourseOption()}
+        kind: Any = kinds[str(field.type).removesuffix(" | None")]
         choices = field.metadata["choices"]
         name = _SHORT.get(field.name, field.name.replace("_", "-"))
         shown = "" if field.default is None else f"  [default: {field.default}]"
+        flag = f"--{name}/--no-{name}" if str(field.type) == "bool | None" else f"--{name}"
         function = click.option(
-            f"--{name}",
+            flag,
             field.name,
             type=click.Choice(choices) if choices else kind,
             is_flag=kind is bool,
@@ -50,6 +65,11 @@ def config_of(settings: dict[str, Any], **defaults: Any) -> TrainConfig:
     "--from", "from_directory", type=click.Path(path_type=Path), help="Model directory to continue."
 )
 @click.option(
+    "--decay-from",
+    type=click.Path(path_type=Path),
+    help="Checkpoint of another run, or its output, to decay within --steps more (--schedule wsd).",
+)
+@click.option(
     "--vocab",
     type=click.Path(path_type=Path),
     help="vocab.txt of a new model, or a directory with a tokenizer.json; else it is learnt.",
@@ -62,6 +82,7 @@ def command(
     files: tuple[str, ...],
     output: Path,
     from_directory: Path | None,
+    decay_from: Path | None,
     vocab: Path | None,
     cased: bool,
     fresh: bool,
@@ -90,6 +111,7 @@ def command(
         output,
         config,
         from_directory=from_directory,
+        decay_from=decay_from,
         vocabulary=vocab,
         tokenizer_config=_cased(config) if cased else None,
         console=None if as_json else console(),

@@ -83,6 +83,9 @@ class Dropout(NamedTuple):
     seed: tf.Tensor | None = None
 
 
+NO_DROPOUT = Dropout()
+
+
 def takes_blocks(length: int | tf.Tensor, reach: int | None) -> bool | tf.Tensor:
     """Whether texts of this length are worth it."""
     return length >= (FULL_LENGTH if reach is None or reach > WIDEST_BAND else BAND_LENGTH)
@@ -93,7 +96,7 @@ def block_attention(
     key: tf.Tensor,
     value: tf.Tensor,
     visible: Visible,
-    dropout: Dropout = Dropout(),
+    dropout: Dropout = NO_DROPOUT,
     *,
     statistics: tf.DType = tf.float32,
     block: int | None = None,
@@ -120,8 +123,9 @@ def block_attention(
         >>> bool(tf.reduce_max(tf.abs(block_attention(x, x, x, visible, block=4) - plain)) < 1e-6)
         True
     """
-    is_band = visible.reach is not None and visible.reach <= WIDEST_BAND
-    size = block or (max(visible.reach, LEAST_BAND) if is_band else BLOCK)
+    reach = visible.reach
+    is_band = reach is not None and reach <= WIDEST_BAND
+    size = block or (max(reach or 0, LEAST_BAND) if is_band else BLOCK)
     length, batch = _size(query, 2), _size(query, 0)
     count = -(-length // size)
     padding = [[0, 0], [0, count * size - length]]
@@ -148,7 +152,7 @@ class _Shape(NamedTuple):
     batch: int | tf.Tensor
     heads: int
     length: int | tf.Tensor
-    count: int | tf.Tensor
+    blocks: int | tf.Tensor
     block: int
 
 
@@ -195,7 +199,7 @@ def _band(
     attends = _near(visible.queries[:, tf.newaxis, :, :, tf.newaxis] == documents, distance, visible.reach)
 
     def keeps() -> tf.Tensor:
-        start = tf.range(shape.count)[:, tf.newaxis, tf.newaxis] * block
+        start = tf.range(shape.blocks)[:, tf.newaxis, tf.newaxis] * block
         rows = start + tf.range(block)[:, tf.newaxis]
         return _keeps(rows, start + places, dropout, shape, rank=5)
 
@@ -257,8 +261,8 @@ def _pairs(
             # Rounded as the context was where it went on, so that the product below fits its gradient.
             upstream = _blocks_first(upstream)
             shared = tf.reduce_sum(tf.cast(contexts, statistics) * tf.cast(upstream, statistics), -1)
-            own = after(upstream, [queries, keys, values])
-            found = _backward(*own, upstream, normalisers, shared, pair, drop, first, last, statistics)
+            own = (*after(upstream, [queries, keys, values]), upstream, normalisers, shared)
+            found = _backward(own, pair, drop, first, last, statistics)
             return tuple(_blocks_third(x) for x in found)
 
         return _blocks_third(contexts), gradient
@@ -281,10 +285,10 @@ def _touching(visible: Visible, shape: _Shape) -> tuple[Any, Any]:
     Where rows are not packed and the reach is any, these are constants, and so the loops are of a length
     that XLA knows.
     """
-    blocks = tf.range(shape.count)
+    blocks = tf.range(shape.blocks)
     if not visible.is_packed and visible.reach is None:
-        return lambda i: 0, lambda i: shape.count
-    touches = tf.ones([shape.count, shape.count], tf.bool)
+        return lambda i: 0, lambda i: shape.blocks
+    touches = tf.ones([shape.blocks, shape.blocks], tf.bool)
     if visible.reach is not None:
         touches &= tf.abs(blocks[:, tf.newaxis] - blocks) <= -(-visible.reach // shape.block)
     if visible.is_packed:
@@ -296,7 +300,7 @@ def _touching(visible: Visible, shape: _Shape) -> tuple[Any, Any]:
             least[:, tf.newaxis] <= to[:, :, tf.newaxis]
         )
         touches &= tf.reduce_any(meets, 0)
-    first = tf.reduce_min(tf.where(touches, blocks, shape.count), 1)
+    first = tf.reduce_min(tf.where(touches, blocks, shape.blocks), 1)
     last = tf.reduce_max(tf.where(touches, blocks + 1, 0), 1)
     return lambda i: first[i], lambda i: last[i]
 
@@ -346,8 +350,9 @@ def _forward(queries, keys, values, pair, drop, first, last, statistics):  # typ
     return contexts.stack(), normalisers.stack()
 
 
-def _backward(queries, keys, values, upstream, normalisers, shared, pair, drop, first, last, statistics):  # type: ignore[no-untyped-def]
+def _backward(own, pair, drop, first, last, statistics):  # type: ignore[no-untyped-def]
     """Gradients of queries, keys and values, blocks first."""
+    queries, keys, values, upstream, normalisers, shared = own
 
     def block_of_queries(i, query_gradients, key_gradients, value_gradients):  # type: ignore[no-untyped-def]
         query, above = queries[i], upstream[i]

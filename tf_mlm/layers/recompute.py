@@ -19,7 +19,8 @@ import tensorflow as tf
 def recomputed(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
     """`function(*inputs)`, of which the backward pass keeps the inputs alone.
 
-    The numbers, and those of the gradients, are the same bit for bit: the same arithmetic runs twice.
+    The numbers, and those of the gradients, are the same bit for bit, as the same arithmetic runs twice; XLA
+    may fuse its parts in other ways, and then add up a sum in another order.
 
     Args:
         function: floating-point tensors to one. It may read variables, which get their gradients too; what

@@ -15,7 +15,7 @@ def rotary(x: tf.Tensor, theta: float, position_ids: tf.Tensor | None = None) ->
     Args:
         x: float [batch, heads, length, size], of an even size; turned in float32 or better.
         theta: the base of the frequencies.
-        position_ids: int32 [batch, length], where they do not count from 0 to the end of each row.
+        position_ids: int32 [batch or 1, length], where they do not count from 0 to the end of each row.
 
     Example:
         >>> rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]], tf.float64), 10000.0).numpy().round(2).tolist()

@@ -114,18 +114,19 @@ class SelfAttention(tf.Module):
         split = tf.reshape(self.query_key_value(x), [batch, length, 3, self.heads, size])
         query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))  # [batch, heads, length, size]
         if self.rotation is not None:
-            place = None if packed is None else packed.position_ids
+            place = self._places(mask) if packed is None else packed.position_ids
             query, key = self.rotation(query, place), self.rotation(key, place)
             value = self.rotation(value, place) if self.rotates_values else value
         visible = Visible.of(mask, None if packed is None else packed.documents, self.reach)
         dropped = Dropout(self.dropout_rate, dropout_seed)
         query *= (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
 
-        def whole(*parts: tf.Tensor) -> tf.Tensor:
-            return self._whole(*parts, visible, dropped)
+        def whole(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+            return self._whole(query, key, value, visible, dropped)
 
-        def blocks(*parts: tf.Tensor) -> tf.Tensor:
-            return block_attention(*parts, visible, dropped, statistics=self.precision.statistics)
+        def blocks(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+            statistics = self.precision.statistics
+            return block_attention(query, key, value, visible, dropped, statistics=statistics)
 
         longest = self.longest if x.shape[1] is None else x.shape[1]
         if self.bias is not None or (longest is not None and not takes_blocks(longest, self.reach)):
@@ -136,6 +137,17 @@ class SelfAttention(tf.Module):
             context = either(takes_blocks(length, self.reach), blocks, whole, query, key, value)
         context = tf.transpose(context, [0, 2, 1, 3])  # [batch, length, heads, size]
         return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)
+
+    def _places(self, mask: tf.Tensor) -> tf.Tensor | None:
+        """Positions from 0 on; None says the same for short texts.
+
+        For long ones they hang on the mask: TensorFlow would else write tables of sines into the program,
+        some megabytes for each layer.
+        """
+        length = mask.shape[1]
+        if length is None or not takes_blocks(length, self.reach):
+            return None
+        return tf.range(length)[tf.newaxis] + tf.minimum(tf.cast(mask[:1, :1], tf.int32), 0)
 
     def _whole(
         self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, visible: Visible, dropped: Dropout

@@ -55,7 +55,7 @@ class BertEncoder(tf.Module):
 
     Attributes:
         recompute: whether the backward pass computes each layer once more instead of keeping what is inside
-            it; the gradients are the same, bit for bit.
+            it; the gradients are the same, but for the order of sums that XLA chooses.
 
     Raises:
         ValueError: at the call, for shapes that do not fit or a length beyond the position table.
@@ -227,8 +227,8 @@ class BertEncoder(tf.Module):
         if config.mixing != "attention" or counts:
             raise ConfigError(
                 "Rows of several documents need an encoder that reads each of them by itself. Received: "
-                f"`position_ids` for {config.model_type}, which mixes what stands in a row otherwise than by attention, or counts it. Give "
-                "each document a row of its own."
+                f"`position_ids` for {config.model_type}, which mixes what stands in a row otherwise than by "
+                "attention, or counts it. Give each document a row of its own."
             )
         position_ids = indices_argument(position_ids, "position_ids", "[batch, length]")
         if not position_ids.shape.is_compatible_with(token_ids.shape):

@@ -44,8 +44,8 @@ class MaskedLM(tf.Module):
     Shapes:
         token_ids, segment_ids: integers [batch, length], or ragged [batch, (length)]; lengths: integers
         [batch]; mask_positions: integers [batch, masks], -1 in slots that a text does not use, or ragged
-        [batch, (masks)]; position_ids: integers [batch, length], where rows hold several documents that do
-        not see each other (`BertEncoder`) → logits: float32 [batch, masks, vocab], zeros in slots that are not used.
+        [batch, (masks)]; position_ids: integers [batch, length] where rows hold several documents, as
+        `BertEncoder` takes them → logits: float32 [batch, masks, vocab], zeros in slots that are not used.
 
     Args:
         encoder: an `Encoder`. For calls with lengths, a function `(token_ids, lengths, segment_ids)` → hidden

@@ -122,7 +122,7 @@ class MaskedLMMaskGenerator(tf.Module):
                 continues[token_id] = True
             self._continues = tf.constant(continues)
 
-    def __call__(self, inputs: Any, *, step: Any = None) -> dict[str, Any]:
+    def __call__(self, inputs: Any, *, step: Any = None, rate: Any = None) -> dict[str, Any]:
         """Masked inputs and what to predict.
 
         Args:
@@ -130,6 +130,7 @@ class MaskedLMMaskGenerator(tf.Module):
                 or lists. Or what a `TextPreprocessor` returned, or a mapping with `token_ids`.
             step: integer scalar; the masks then depend on `seed`, `step` and the inputs alone, not on earlier
                 calls. Use it where calls may be repeated or reordered, as in `tf.data` or a training step.
+            rate: float scalar in place of `mask_selection_rate`, and no larger than it, for this call.
 
         Returns:
             `token_ids`, of the type and shape of the input, and per selected token `mask_positions` (int64,
@@ -150,7 +151,7 @@ class MaskedLMMaskGenerator(tf.Module):
                     f"Received: the keys {sorted(map(str, inputs))}."
                 )
             beside = {name: inputs[name] for name in ("lengths", "segment_ids") if name in inputs}
-            return {**self(inputs["token_ids"], step=step), **beside}
+            return {**self(inputs["token_ids"], step=step, rate=rate), **beside}
         token_ids, row_lengths = _to_dense(inputs)
         is_batch = token_ids.shape.rank == 2
         if not is_batch:
@@ -158,7 +159,7 @@ class MaskedLMMaskGenerator(tf.Module):
         selectable = self._selectable(token_ids, row_lengths)
         seeds = tf.random.split(self._seed_of_call(step), 3, alg="philox")
 
-        positions = self._select(token_ids, selectable, seeds[0])
+        positions = self._select(token_ids, selectable, seeds[0], rate)
         length = tf.shape(token_ids)[1]
         is_mask = positions < length
         # One column more takes what belongs nowhere.
@@ -209,17 +210,20 @@ class MaskedLMMaskGenerator(tf.Module):
             selectable &= tf.sequence_mask(row_lengths, tf.shape(token_ids)[1])
         return selectable
 
-    def _count(self, selectable: tf.Tensor) -> tf.Tensor:
+    def _count(self, selectable: tf.Tensor, rate: Any = None) -> tf.Tensor:
         """How many of this many selectable tokens to select; rounded in float32, as tf.text does."""
-        count = tf.cast(tf.math.ceil(tf.cast(selectable, tf.float32) * self.mask_selection_rate), tf.int32)
+        rate = self.mask_selection_rate if rate is None else tf.cast(rate, tf.float32)
+        count = tf.cast(tf.math.ceil(tf.cast(selectable, tf.float32) * rate), tf.int32)
         return count if self.mask_selection_length is None else tf.minimum(count, self.mask_selection_length)
 
-    def _select(self, token_ids: tf.Tensor, selectable: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _select(
+        self, token_ids: tf.Tensor, selectable: tf.Tensor, seed: tf.Tensor, rate: Any = None
+    ) -> tf.Tensor:
         """int32 [batch, masks]: ascending positions of the selected tokens, then `length` as filler."""
         length = tf.shape(token_ids)[1]
         most = tf.get_static_value(self._count(length))
         most = self._count(length) if most is None else int(most)
-        counts = self._count(tf.reduce_sum(tf.cast(selectable, tf.int32), 1))[:, tf.newaxis]
+        counts = self._count(tf.reduce_sum(tf.cast(selectable, tf.int32), 1), rate)[:, tf.newaxis]
         draws = tf.cast(_draw(tf.shape(token_ids), seed, _RESOLUTION), tf.float32)  # XLA sorts floats faster
         if self.whole_word:
             known = tf.clip_by_value(token_ids, 0, self.vocabulary_size - 1)

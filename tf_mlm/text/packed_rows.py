@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.packing import pack_documents
+from tf_mlm.text.packing import pack_apart, pack_documents
 from tf_mlm.text.vocabulary import Vocabulary
 
 TOKENS_PER_PACK = 1 << 18
@@ -44,27 +44,35 @@ def dtype_of(vocabulary: Vocabulary) -> str:
     return "uint16" if vocabulary.size <= 1 << 16 else "int32"
 
 
+def positions_dtype(length: int) -> str:
+    """The smallest type that holds the places in a row."""
+    return "uint16" if length <= 1 << 16 else "int32"
+
+
 def pack(
-    documents: Sequence[np.ndarray], length: int, vocabulary: Vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
+    documents: Sequence[np.ndarray], length: int, vocabulary: Vocabulary, *, apart: bool = False
+) -> tuple[np.ndarray, ...]:
     """Documents as rows.
 
     Args:
         documents: int32 [tokens] each, without special tokens around them.
         length: tokens of a row.
         vocabulary: for the special ones between them.
+        apart: give each document of a row special tokens and positions of its own.
 
     Returns:
-        Token ids [rows, length] of `dtype_of`, and lengths int32 [rows].
+        Token ids [rows, length] of `dtype_of`, lengths int32 [rows], and where documents are kept apart
+        the place of each token in its own, [rows, length] of `positions_dtype`.
     """
-    blocks = pack_documents(
-        tf.RaggedTensor.from_row_lengths(np.concatenate(documents), [len(ids) for ids in documents]),
-        length,
-        cls_id=vocabulary.cls_id,
-        sep_id=vocabulary.sep_id,
-        pad_id=vocabulary.pad_id,
-    )
-    return blocks.token_ids.numpy().astype(dtype_of(vocabulary)), blocks.lengths.numpy().astype(np.int32)
+    special = {name: getattr(vocabulary, name) for name in ("cls_id", "sep_id", "pad_id")}
+    if apart:
+        rows = pack_apart(documents, length, **special)
+        columns = [rows.token_ids, rows.lengths, rows.position_ids.astype(positions_dtype(length))]
+    else:
+        sizes = [len(ids) for ids in documents]
+        joined = tf.RaggedTensor.from_row_lengths(np.concatenate(documents), sizes)
+        columns = [x.numpy() for x in pack_documents(joined, length, **special)]
+    return columns[0].astype(dtype_of(vocabulary)), columns[1].astype(np.int32), *columns[2:]
 
 
 class RowsWriter:

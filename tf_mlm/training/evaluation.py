@@ -23,7 +23,7 @@ from tf_mlm.training.data.corpus_rows import open_rows
 from tf_mlm.training.data.dataset import evaluation_batches
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.per_replica import PerReplica
-from tf_mlm.training.starting_model import loaded_model
+from tf_mlm.training.starting_model import is_packed, loaded_model
 from tf_mlm.training.step import Batch
 
 LOGIT_BYTES = 64 * 2**20
@@ -43,6 +43,8 @@ class Evaluation:
         top_1, top_5: share of hidden tokens that rank first, or among the first five.
         most_frequent: share that is the most frequent hidden token: what a constant answer would reach.
         masks: number of hidden tokens.
+        bits_per_byte: the loss in bits, times the tokens of a byte of text: what models with other
+            vocabularies can be compared by. None where the text came as ids.
     """
 
     loss: float
@@ -51,6 +53,7 @@ class Evaluation:
     top_5: float
     most_frequent: float
     masks: int
+    bits_per_byte: float | None = None
 
     @property
     def lift(self) -> float:
@@ -118,18 +121,21 @@ def compare(
     config = dataclasses.replace(config, dropout=None, architecture=None)  # an evaluation has none
     _check_same_vocabulary(models)
     corpus = Corpus.from_config(files, config, held_out=None if only_held_out else 1.0)
-    results = []
+    results: list[Evaluation] = []
+    packed: bool | None = config.packed
     for given in models:
         model = given if isinstance(given, MaskedLM) else loaded_model(given, config)
         if model.preprocessor is None:
             raise ConfigError(
                 "Text needs a tokenizer. Received: a model without a `preprocessor`. Give it one."
             )
+        if packed is None or not results:  # the first one decides, so that all see the same rows
+            packed = is_packed(config, model)
         with tempfile.TemporaryDirectory() as temporary:
             directory = Path(temporary) / "tokens"
-            store = open_rows(corpus, directory, model, length=config.length, console=console)
+            store = open_rows(corpus, directory, model, length=config.length, packed=packed, console=console)
             batches = evaluation_batches(store.held_out, model.preprocessor.vocabulary, config)
-            result = Evaluator(model)(batches)
+            result = Evaluator(model, tokens_per_byte=store.tokens_per_byte)(batches)
         if not math.isfinite(result.loss):
             raise ConfigError(
                 f"A model must answer with numbers. Received: {_name(given)}, whose loss is "
@@ -175,6 +181,7 @@ class Evaluator:
 
     Args:
         model: encoder and head.
+        tokens_per_byte: of the text, for `bits_per_byte`.
         strategy: splits each batch over its replicas; None means the local device.
         compile: whether XLA compiles the computation.
 
@@ -193,9 +200,14 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: MaskedLM, strategy: tf.distribute.Strategy | None = None, *, compile: bool = True
+        self,
+        model: MaskedLM,
+        strategy: tf.distribute.Strategy | None = None,
+        *,
+        tokens_per_byte: float | None = None,
+        compile: bool = True,
     ) -> None:
-        self._model = model
+        self._model, self._tokens_per_byte = model, tokens_per_byte
         self._strategy = strategy or tf.distribute.get_strategy()
         self._sums = PerReplica(lambda _, batch: self._batch_sums(batch), self._strategy, compile=compile)
         self._run = tf.function(self._distributed, autograph=False)
@@ -233,6 +245,9 @@ class Evaluator:
             top_5=float(top_5),
             most_frequent=float(counts.max() / masks),
             masks=int(masks),
+            bits_per_byte=None
+            if self._tokens_per_byte is None
+            else float(loss) / math.log(2) * self._tokens_per_byte,
         )
 
     def _distributed(self, batch: Batch) -> tf.Tensor:
@@ -242,7 +257,9 @@ class Evaluator:
     def _batch_sums(self, batch: Batch) -> tf.Tensor:
         """float32 [4]: sums of loss, masks, first ranks and ranks below five."""
         model = self._model
-        states = model.masked_states(batch.token_ids, batch.lengths, None, batch.mask_positions)
+        states = model.masked_states(
+            batch.token_ids, batch.lengths, None, batch.mask_positions, **batch.places
+        )
         states = tf.cast(tf.reshape(states, [-1, states.shape[-1]]), tf.float32)
         table = tf.cast(model.head.output_table, tf.float32)
         bias = tf.cast(model.head.output_bias, tf.float32)

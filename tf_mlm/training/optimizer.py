@@ -1,4 +1,4 @@
-"""AdamW and LAMB on plain variables.
+"""AdamW, StableAdamW, LAMB and Muon on plain variables.
 
 Keras's optimizers are not used here for three reasons: they have one learning rate for all
 variables (no layer-wise decay), their LAMB leaves the weight decay out of the trust ratio, and
@@ -17,10 +17,17 @@ from tf_mlm.training.parameter_groups import Parameter
 
 Local = Callable[[tf.Variable], tf.Variable]
 PART_BYTES = 64 * 2**20
+MOMENTUM, NEWTON_SCHULZ_STEPS, MUON_SCALE = 0.95, 5, 0.2
+"""Muon's constants, as Keras has them; the scale is Moonlight's, by which AdamW's rate and decay fit Muon."""
+_QUINTIC = 3.4445, -4.7750, 2.0315
 
 
 class Optimizer(tf.Module):
-    """Global-norm clipping, then AdamW or LAMB, with decoupled weight decay; all state in variables.
+    """Global-norm clipping, then the rule, with decoupled weight decay; all state in variables.
+
+    StableAdamW is AdamW with the rate of a parameter divided by how much larger its gradient is than the
+    running average says, where it is. Muon makes the averaged gradient of each matrix inside a layer
+    orthogonal; embeddings, the head and vectors follow AdamW.
 
     Args:
         parameters: what is trained, with factors on learning rate and decay.
@@ -29,11 +36,14 @@ class Optimizer(tf.Module):
 
     Attributes:
         step: int64 [], finished updates.
-        first, second: running averages of the gradient and its square, one pair per parameter.
+        first, second: running averages of the gradient and its square, one pair per parameter; what Muon
+            updates has no second.
 
     References:
-        Loshchilov and Hutter (AdamW), https://arxiv.org/abs/1711.05101; You et al. (LAMB),
-        https://arxiv.org/abs/1904.00962.
+        Loshchilov and Hutter (AdamW), https://arxiv.org/abs/1711.05101; Wortsman et al. (StableAdamW),
+        https://arxiv.org/abs/2304.13013; You et al. (LAMB), https://arxiv.org/abs/1904.00962; Jordan et al.
+        (Muon), https://kellerjordan.github.io/posts/muon; Liu et al. (its scale),
+        https://arxiv.org/abs/2502.16982.
 
     Example:
         >>> import tensorflow as tf
@@ -60,20 +70,23 @@ class Optimizer(tf.Module):
         self._config = config
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
-        def zeros(name: str) -> list[tf.Variable]:
-            return [
-                tf.Variable(tf.zeros(p.variable.shape), trainable=False, name=f"{name}/{p.name}")
-                for p in self.parameters
-            ]
+        def zeros(name: str, parameter: Parameter) -> tf.Variable:
+            value = tf.zeros(parameter.variable.shape)
+            return tf.Variable(value, trainable=False, name=f"{name}/{parameter.name}")
 
-        self.first, self.second = zeros("first"), zeros("second")
+        self.first = [zeros("first", parameter) for parameter in self.parameters]
+        self.second = [None if self._is_muon(p) else zeros("second", p) for p in self.parameters]
+
+    def _is_muon(self, parameter: Parameter) -> bool:
+        return self._config.optimizer == "muon" and parameter.is_hidden
 
     def state(self) -> dict[str, tf.Variable]:
         """Every variable of the optimizer under a unique name."""
         named = {"step": self.step}
         for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True):
             named[f"first/{parameter.name}"] = first
-            named[f"second/{parameter.name}"] = second
+            if second is not None:
+                named[f"second/{parameter.name}"] = second
         return named
 
     def apply(
@@ -104,8 +117,12 @@ class Optimizer(tf.Module):
         for parameter, first, second, gradient in zip(
             self.parameters, self.first, self.second, gradients, strict=True
         ):
-            variable, first, second = local(parameter.variable), local(first), local(second)
+            variable, first = local(parameter.variable), local(first)
             gradient = tf.cast(gradient, tf.float32) * scale
+            if second is None:
+                self._muon(parameter, variable, first, gradient, rate)
+                continue
+            second = local(second)
             new_first = config.beta_1 * first + (1 - config.beta_1) * gradient
             new_second = config.beta_2 * second + (1 - config.beta_2) * tf.square(gradient)
             update = new_first / first_correction
@@ -114,11 +131,51 @@ class Optimizer(tf.Module):
                 update += config.weight_decay * parameter.decay * variable
             if config.optimizer == "lamb" and parameter.decay:
                 update *= _trust_ratio(variable, update)
+            if config.optimizer == "stableadamw":
+                update /= _excess(gradient, new_second / second_correction, config.epsilon)
             first.assign(new_first, read_value=False)
             second.assign(new_second, read_value=False)
             variable.assign_sub(rate * parameter.rate * update, read_value=False)
         step_variable.assign_add(1, read_value=False)
         return norm, rate
+
+    def _muon(
+        self,
+        parameter: Parameter,
+        variable: tf.Variable,
+        first: tf.Variable,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+    ) -> None:
+        average = MOMENTUM * first + gradient
+        update = orthogonal(gradient + MOMENTUM * average)
+        update *= MUON_SCALE * max(variable.shape) ** 0.5
+        update += self._config.weight_decay * parameter.decay * variable
+        first.assign(average, read_value=False)
+        variable.assign_sub(rate * parameter.rate * update, read_value=False)
+
+
+def orthogonal(matrix: tf.Tensor) -> tf.Tensor:
+    """About the nearest matrix whose singular values are 1, by five steps of Newton and Schulz.
+
+    Example:
+        >>> float(tf.round(tf.norm(orthogonal(tf.constant([[9.0, 0.0], [0.0, 3.0]])))))
+        1.0
+    """
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = tf.transpose(matrix) if is_tall else matrix
+    x /= tf.norm(x) + 1e-7
+    a, b, c = _QUINTIC
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        square = tf.matmul(x, x, transpose_b=True)
+        x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+    return tf.transpose(x) if is_tall else x
+
+
+def _excess(gradient: tf.Tensor, second: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """How many times larger the gradient is than the running average of its square says, or 1."""
+    ratio = tf.square(gradient) / tf.maximum(second, epsilon**2)
+    return tf.maximum(1.0, tf.sqrt(tf.reduce_mean(ratio)))
 
 
 def _global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -15,8 +15,8 @@ from tf_mlm.config.architectures import ARCHITECTURES
 from tf_mlm.errors import ConfigError
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
-OPTIMIZERS = ("adamw", "lamb")
-SCHEDULES = ("linear", "cosine", "constant")
+OPTIMIZERS = ("adamw", "stableadamw", "lamb", "muon")
+SCHEDULES = ("linear", "cosine", "constant", "wsd")
 DTYPES = ("float32", "mixed_bfloat16")
 LOSSES = ("auto", "plain", "fused")
 MASKINGS = ("dynamic", "static")
@@ -78,10 +78,15 @@ class TrainConfig:
         "float32", "Compute type; variables, norms and logits stay float32.", choices=DTYPES
     )
 
-    mask_rate: float = _setting(0.15, "Share of the tokens that is predicted.")
+    mask_rate: float | str = _setting(
+        0.15, "Share of the tokens that is predicted; 0.3:0.15 goes from one to the other in the run."
+    )
     mask_token_rate: float = _setting(0.8, "Share of those that is shown as the mask token.")
     random_token_rate: float = _setting(0.1, "Share of those that is shown as a random token.")
     whole_word: bool = _setting(False, "Mask all pieces of a word together.")
+    packed: bool | None = _setting(
+        None, "Documents that share a row do not see each other; the default where positions are rotary."
+    )
     masking: str = _setting(
         "dynamic", "New masks in each epoch, or the same ones (static).", choices=MASKINGS
     )
@@ -90,12 +95,16 @@ class TrainConfig:
     learning_rate: float = _setting(5e-4, "Highest learning rate, reached at the end of the warm-up.")
     schedule: str = _setting("linear", "Course of the learning rate after the warm-up.", choices=SCHEDULES)
     warmup: float = _setting(0.06, "Length of the linear warm-up, as a share of all steps.")
+    decay: float = _setting(0.1, "Length of the decay that ends wsd, as a share of all steps.")
     weight_decay: float = _setting(0.01, "Decoupled weight decay; biases and norms are left out.")
     beta_1: float = _setting(0.9, "Decay of the average gradient.")
     beta_2: float = _setting(0.98, "Decay of the average squared gradient.")
     epsilon: float = _setting(1e-6, "Added to the root of the average squared gradient.")
     clip_norm: float = _setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.")
     accumulation: int = _setting(1, "Micro-batches that one optimizer step is summed over.")
+    recompute: bool = _setting(
+        False, "Compute each layer again in the backward pass, which saves most of the memory."
+    )
     layer_decay: float = _setting(1.0, "Learning-rate factor from each layer to the one below it.")
     train: str = _setting("all", "What is trained: all, head, or last:N (the head and the last N layers).")
     loss: str = _setting(
@@ -158,10 +167,14 @@ class TrainConfig:
         self._check(
             "seed", _whole(self.seed) and 0 <= self.seed < 2**31, "must be a whole number in [0, 2**31)"
         )
-        for name in ("mask_rate", "held_out", "until_top_1"):
-            value = getattr(self, name)
-            self._check(name, value is None or 0 < value < 1, "must lie between 0 and 1, both excluded")
-        for name in ("mask_token_rate", "random_token_rate", "warmup"):
+        for name, values in (
+            ("mask_rate", self.mask_rates),
+            ("held_out", (self.held_out,)),
+            ("until_top_1", (self.until_top_1,)),
+        ):
+            holds = all(value is None or 0 < value < 1 for value in values)
+            self._check(name, holds, "must lie between 0 and 1, both excluded")
+        for name in ("mask_token_rate", "random_token_rate", "warmup", "decay"):
             self._check(name, 0 <= getattr(self, name) <= 1, "must lie in [0, 1]")
         if self.mask_token_rate + self.random_token_rate > 1:
             raise ConfigError(
@@ -187,6 +200,11 @@ class TrainConfig:
             re.fullmatch(r"all|head|last:\d+", self.train) is not None,
             "must be all, head or last:N (as in last:2)",
         )
+        self._check(
+            "masking",
+            self.masking == "dynamic" or len(set(self.mask_rates)) == 1,
+            "must be dynamic where `mask_rate` changes: static masks are drawn once",
+        )
         if self.batch_size % self.accumulation:
             raise ConfigError(
                 "`accumulation` must divide `batch_size`; choose a batch that is a multiple of it. "
@@ -194,16 +212,20 @@ class TrainConfig:
             )
 
     def _check_type(self, field: dataclasses.Field[Any]) -> None:
-        kind, _, optional = str(field.type).partition(" | ")
+        kind, _, other = str(field.type).partition(" | ")
         value = getattr(self, field.name)
-        if optional and value is None:
+        if other == "None" and value is None:
             return
         holds, rule = {
             "int": (_whole(value), "must be a whole number"),
             "float": (_finite(value), "must be a finite number"),
+            "float | str": (
+                _finite(value) or (isinstance(value, str) and _two_numbers(value) is not None),
+                "must be a finite number, or two of them as in 0.3:0.15",
+            ),
             "bool": (isinstance(value, bool), "must be true or false"),
             "str": (isinstance(value, str), "must be a string"),
-        }[kind]
+        }[f"{kind} | {other}" if other == "str" else kind]
         self._check(field.name, holds, rule)
 
     def _check(self, name: str, holds: bool, rule: str) -> None:
@@ -212,12 +234,29 @@ class TrainConfig:
 
     @property
     def masks(self) -> int:
-        """Predicted positions of a full row: the static size of the masks axis."""
-        return max(1, round(self.mask_rate * self.length))
+        """Predicted positions of a full row at most: the static size of the masks axis."""
+        return max(1, round(max(self.mask_rates) * self.length))
+
+    @property
+    def mask_rates(self) -> tuple[float, float]:
+        """The share that is predicted in the first step, and in the last."""
+        if isinstance(self.mask_rate, str):
+            found = _two_numbers(self.mask_rate)
+            assert found is not None  # checked when it was made
+            return found
+        return self.mask_rate, self.mask_rate
 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _two_numbers(text: str) -> tuple[float, float] | None:
+    try:
+        first, last = (float(part) for part in text.split(":"))
+    except ValueError:
+        return None
+    return (first, last) if math.isfinite(first) and math.isfinite(last) else None
 
 
 def _whole(value: Any) -> bool:

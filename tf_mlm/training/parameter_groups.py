@@ -13,12 +13,16 @@ from tf_mlm.model.masked_lm import MaskedLM
 
 
 class Parameter(NamedTuple):
-    """A trained variable: its unique name, and its factor on learning rate and on weight decay."""
+    """A trained variable: its unique name, and its factor on learning rate and on weight decay.
+
+    `is_hidden` is true of the matrices inside layers, which map hidden states to hidden states.
+    """
 
     name: str
     variable: tf.Variable
     rate: float
     decay: float
+    is_hidden: bool = False
 
 
 def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
@@ -69,7 +73,9 @@ def parameters(model: MaskedLM, *, train: str = "all", layer_decay: float = 1.0)
     for name, variable in named_variables(model).items():
         height = height_of.get(id(variable), 0)
         if variable.trainable and height <= lowest:
-            chosen.append(Parameter(name, variable, layer_decay**height, float(len(variable.shape) > 1)))
+            is_matrix = len(variable.shape) > 1
+            is_hidden = len(variable.shape) == 2 and 0 < height < len(depth)
+            chosen.append(Parameter(name, variable, layer_decay**height, float(is_matrix), is_hidden))
     if not chosen:
         raise ConfigError(f"Nothing is left to train. Received: train={train!r}. Choose more layers.")
     return chosen

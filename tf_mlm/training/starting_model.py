@@ -10,12 +10,13 @@ import numpy as np
 from tf_mlm.config import ModelConfig, from_json
 from tf_mlm.config.architectures import ARCHITECTURES, Sizes
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.directory.checkpoint import load, read_config
 from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.token_store import PackedRows
+from tf_mlm.training.data.token_store import StoredRows
 from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 
 
@@ -60,6 +61,21 @@ def sizes_of(config: TrainConfig, vocabulary: Vocabulary) -> ModelConfig:
     return from_json(ModelConfig, {**values, **family.fixed})
 
 
+def is_packed(config: TrainConfig, model: MaskedLM) -> bool:
+    """Whether documents that share a row are kept apart: as `config` says, else where positions are rotary.
+
+    Raises:
+        ConfigError: if it says so of an encoder that cannot.
+    """
+    can = isinstance(model.encoder, BertEncoder)
+    if config.packed and not can:
+        raise ConfigError(
+            "Packed rows need an encoder that takes `position_ids`, as `BertEncoder` does. "
+            f"Received: {type(model.encoder).__name__}. Leave out `packed`."
+        )
+    return bool(can and model.config.rope_theta is not None) if config.packed is None else config.packed
+
+
 def start_from_waves(model: MaskedLM) -> None:
     """Sets the position table of a new model to sines and cosines, as large as random values would be.
 
@@ -79,7 +95,7 @@ def start_from_waves(model: MaskedLM) -> None:
     table.assign(waves * 2**0.5 * model.config.initializer_range)  # a wave's deviation is 1 / sqrt(2)
 
 
-def start_from_frequencies(model: MaskedLM, rows: PackedRows) -> None:
+def start_from_frequencies(model: MaskedLM, rows: StoredRows) -> None:
     """Sets the output bias of a new model to the log-frequencies of the training tokens.
 
     Learning which tokens are frequent is what the first hundreds of steps go to otherwise.

@@ -25,7 +25,8 @@ class Batch(NamedTuple):
 
     `token_ids` int32 [batch, length]; `lengths` int32 [batch]; `mask_positions` int32 [batch, masks];
     `mask_ids` int32 [batch, masks], the hidden tokens; `mask_weights` float32 [batch, masks], 0 where
-    a row has fewer masks.
+    a row has fewer masks; `position_ids` int32 [batch, length], the place of each token in its own document,
+    [batch, 0] or None where a row is read as one text.
     """
 
     token_ids: tf.Tensor
@@ -33,6 +34,13 @@ class Batch(NamedTuple):
     mask_positions: tf.Tensor
     mask_ids: tf.Tensor
     mask_weights: tf.Tensor
+    position_ids: tf.Tensor | None = None
+
+    @property
+    def places(self) -> dict[str, tf.Tensor]:
+        """The `position_ids` by their name, where there are any: what a model is to be given more."""
+        has_any = self.position_ids is not None and self.position_ids.shape[1] != 0
+        return {"position_ids": self.position_ids} if has_any else {}
 
 
 METRICS = ("loss", "accuracy", "masks", "gradient_norm", "learning_rate")
@@ -88,7 +96,18 @@ class TrainStep(tf.Module):
 
     @classmethod
     def from_config(cls, model: MaskedLM, optimizer: Optimizer, config: TrainConfig) -> TrainStep:
-        """The step that `config` describes."""
+        """The step that `config` describes.
+
+        Raises:
+            ConfigError: if it asks for layers that are recomputed, of an encoder that cannot do that.
+        """
+        if config.recompute and not hasattr(model.encoder, "recompute"):
+            raise ConfigError(
+                "`recompute` needs an encoder that computes its layers again, as `BertEncoder` does. "
+                f"Received: {type(model.encoder).__name__}. Leave it out, or use `tf_mlm.layers.recompute`."
+            )
+        if hasattr(model.encoder, "recompute"):
+            model.encoder.recompute = config.recompute
         rates = model.config.hidden_dropout_prob, model.config.attention_probs_dropout_prob
         return cls(
             model,
@@ -129,7 +148,9 @@ class TrainStep(tf.Module):
             table = head.output_table if tied is None else tf.stop_gradient(head.output_table)
             tape.watch(table)
             states = self.model.masked_states(
-                batch.token_ids, batch.lengths, None, batch.mask_positions, dropout_seed=seed
+                *(batch.token_ids, batch.lengths, None, batch.mask_positions),
+                **batch.places,
+                dropout_seed=seed,
             )
             rows = batch.mask_ids.shape.num_elements()
             sums = choose_sums(self._loss, rows or 0, table.shape[0])(
@@ -152,11 +173,15 @@ class TrainStep(tf.Module):
 
     def _accumulate(self, batch: Batch, seed: tf.Tensor | None) -> tuple[LossSums, list[tf.Tensor]]:
         count = self._accumulation
-        parts = Batch(*(tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]]) for x in batch))
+        parts = Batch(
+            *(x if x is None else tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]]) for x in batch)
+        )
 
         def body(index, sums, gradients):  # type: ignore[no-untyped-def]
             micro_seed = None if seed is None else tf.random.experimental.stateless_fold_in(seed, index)
-            more_sums, more = self._micro_sums(Batch(*(part[index] for part in parts)), micro_seed)
+            more_sums, more = self._micro_sums(
+                Batch(*(part if part is None else part[index] for part in parts)), micro_seed
+            )
             sums = LossSums(*(a + b for a, b in zip(sums, more_sums, strict=True)))
             return index + 1, sums, [a + b for a, b in zip(gradients, more, strict=True)]
 

@@ -24,6 +24,7 @@ WORK = {
     "text": "raw text to the five likeliest tokens",
     "score": "pseudo-log-likelihood of sentences",
     "growth": "what a token costs as texts and batches grow",
+    "memory": "memory and time of a training step as texts grow",
     "serve": "requests to a server",
     "train": "training steps",
     "preprocess": "text to masked batches",

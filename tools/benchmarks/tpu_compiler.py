@@ -106,9 +106,17 @@ class TpuCompiler:
         description = topologies.get_topology_desc(platform="tpu", topology_name=self.chip.topology)
         self._device: Any = description.devices[0]
 
-    def train(self, config: ModelConfig, *, batch: int, length: int, masks: int | None = None) -> Compiled:
+    def train(
+        self,
+        config: ModelConfig,
+        *,
+        batch: int,
+        length: int,
+        masks: int | None = None,
+        recompute: bool = False,
+    ) -> Compiled:
         """One optimizer step on one core: mixed bfloat16, AdamW, dropout as the model has it."""
-        step, settings = training_step(config, batch, length, "mixed_bfloat16")
+        step, settings = training_step(config, batch, length, "mixed_bfloat16", recompute=recompute)
         masks = masks or settings.masks
         ids, slots = tf.zeros([batch, length], tf.int32), tf.zeros([batch, masks], tf.int32)
         inputs = (ids, tf.fill([batch], length), slots, slots, tf.ones([batch, masks]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from tf_mlm.errors import ConfigError, UnknownTokensWarning
+from tf_mlm.errors import ConfigError, ConfigWarning, UnknownTokensWarning
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
@@ -24,6 +24,7 @@ def open_rows(
     model: MaskedLM,
     *,
     length: int,
+    packed: bool = False,
     console: Console | None,
     share: tuple[int, int] = (0, 1),
 ) -> TokenStore:
@@ -36,6 +37,7 @@ def open_rows(
         directory: holds the rows, or is to.
         model: has the vocabulary, and as many positions as a row has tokens, or more.
         length: tokens of a row.
+        packed: whether the documents of a row are kept apart.
         console: for the progress bar; None shows none.
         share: which of how many workers reads, if each has shards of its own.
 
@@ -53,6 +55,13 @@ def open_rows(
         )
     assert model.preprocessor is not None
     if shards := packed_files(corpus):
+        if packed:
+            warnings.warn(
+                f"`{shards[0].path}` and the other shards hold documents end to end, which are read as one "
+                "text, so this run does not keep them apart (`packed`).",
+                ConfigWarning,
+                stacklevel=3,
+            )
         worker, workers = share
         vocabulary = model.preprocessor.vocabulary
         store = open_shards(shards, corpus, vocabulary, length=length, worker=worker, workers=workers)
@@ -71,6 +80,7 @@ def open_rows(
             corpus,
             model.preprocessor,
             length=length,
+            packed=packed,
             progress=lambda count: progress.advance(task, count),
         )
     _check_known(store.unknown, model.preprocessor.vocabulary)

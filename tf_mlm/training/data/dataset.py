@@ -7,7 +7,9 @@ workers share it; a worker reads only its own rows' share of the batch into the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +17,7 @@ import tensorflow as tf
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.token_store import PackedRows
+from tf_mlm.training.data.token_store import StoredRows
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.step import Batch
 
@@ -28,7 +30,7 @@ def mask_generator(vocabulary: Vocabulary, config: TrainConfig, *, seed: int) ->
     """The generator that `config` describes; special tokens are never selected."""
     return MaskedLMMaskGenerator(
         vocabulary.size,
-        config.mask_rate,
+        max(config.mask_rates),
         vocabulary.mask_id,
         config.masks,
         vocabulary.special_ids,
@@ -50,13 +52,13 @@ class RowOrder:
 
     Example:
         >>> from tf_mlm.training.data.dataset import RowOrder
-        >>> from tf_mlm.training.data.token_store import PackedRows
+        >>> from tf_mlm.training.data.token_store import StoredRows
         >>> order = RowOrder(Rows(np.zeros([5, 8], np.uint16), np.full(5, 8)), batch_size=3, seed=1)
         >>> sorted(int(row) for row in [*order(0), *order(1)][:5])
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, rows: PackedRows, batch_size: int, seed: int) -> None:
+    def __init__(self, rows: StoredRows, batch_size: int, seed: int) -> None:
         if rows.total < batch_size:
             raise ConfigError(
                 "The training rows must fill one batch. "
@@ -74,8 +76,29 @@ class RowOrder:
         )
 
 
+def mask_rate(config: TrainConfig, step: int, steps: int, start: int = 0) -> float:
+    """The share of tokens that is predicted at a step: on a straight line from the first rate to the last.
+
+    The first is that of step `start`, the last that of the step before `steps`.
+
+    Example:
+        >>> from tf_mlm.training.data.dataset import mask_rate
+        >>> config = TrainConfig(mask_rate="0.3:0.1")
+        >>> [round(mask_rate(config, step, 11), 2) for step in (0, 5, 10)]
+        [0.3, 0.2, 0.1]
+    """
+    first, last = config.mask_rates
+    return first + (last - first) * min(1.0, (step - start) / max(1, steps - 1 - start))
+
+
 def training_batches(
-    rows: PackedRows, vocabulary: Vocabulary, config: TrainConfig, *, first_step: int, steps: int
+    rows: StoredRows,
+    vocabulary: Vocabulary,
+    config: TrainConfig,
+    *,
+    first_step: int,
+    steps: int,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """The batches of steps `first_step` to `steps` - 1, as `Batch`es of static shape.
 
@@ -87,6 +110,7 @@ def training_batches(
         config: batch size, masks, seed.
         first_step: where to begin; a resumed run begins where it stopped.
         steps: where to end.
+        start: the first step of the whole run, at which the mask rate has its first value.
     """
     worker, workers = rows.parts
     size = config.batch_size // workers
@@ -99,37 +123,48 @@ def training_batches(
             output_signature=Batch(*(tf.TensorSpec([size, *x.shape[1:]], x.dtype) for x in once)),
         )
 
-    def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def read() -> Iterator[tuple[Any, ...]]:
         for step in range(first_step, steps):
             # Workers draw other masks for their shares, as they would be of one global batch.
-            yield step * workers + worker, *rows.take(order(step))
+            place = step * workers + worker
+            yield place, mask_rate(config, step, steps, start), *_columns(rows, order(step))
 
     signature = (
         tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.float32),
         tf.TensorSpec([size, config.length], tf.int32),
         tf.TensorSpec([size], tf.int32),
+        tf.TensorSpec([size, config.length if rows.is_packed else 0], tf.int32),
     )
 
     @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
-    def masked(step: tf.Tensor, token_ids: tf.Tensor, lengths: tf.Tensor) -> Batch:
-        return _masked(generator, step, token_ids, lengths, config)
+    def masked(step: tf.Tensor, rate: tf.Tensor, *columns: tf.Tensor) -> Batch:
+        return _masked(generator, step, columns, config, rate)
 
     dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
     return dataset.map(masked, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _mask_once(generator: MaskedLMMaskGenerator, rows: PackedRows, config: TrainConfig) -> Batch:
-    """All rows with one set of masks each, as arrays in memory."""
+def _columns(rows: StoredRows, chosen: Any) -> tuple[np.ndarray, ...]:
+    """Ids, lengths and places of the chosen rows; the places are [rows, 0] where there are none."""
+    token_ids, lengths, position_ids = rows.take(chosen)
+    if position_ids is None:
+        position_ids = np.zeros([len(lengths), 0], np.int32)
+    return token_ids, lengths, position_ids
+
+
+def _mask_once(generator: MaskedLMMaskGenerator, rows: StoredRows, config: TrainConfig) -> list[np.ndarray]:
+    """All rows with one set of masks each: the fields of a `Batch`, as arrays in memory."""
     masked = tf.function(
-        lambda step, token_ids, lengths: _masked(generator, step, token_ids, lengths, config),
+        lambda step, *columns: _masked(generator, step, columns, config),
         reduce_retracing=True,
         autograph=False,
     )
     parts = []
     for first in range(0, rows.total, ROWS_PER_CALL):
-        token_ids, lengths = rows.take(slice(first, first + ROWS_PER_CALL))
-        parts.append(masked(tf.constant(first, tf.int64), tf.constant(token_ids), tf.constant(lengths)))
-    return Batch(*(np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)))
+        columns = _columns(rows, slice(first, first + ROWS_PER_CALL))
+        parts.append(masked(tf.constant(first, tf.int64), *(tf.constant(x) for x in columns)))
+    return [np.concatenate([x.numpy() for x in column]) for column in zip(*parts, strict=True)]
 
 
 def share_of(
@@ -149,6 +184,7 @@ def share_of(
         parts = [
             tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]])[first : first + own]
             for x in batch
+            if x is not None
         ]
         return tf.data.Dataset.from_tensor_slices(Batch(*parts))
 
@@ -156,20 +192,22 @@ def share_of(
 
 
 def evaluation_batches(
-    rows: PackedRows, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
+    rows: StoredRows, vocabulary: Vocabulary, config: TrainConfig, *, seed: int = EVALUATION_SEED
 ) -> Iterator[Batch]:
     """Up to `evaluation_rows` rows, spread evenly, with the same masks whenever the seed is the same.
 
-    The last batch is filled up by copies of its first row with weight 0: every shape is static.
+    The last batch is filled up by copies of its first row with weight 0: every shape is static. Where the
+    mask rate changes in training, its last value counts here.
     """
+    config = dataclasses.replace(config, mask_rate=config.mask_rates[1])
     generator = mask_generator(vocabulary, config, seed=seed)
     count, size = min(rows.total, config.evaluation_rows), config.batch_size
     chosen = np.linspace(0, rows.total - 1, count).astype(int)
     for index in range(-(-count // size)):
         part = chosen[index * size : (index + 1) * size]
         padded = np.concatenate([part, np.repeat(part[:1], size - len(part))])
-        token_ids, lengths = (tf.constant(x) for x in rows.take(padded))
-        batch = _masked(generator, tf.constant(index, tf.int64), token_ids, lengths, config)
+        columns = [tf.constant(x) for x in _columns(rows, padded)]
+        batch = _masked(generator, tf.constant(index, tf.int64), columns, config)
         real = tf.cast(tf.range(size) < len(part), tf.float32)[:, tf.newaxis]
         yield batch._replace(mask_weights=batch.mask_weights * real)
 
@@ -177,16 +215,19 @@ def evaluation_batches(
 def _masked(
     generator: MaskedLMMaskGenerator,
     step: tf.Tensor,
-    token_ids: tf.Tensor,
-    lengths: tf.Tensor,
+    columns: Sequence[tf.Tensor],
     config: TrainConfig,
+    rate: tf.Tensor | None = None,
 ) -> Batch:
+    token_ids, lengths, position_ids = columns
     batch, length = token_ids.shape
-    masked = generator(token_ids, step=step)
+    first, last = config.mask_rates
+    masked = generator(token_ids, step=step, rate=None if first == last else rate)
     return Batch(
         token_ids=tf.ensure_shape(tf.cast(masked["token_ids"], tf.int32), [batch, length]),
         lengths=lengths,
         mask_positions=tf.ensure_shape(tf.cast(masked["mask_positions"], tf.int32), [batch, config.masks]),
         mask_ids=tf.ensure_shape(tf.cast(masked["mask_ids"], tf.int32), [batch, config.masks]),
         mask_weights=tf.ensure_shape(tf.cast(masked["mask_weights"], tf.float32), [batch, config.masks]),
+        position_ids=position_ids,
     )

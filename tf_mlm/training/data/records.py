@@ -63,7 +63,7 @@ def write_token_records(
     written = tokens = 0
     with appearing(target) as beside:
         with tf.io.TFRecordWriter(str(beside), options) as writer:
-            for _, split, ids in document_ids(corpus, preprocessor):
+            for _, split, ids, _ in document_ids(corpus, preprocessor):
                 feature = {
                     IDS: tf.train.Feature(int64_list=tf.train.Int64List(value=ids)),
                     VOCABULARY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[digest])),
@@ -130,11 +130,15 @@ def read_token_records(path: Path, vocabulary: Vocabulary) -> Iterator[tuple[byt
 
 
 class Document(NamedTuple):
-    """The file it stands in, its `split_key`, and its token ids, int32 [tokens]."""
+    """The file it stands in, its `split_key`, its token ids, int32 [tokens], and the bytes of its text.
+
+    The bytes are those of UTF-8; None where it came as ids.
+    """
 
     path: Path
     split: bytes
     ids: np.ndarray
+    bytes: int | None = None
 
 
 def _features(path: Path, record: bytes) -> Any:
@@ -149,16 +153,17 @@ def _features(path: Path, record: bytes) -> Any:
 
 def document_ids(corpus: Corpus, preprocessor: TextPreprocessor) -> Iterator[Document]:
     """Every document, whatever kind of file it comes from; those of text first."""
-    known: collections.deque[tuple[Path, bytes]] = collections.deque()
+    known: collections.deque[tuple[Path, bytes, int]] = collections.deque()
 
     def remembered() -> Iterator[str]:
         for path, text in corpus.texts():
-            known.append((path, split_key(text)))
+            known.append((path, split_key(text), len(text.encode("utf-8", "replace"))))
             yield text
 
     # The tokenizer runs ahead of its consumer by a few batches, so keys queue up in between.
     for ids in tokenize_documents(remembered(), preprocessor):
-        yield Document(*known.popleft(), ids)
+        path, split, size = known.popleft()
+        yield Document(path, split, ids, size)
     for path in corpus.files:
         if holds_token_ids(path):
             for split, ids in read_token_records(path, preprocessor.vocabulary):

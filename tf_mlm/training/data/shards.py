@@ -61,6 +61,11 @@ class ShardRows:
         return Rows(token_ids, lengths) if np.ndim(chosen) else Rows(token_ids[0], lengths[0])
 
     @property
+    def is_packed(self) -> bool:
+        """Shards hold the tokens of documents end to end, in rows that are read as one text."""
+        return False
+
+    @property
     def parts(self) -> tuple[int, int]:
         """Which worker reads these, and how many share the batches."""
         return self.worker, self.workers
@@ -155,6 +160,7 @@ def open_shards(
         ShardRows(sides["held_out"], length),
         hashlib.blake2b(key.encode(), digest_size=8).hexdigest(),
         (counts["train"], counts["held_out"]),
+        None,  # the bytes of the text are not known here
         sum(file.facts["unknown"] for file in ordered) / max(tokens, 1),
         [[str(file.path), file.path.stat().st_size, file.facts["digest"]] for file in ordered],
     )

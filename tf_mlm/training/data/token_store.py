@@ -1,8 +1,9 @@
 """Documents packed into rows of token ids, tokenised once and kept on disk.
 
 `[CLS] document [SEP] document [SEP] ... [SEP]`: documents share rows, so that next to no position
-is padding and every shape is static. The rows are flat files that are mapped into memory; a week's
-corpus needs no more memory than a page's.
+is padding and every shape is static. Packed, each document has its own [CLS] and [SEP] and its own
+positions, and a model does not look from one to another. The rows are flat files that are mapped into
+memory; a week's corpus needs no more memory than a page's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +23,7 @@ from tf_mlm.config import to_json
 from tf_mlm.durable import appearing, checked, discard, discard_unfinished, naming, read_checked
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.digests import vocabulary_digest
-from tf_mlm.text.packed_rows import TOKENS_PER_PACK, dtype_of, pack
+from tf_mlm.text.packed_rows import TOKENS_PER_PACK, dtype_of, pack, positions_dtype
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
@@ -30,20 +32,34 @@ from tf_mlm.training.data.split import Split
 
 INDEX = "index.json"
 SIDES = ("train", "held_out")
-KINDS = ("ids", "lengths")
+KINDS = ("ids", "lengths", "positions")
+"""The files of a side; only packed rows have the third."""
 ROWS_PER_COUNT = 1 << 16
 
 
 class Rows(NamedTuple):
-    """Packed rows: `token_ids` uint16 or int32 [rows, length] and `lengths` int32 [rows]."""
+    """Rows of token ids, mapped from disk.
+
+    Attributes:
+        token_ids: uint16 or int32 [rows, length].
+        lengths: int32 [rows].
+        position_ids: uint16 or int32 [rows, length], the place of each token in its own document where a
+            model keeps them apart; else None.
+    """
 
     token_ids: np.ndarray
     lengths: np.ndarray
+    position_ids: np.ndarray | None = None
 
     @property
     def total(self) -> int:
         """How many there are."""
         return len(self.lengths)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the documents of a row are kept apart."""
+        return self.position_ids is not None
 
     @property
     def parts(self) -> tuple[int, int]:
@@ -64,15 +80,20 @@ class Rows(NamedTuple):
 
     def take(self, chosen: Any) -> Rows:
         """The chosen rows as int32 arrays in memory."""
-        return Rows(self.token_ids[chosen].astype(np.int32), self.lengths[chosen].astype(np.int32))
+        columns = (x[chosen].astype(np.int32) for x in self if x is not None)
+        return Rows(*columns)
 
 
-class PackedRows(Protocol):
+class StoredRows(Protocol):
     """Rows wherever they lie: in one file for every worker, or in shards of its own."""
 
     @property
     def total(self) -> int:
         """How many there are."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the documents of a row are kept apart."""
 
     @property
     def parts(self) -> tuple[int, int]:
@@ -101,14 +122,16 @@ class TokenStore:
         train, held_out: the two sides of the split, mapped from disk.
         digest: fingerprint of all rows, the same wherever and however they were read.
         documents: number of training and of held-out documents.
+        tokens_per_byte: of the held-out documents, special tokens not counted; None where they came as ids.
         unknown: share of the tokens that the vocabulary has no name for.
         files: path, size in bytes and fingerprint of the tokens of each file.
     """
 
-    train: PackedRows
-    held_out: PackedRows
+    train: StoredRows
+    held_out: StoredRows
     digest: str
     documents: tuple[int, int]
+    tokens_per_byte: float | None
     unknown: float
     files: list[list[Any]]
 
@@ -119,9 +142,12 @@ def open_token_store(
     preprocessor: TextPreprocessor,
     *,
     length: int,
+    packed: bool = False,
     progress: Callable[[int], None] = lambda documents: None,
 ) -> TokenStore:
     """The rows of a corpus; read from `directory` if they were put there for the same files and settings.
+
+    With `packed`, the documents of a row are kept apart.
 
     Raises:
         ConfigError: if the files hold no text, or only documents for one side.
@@ -131,16 +157,19 @@ def open_token_store(
         "vocabulary": vocabulary_digest(preprocessor.vocabulary),
         "tokenizer": to_json(dataclasses.replace(preprocessor.vocabulary.config, extra={})),
         "length": length,
+        "packed": packed,
+        "counts_bytes": True,
     }
     index = _read_index(directory, key)
     if index is None:
-        index = _build(directory, key, corpus, preprocessor, length, progress)
-    sides = {side: _map_rows(directory, side, index, length) for side in SIDES}
+        index = _build(directory, key, corpus, preprocessor, progress)
+    sides = {side: _map_rows(directory, side, index) for side in SIDES}
     return TokenStore(
         sides["train"],
         sides["held_out"],
         index["digest"],
         tuple(index["documents"]),
+        index["tokens_per_byte"],
         index["unknown"],
         index["files"],
     )
@@ -149,12 +178,14 @@ def open_token_store(
 class _Packer:
     """Writes a stream of documents as rows."""
 
-    def __init__(self, directory: Path, side: str, length: int, vocabulary: Vocabulary) -> None:
-        self._paths = [directory / f"{side}.{kind}" for kind in KINDS]
+    def __init__(self, directory: Path, side: str, key: dict[str, Any], vocabulary: Vocabulary) -> None:
+        self._length, self._packed = key["length"], key["packed"]
+        kinds = KINDS if self._packed else KINDS[:2]
+        self._paths = [directory / f"{side}.{kind}" for kind in kinds]
         self._streams = [path.open("wb") for path in self._paths]
-        self._digests = [hashlib.blake2b(digest_size=8) for _ in KINDS]
+        self._digests = [hashlib.blake2b(digest_size=8) for _ in kinds]
         self.rows = 0
-        self._length, self._vocabulary = length, vocabulary
+        self._vocabulary = vocabulary
         self._waiting: list[np.ndarray] = []
         self._waiting_tokens = 0
 
@@ -173,7 +204,7 @@ class _Packer:
             self._pack()
 
     def _pack(self) -> None:
-        columns = pack(self._waiting, self._length, self._vocabulary)
+        columns = pack(self._waiting, self._length, self._vocabulary, apart=self._packed)
         for path, stream, digest, column in zip(
             self._paths, self._streams, self._digests, columns, strict=True
         ):
@@ -198,20 +229,23 @@ def _build(
     key: dict[str, Any],
     corpus: Corpus,
     preprocessor: TextPreprocessor,
-    length: int,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
     vocabulary = preprocessor.vocabulary
     directory.parent.mkdir(parents=True, exist_ok=True)
     discard_unfinished(directory.parent, directory.name)
     split, tokens, unknown = Split(corpus.held_out), 0, 0
+    held_tokens, held_bytes = 0, 0.0
     with appearing(directory) as temporary:
         temporary.mkdir()
-        packers = {side: _Packer(temporary, side, length, vocabulary) for side in SIDES}
+        packers = {side: _Packer(temporary, side, key, vocabulary) for side in SIDES}
         contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in corpus.files}
-        for path, place, ids in document_ids(corpus, preprocessor):
+        for path, place, ids, size in document_ids(corpus, preprocessor):
             if len(ids):
-                packers["held_out" if split.is_held_out(place) else "train"].add(ids)
+                is_held_out = split.is_held_out(place)
+                packers["held_out" if is_held_out else "train"].add(ids)
+                if is_held_out:
+                    held_tokens, held_bytes = held_tokens + len(ids), held_bytes + (size or math.nan)
                 tokens, unknown = tokens + len(ids), unknown + int((ids == vocabulary.unk_id).sum())
                 contents[path].update(ids.tobytes())
             progress(1)
@@ -229,6 +263,7 @@ def _build(
             "dtype": dtype_of(vocabulary),
             "rows": {side: packer.rows for side, packer in packers.items()},
             "documents": [split.train, split.held_out],
+            "tokens_per_byte": held_tokens / held_bytes if held_bytes > 0 else None,
             "unknown": unknown / tokens,
             "files": [[str(p), p.stat().st_size, digest.hexdigest()] for p, digest in contents.items()],
             "digests": digests,
@@ -245,14 +280,19 @@ def _changed(corpus: Corpus, before: list[list[Any]]) -> str:
     return ", ".join(f"`{path}`" for path, old, new in states if old != new)
 
 
-def _map_rows(directory: Path, side: str, index: dict[str, Any], length: int) -> Rows:
-    rows = index["rows"][side]
+def _map_rows(directory: Path, side: str, index: dict[str, Any]) -> Rows:
+    rows, length = index["rows"][side], index["key"]["length"]
+    columns = [(index["dtype"], (rows, length)), (np.int32, (rows,))]
+    if index["key"]["packed"]:
+        columns.append((positions_dtype(length), (rows, length)))
     if not rows:
-        return Rows(np.zeros([0, length], index["dtype"]), np.zeros([0], np.int32))
-    return Rows(
-        np.memmap(directory / f"{side}.ids", index["dtype"], mode="r", shape=(rows, length)),
-        np.memmap(directory / f"{side}.lengths", np.int32, mode="r", shape=(rows,)),
+        return Rows(*(np.zeros(shape, dtype) for dtype, shape in columns))
+    paths = [directory / f"{side}.{kind}" for kind in KINDS]
+    mapped = (
+        np.memmap(path, dtype, mode="r", shape=shape)
+        for path, (dtype, shape) in zip(paths, columns, strict=False)
     )
+    return Rows(*mapped)
 
 
 def _read_index(directory: Path, key: dict[str, Any]) -> dict[str, Any] | None:

@@ -36,6 +36,7 @@ class Checkpoint:
     step: int
     options: Mapping[str, Any]
     notes: Mapping[str, Any]
+    digest: str
 
 
 class Checkpoints:
@@ -145,17 +146,7 @@ class Checkpoints:
         if checkpoint is None:
             return None
         self._check_options(checkpoint)
-        values = safetensors.numpy.load_file(checkpoint.directory / STATE)
-        wrong = sorted(set(values) ^ set(variables)) or [
-            name for name, variable in variables.items() if values[name].shape != tuple(variable.shape)
-        ]
-        if wrong:
-            raise ConfigError(
-                f"`{checkpoint.directory}` must hold exactly the variables of this model. Received "
-                f"differences in {', '.join(wrong[:5])}. Choose another output directory."
-            )
-        for name, variable in variables.items():
-            variable.assign(values[name])
+        assign(checkpoint, variables)
         return checkpoint
 
     def _check_options(self, checkpoint: Checkpoint) -> None:
@@ -201,6 +192,33 @@ class Checkpoints:
         return f"The last good one is `{directories[-1]}`." if directories else "There is no earlier one."
 
 
+def assign(checkpoint: Checkpoint, variables: Mapping[str, tf.Variable]) -> None:
+    """Gives the variables the values of a checkpoint.
+
+    Raises:
+        ConfigError: if it was written for other variables.
+    """
+    values = safetensors.numpy.load_file(checkpoint.directory / STATE)
+    wrong = sorted(set(values) ^ set(variables)) or [
+        name for name, variable in variables.items() if values[name].shape != tuple(variable.shape)
+    ]
+    if wrong:
+        raise ConfigError(
+            f"`{checkpoint.directory}` must hold exactly the variables of this model. Received "
+            f"differences in {', '.join(wrong[:5])}. Choose another output directory."
+        )
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def whole_checkpoint(directory: Path) -> Checkpoint | None:
+    """The checkpoint in a directory, if it is one that is whole."""
+    try:
+        return _verify(directory)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _place(directory: Path) -> tuple[int, str]:
     return len(directory.name), directory.name  # more digits, more steps
 
@@ -220,4 +238,4 @@ def _verify(directory: Path) -> Checkpoint:
     with (directory / STATE).open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != manifest["sha256"]:
             raise ValueError(f"the checksum of {STATE} is wrong")
-    return Checkpoint(directory, manifest["step"], manifest["options"], manifest["notes"])
+    return Checkpoint(directory, manifest["step"], manifest["options"], manifest["notes"], manifest["sha256"])

@@ -26,11 +26,13 @@ from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 from tf_mlm.training.parameter_groups import named_variables, parameters
 from tf_mlm.training.run.agreement import weights_digest
+from tf_mlm.training.run.checkpointing import Checkpoint
+from tf_mlm.training.run.decay import starting_checkpoint
 from tf_mlm.training.run.result import RUN
 from tf_mlm.training.run.resume import check_architecture
 from tf_mlm.training.run.vocabulary import given_vocabulary, learnt_vocabulary
 from tf_mlm.training.schedule import learning_rate_schedule
-from tf_mlm.training.starting_model import loaded_model, new_model, start_from_frequencies
+from tf_mlm.training.starting_model import is_packed, loaded_model, new_model, start_from_frequencies
 from tf_mlm.training.step import Batch, TrainStep
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_count, worker_index
 
@@ -92,6 +94,7 @@ class OpenRun:
         total_steps: int64 [], the end that the learning rate falls towards.
         store: the packed rows of both sides of the split.
         start: the `weights_digest` of the model that is continued; None for a new one.
+        decays_from: the checkpoint of another run that this one decays.
     """
 
     config: TrainConfig
@@ -101,6 +104,7 @@ class OpenRun:
     total_steps: tf.Variable
     store: TokenStore
     start: str | None
+    decays_from: Checkpoint | None = None
 
     @property
     def directory(self) -> Path:
@@ -134,7 +138,10 @@ class OpenRun:
     def training_batches(self, first_step: int, last_step: int) -> tf.data.Dataset:
         """The global batches of the steps from `first_step` up to `last_step`."""
         return training_batches(
-            self.store.train, self.vocabulary, self.config, first_step=first_step, steps=last_step
+            *(self.store.train, self.vocabulary, self.config),
+            first_step=first_step,
+            steps=last_step,
+            start=0 if self.decays_from is None else self.decays_from.step,
         )
 
     def evaluation_batches(self) -> Iterator[Batch]:
@@ -148,6 +155,7 @@ def open_run(
     config: TrainConfig,
     source: Source,
     *,
+    decay_from: str | os.PathLike[str] | None = None,
     strategy: tf.distribute.Strategy | None,
     fresh: bool,
     console: Console | None,
@@ -158,6 +166,8 @@ def open_run(
         ConfigError: for anything that cannot work.
         OSError: if a file of the run cannot be written or read.
     """
+    decays_from = None if decay_from is None else starting_checkpoint(decay_from, output, config)
+    before = 0 if decays_from is None else decays_from.step
     corpus = Corpus.from_config(files, config)
     _check_output(output, source.directory)
     strategy = strategy or make_strategy(config.strategy, tpu=config.tpu)
@@ -176,18 +186,19 @@ def open_run(
         else:
             vocabulary = _vocabulary(source, corpus, directory, config, write=chief)
             model = new_model(config, vocabulary, source.model_config)
-        total_steps = tf.Variable(config.steps or DEFAULT_STEPS, dtype=tf.int64, trainable=False)
+        total_steps = tf.Variable(before + (config.steps or DEFAULT_STEPS), dtype=tf.int64, trainable=False)
         trained = parameters(model, train=config.train, layer_decay=config.layer_decay)
-        optimizer = Optimizer(trained, learning_rate_schedule(config, total_steps), config)
+        schedule = learning_rate_schedule(config, total_steps, decay_start=before if decays_from else None)
+        optimizer = Optimizer(trained, schedule, config)
         step = TrainStep.from_config(model, optimizer, config)
     tokens = directory / ("tokens" if worker is None else f"tokens-{worker}")
-    shown = console if chief else None
+    packed, shown = is_packed(config, model), console if chief else None
     share = (worker or 0, worker_count(strategy))
-    store = open_rows(corpus, tokens, model, length=config.length, console=shown, share=share)
+    store = open_rows(corpus, tokens, model, length=config.length, packed=packed, console=shown, share=share)
     if source.directory is None:
         start_from_frequencies(model, store.train)
     start = None if source.directory is None else weights_digest(model)
-    return OpenRun(config, output, strategy, step, total_steps, store, start)
+    return OpenRun(config, output, strategy, step, total_steps, store, start, decays_from)
 
 
 def _check_output(output: Path, from_directory: str | os.PathLike[str] | None) -> None:

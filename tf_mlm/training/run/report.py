@@ -94,7 +94,8 @@ class Report:
             return
         self._console.print(
             f"step {step}: held-out loss {evaluation.loss:.3f}, perplexity {evaluation.perplexity:.1f}, "
-            f"top-1 {evaluation.top_1:.3f}, top-5 {evaluation.top_5:.3f} (most frequent "
+            + (f"{evaluation.bits_per_byte:.3f} bits per byte, " if evaluation.bits_per_byte else "")
+            + f"top-1 {evaluation.top_1:.3f}, top-5 {evaluation.top_5:.3f} (most frequent "
             f"{evaluation.most_frequent:.3f})"
         )
         for fill in fills:

@@ -56,7 +56,8 @@ def summary(result: TrainResult, steps: int, config: TrainConfig) -> dict[str, s
     }
     if evaluation is not None:
         values |= {
-            "held-out loss": f"{evaluation.loss:.3f} (perplexity {evaluation.perplexity:.1f})",
+            "held-out loss": f"{evaluation.loss:.3f} (perplexity {evaluation.perplexity:.1f}"
+            + (f", {evaluation.bits_per_byte:.3f} bits per byte)" if evaluation.bits_per_byte else ")"),
             "held-out top-1": f"{evaluation.top_1:.3f}, {evaluation.lift:.1f} times the most frequent token",
             "held-out top-5": f"{evaluation.top_5:.3f}",
         }

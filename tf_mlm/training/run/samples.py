@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
-from tf_mlm.training.data.token_store import PackedRows
+from tf_mlm.training.data.token_store import StoredRows
 
 CONTEXT = 7  # tokens shown on each side
 MOST_ROWS = 1 << 20
@@ -31,7 +31,7 @@ class SampleFills:
         self,
         model: MaskedLM,
         preprocessor: TextPreprocessor,
-        rows: PackedRows,
+        rows: StoredRows,
         *,
         count: int = 3,
         seed: int = 0,
@@ -46,7 +46,7 @@ class SampleFills:
         self._places: list[int] = []
         draw = np.random.default_rng(seed)
         for index in draw.permutation(min(rows.total, MOST_ROWS))[: 10 * count]:
-            row, length = rows.take(index)
+            row, length, *_ = rows.take(index)
             # A whole word, and not the first piece of a longer one.
             places = np.flatnonzero(whole_words[row[1:-1]] & ~continues[row[2:]]) + 1
             if len(places) and len(self._rows) < count:

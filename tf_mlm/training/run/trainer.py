@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import time
@@ -27,7 +28,8 @@ from tf_mlm.training.evaluation import Evaluation, Evaluator
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.agreement import check_agreement, from_chief, run_options, shared_options
 from tf_mlm.training.run.budget import Pace, steps_within
-from tf_mlm.training.run.checkpointing import CHECKPOINTS, Checkpoint, Checkpoints
+from tf_mlm.training.run.checkpointing import CHECKPOINTS, Checkpoint, Checkpoints, assign
+from tf_mlm.training.run.decay import check_same_run
 from tf_mlm.training.run.divergence import FiniteWeights, check_metrics, diverged
 from tf_mlm.training.run.loop import TrainLoop
 from tf_mlm.training.run.open import OpenRun, Source, open_run
@@ -45,6 +47,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     from_directory: str | os.PathLike[str] | None = None,
+    decay_from: str | os.PathLike[str] | None = None,
     vocabulary: Vocabulary | str | os.PathLike[str] | None = None,
     model_config: ModelConfig | None = None,
     tokenizer_config: TokenizerConfig | None = None,
@@ -60,6 +63,9 @@ def train(
         output: the model directory to write. `tf_mlm.load` reads it, and so does transformers.
         config: all settings; the defaults of `TrainConfig` suit a small model on a CPU.
         from_directory: a model directory to continue from, with or without a masked-LM head.
+        decay_from: a checkpoint of another run with these files and settings, or the output directory of
+            that run, whose newest is meant: weights and optimizer go on, and within `steps` more the learning
+            rate of schedule wsd falls to 0.
         vocabulary: of a new model: itself, a `vocab.txt`, or a directory of tokenizer files as `tf-mlm vocab`
             and transformers write them; learnt from the training documents if not given.
         model_config: sizes of a new model, in place of the few that `config` names.
@@ -102,7 +108,13 @@ def train(
     output, config = Path(output), config or TrainConfig()
     source = Source(from_directory, vocabulary, model_config, tokenizer_config)
     with _naming_files(output):
-        run = open_run(files, output, config, source, strategy=strategy, fresh=fresh, console=console)
+        run = open_run(
+            *(files, output, config, source),
+            decay_from=decay_from,
+            strategy=strategy,
+            fresh=fresh,
+            console=console,
+        )
         return Trainer(run, compile=compile)(console if run.chief else None)
 
 
@@ -117,7 +129,9 @@ class Trainer:
     def __init__(self, run: OpenRun, *, compile: bool) -> None:
         self._run, self._config = run, run.config
         self._loop = TrainLoop(run.step, run.strategy, compile=compile)
-        self._evaluator = Evaluator(run.model, run.strategy, compile=compile)
+        self._evaluator = Evaluator(
+            run.model, run.strategy, tokens_per_byte=run.store.tokens_per_byte, compile=compile
+        )
         self._variables = run.variables()
         self._finite = FiniteWeights(self._variables)
         self._checkpoints = Checkpoints(
@@ -173,9 +187,16 @@ class Trainer:
         options = run_options(
             config, run.model.config, run.vocabulary, run.store, steps=steps, start=run.start
         )
+        options["packed"] = run.store.train.is_packed
+        if run.decays_from is not None:
+            options["decay_from"] = run.decays_from.digest
         check_agreement(run.strategy, shared_options(config, options))
         self._checkpoints.options = options
         resumed = self._checkpoints.restore(self._variables)
+        if resumed is None and run.decays_from is not None:
+            check_same_run(run.decays_from, json.loads(json.dumps(options)))
+            assign(run.decays_from, self._variables)
+            self._done = run.decays_from.step
         if resumed is not None:
             self._done = resumed.step
             if resumed.notes.get("evaluation"):
