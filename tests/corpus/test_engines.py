@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from corpus.outputs import do, parts
 from tf_mlm.corpus.engines import beam, local, ray
 from tf_mlm.corpus.plan import Job
 from tf_mlm.corpus.run_unit import Done
+from tf_mlm.corpus.units import Unit
 from tf_mlm.errors import ConfigError
 
 Plan = Callable[..., Job]
@@ -42,13 +43,12 @@ def echo(job: Job, index: int) -> Done:
 
 @pytest.fixture
 def empty_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python_path: None) -> Callable[..., Job]:
-    """`empty_work(units, die=..., always=...)`: a job whose units are `echo`, in processes that load no TensorFlow."""
+    """`empty_work(units, die=..., always=...)`: a job whose units are `echo`, without TensorFlow."""
     monkeypatch.setattr(local, "_serve", serve_echo)
 
     def made(units: int, **options: Any) -> Job:
         options = {"die": [], "always": [], "format": "jsonl", **options}
-        job = Job("score", "", "", options, [], [("a", "text", 0, 1, 1)] * units, str(tmp_path), "")  # type: ignore[list-item]
-        return job
+        return Job("score", "", "", options, [], [Unit("a.txt", "text", 0, 1, 1)] * units, str(tmp_path), "")
 
     return made
 
@@ -68,13 +68,8 @@ def test_units_whose_worker_died_are_done_again(empty_work: Callable[..., Job]) 
     assert job.missing() == []
 
 
-def test_a_unit_that_kills_its_workers_costs_only_itself(
-    empty_work: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tf_mlm.corpus.units import Unit
-
+def test_a_unit_that_kills_its_workers_costs_only_itself(empty_work: Callable[..., Job]) -> None:
     job = empty_work(4, always=[2])
-    object.__setattr__(job, "units", [Unit("a.txt", "text", 0, 1, 1)] * 4)
     found = {done.unit: done.error for done in local.run(job, range(4), 2)}
     assert [found[unit] for unit in (0, 1, 3)] == [None] * 3
     assert "5 workers died of `a.txt`, the last with exit code -9" in str(found[2])
@@ -117,7 +112,7 @@ def test_every_engine_gives_the_same_bytes(plan: Plan, files: Path, tmp_path: Pa
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`run(*arguments)` → exit code, standard output, standard error; units are done in this process."""
     from tf_mlm.cli import main
     from tf_mlm.corpus.run_unit import run_unit
@@ -133,7 +128,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
             code = int(stop.code or 0)
         return code, *capsys.readouterr()
 
-    yield call
+    return call
 
 
 def test_the_command_line(run: Callable[..., Any], model_dir: Path, files: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ WORK = {
     "score": "pseudo-log-likelihood of sentences",
     "growth": "what a token costs as texts and batches grow",
     "serve": "requests to a server",
+    "corpus": "a file over local workers, plan and commits",
     "train": "training steps",
     "preprocess": "text to masked batches",
     "tokenize": "text to ids",
