@@ -65,11 +65,10 @@ def _workers(folder: Path, lines: list[str]) -> float:
     text.write_text("\n".join(lines) + "\n", encoding="utf-8")
     job = _job(text, folder / "out", folder / "model", text.stat().st_size // UNITS + 1)
     os.environ["PYTHONPATH"] = str(ROOT)
-    begun, rows, seen = 0.0, 0, 0
-    for done in local.run(job, range(len(job.units)), WORKERS):
+    begun, rows = 0.0, 0
+    for seen, done in enumerate(local.run(job, range(len(job.units)), WORKERS), 1):
         if done.error:
             raise RuntimeError(done.error)
-        seen += 1
         if seen > 2 * WORKERS:
             rows += done.rows
         elif seen == 2 * WORKERS:
