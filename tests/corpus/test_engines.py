@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 
 from corpus.outputs import do, parts
+from tf_mlm.config import Buckets
 from tf_mlm.corpus.engines import beam, local, ray
 from tf_mlm.corpus.plan import Job
 from tf_mlm.corpus.run_unit import Done
 from tf_mlm.corpus.units import Unit
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.masked_lm import MaskedLM
 
 Plan = Callable[..., Job]
 
@@ -148,10 +151,16 @@ def test_the_command_line(run: Callable[..., Any], model_dir: Path, files: Path,
     assert len(err.splitlines()) == 1
 
 
-def test_embed_without_a_corpus(run: Callable[..., Any], model_dir: Path) -> None:
+def test_embed_without_a_corpus(
+    run: Callable[..., Any], model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import json
 
     import numpy as np
+
+    from tf_mlm.target.open import open_target
+
+    monkeypatch.setattr("tf_mlm.cli.embed.open_target", functools.cache(open_target))
 
     texts = ("the cat sat", "a dog ran fast")
     vectors = {}
@@ -221,6 +230,14 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "o" / "plan.json").exists()
 
 
+@pytest.fixture(scope="module")
+def small_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tf_mlm.export.saved_model import export
+
+    buckets = Buckets(batch=(1,), length=(16,), masks=(1,))
+    return export(tiny_model, tmp_path_factory.mktemp("export") / "mlm", buckets=buckets, top_k=5, xla=False)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -230,10 +247,10 @@ def test_bad_input_is_one_line(
     ],
 )
 def test_a_model_that_cannot_answer_is_refused_before_the_first_unit(
-    run: Callable[..., Any], tiny_export: Path, files: Path, tmp_path: Path, options: list[str], message: str
+    run: Callable[..., Any], small_export: Path, files: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     verb, *more = options
-    code, _, err = run(verb, tiny_export, *more, "--corpus", files / "a.txt", "--output", tmp_path / "o")
+    code, _, err = run(verb, small_export, *more, "--corpus", files / "a.txt", "--output", tmp_path / "o")
     assert code == 1
     assert message in err
     assert not (tmp_path / "o").exists()
