@@ -87,7 +87,10 @@ def main(
         compiler = TpuCompiler(chip)
     except (ValueError, ModuleNotFoundError) as error:
         raise click.ClickException(str(error)) from error
-    programs = {"train": functools.partial(compiler.train, recompute=recompute), "serve": compiler.serve}
+    programs: dict[str, Any] = {
+        "train": functools.partial(compiler.train, recompute=recompute),
+        "serve": compiler.serve,
+    }
     results, largest = [], []
     for name in ("train", "serve") if work == "both" else (work,):
         for length in lengths:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from corpus.outputs import do, parts
+from tf_mlm.config import Buckets
 from tf_mlm.corpus.engines import beam, local, ray
 from tf_mlm.corpus.plan import Job
 from tf_mlm.corpus.run_unit import Done
+from tf_mlm.corpus.units import Unit
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.masked_lm import MaskedLM
 
 Plan = Callable[..., Job]
 
@@ -42,12 +46,12 @@ def echo(job: Job, index: int) -> Done:
 
 @pytest.fixture
 def empty_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python_path: None) -> Callable[..., Job]:
-    """`empty_work(units, die=..., always=...)`: a job whose units are `echo`, and no TensorFlow."""
+    """`empty_work(units, die=..., always=...)`: a job whose units are `echo`, without TensorFlow."""
     monkeypatch.setattr(local, "_serve", serve_echo)
 
     def made(units: int, **options: Any) -> Job:
         options = {"die": [], "always": [], "format": "jsonl", **options}
-        return Job("score", "", "", options, [], [("a", "text", 0, 1, 1)] * units, str(tmp_path), "")  # type: ignore[list-item]
+        return Job("score", "", "", options, [], [Unit("a.txt", "text", 0, 1, 1)] * units, str(tmp_path), "")
 
     return made
 
@@ -67,13 +71,8 @@ def test_units_whose_worker_died_are_done_again(empty_work: Callable[..., Job]) 
     assert job.missing() == []
 
 
-def test_a_unit_that_kills_its_workers_costs_only_itself(
-    empty_work: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tf_mlm.corpus.units import Unit
-
+def test_a_unit_that_kills_its_workers_costs_only_itself(empty_work: Callable[..., Job]) -> None:
     job = empty_work(4, always=[2])
-    object.__setattr__(job, "units", [Unit("a.txt", "text", 0, 1, 1)] * 4)
     found = {done.unit: done.error for done in local.run(job, range(4), 2)}
     assert [found[unit] for unit in (0, 1, 3)] == [None] * 3
     assert "5 workers died of `a.txt`, the last with exit code -9" in str(found[2])
@@ -116,7 +115,7 @@ def test_every_engine_gives_the_same_bytes(plan: Plan, files: Path, tmp_path: Pa
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`run(*arguments)` → exit code, standard output, standard error; units are done in this process."""
     from tf_mlm.cli import main
     from tf_mlm.corpus.run_unit import run_unit
@@ -152,10 +151,16 @@ def test_the_command_line(run: Callable[..., Any], model_dir: Path, files: Path,
     assert len(err.splitlines()) == 1
 
 
-def test_embed_without_a_corpus(run: Callable[..., Any], model_dir: Path) -> None:
+def test_embed_without_a_corpus(
+    run: Callable[..., Any], model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import json
 
     import numpy as np
+
+    from tf_mlm.target.open import open_target
+
+    monkeypatch.setattr("tf_mlm.cli.embed.open_target", functools.cache(open_target))
 
     texts = ("the cat sat", "a dog ran fast")
     vectors = {}
@@ -225,6 +230,14 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "o" / "plan.json").exists()
 
 
+@pytest.fixture(scope="module")
+def small_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tf_mlm.export.saved_model import export
+
+    buckets = Buckets(batch=(1,), length=(16,), masks=(1,))
+    return export(tiny_model, tmp_path_factory.mktemp("export") / "mlm", buckets=buckets, top_k=5, xla=False)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -234,10 +247,10 @@ def test_bad_input_is_one_line(
     ],
 )
 def test_a_model_that_cannot_answer_is_refused_before_the_first_unit(
-    run: Callable[..., Any], tiny_export: Path, files: Path, tmp_path: Path, options: list[str], message: str
+    run: Callable[..., Any], small_export: Path, files: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     verb, *more = options
-    code, _, err = run(verb, tiny_export, *more, "--corpus", files / "a.txt", "--output", tmp_path / "o")
+    code, _, err = run(verb, small_export, *more, "--corpus", files / "a.txt", "--output", tmp_path / "o")
     assert code == 1
     assert message in err
     assert not (tmp_path / "o").exists()

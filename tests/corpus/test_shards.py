@@ -101,6 +101,23 @@ def test_every_worker_reads_shards_of_its_own(shards: list[Path]) -> None:
     assert halves[0].held_out.total == whole.held_out.total
 
 
+def test_workers_share_a_batch_and_draw_masks_of_their_own(shards: list[Path]) -> None:
+    from tf_mlm.training.data.dataset import training_batches
+
+    vocabulary = make_tiny_model().preprocessor.vocabulary
+    config = TrainConfig(batch_size=8, length=16, held_out=0.2, mask_rate=0.3)
+
+    def batches(worker: int, first: int = 0) -> list[np.ndarray]:
+        rows = opened(shards, worker=worker, workers=2).train
+        found = training_batches(rows, vocabulary, config, first_step=first, steps=4)
+        return [batch.token_ids.numpy() for batch in found]
+
+    one, other = batches(0), batches(1)
+    assert [part.shape for part in one + other] == [(4, 16)] * 8
+    assert not np.array_equal(one, other)
+    np.testing.assert_array_equal(batches(1, first=2), other[2:])
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5, 64, 1000])
 def test_an_epoch_is_a_permutation_that_nobody_holds(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ShardRows, "total", rows)

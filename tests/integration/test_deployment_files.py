@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2
 
+from tf_mlm.cli import group
 from tf_mlm.config import Buckets
 from tf_mlm.serving.command_line.config_protos import BatchingParameters, MonitoringConfig
 
@@ -227,6 +229,21 @@ def test_kustomization_lists_every_manifest() -> None:
     assert container()["image"] in {image["name"] for image in kustomization["images"]}
     kinds = {kind for kind, _ in manifests()}
     assert kinds == {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap"}
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_job_over_a_corpus_has_a_share_for_every_pod(version: str) -> None:
+    job = yaml.safe_load((SERVING / "kubernetes" / "jobs" / "corpus.yaml").read_text())
+    kubernetes_validate.validate(job, version, strict=True)
+    (only,) = job["spec"]["template"]["spec"]["containers"]
+    command = only["command"][-1].split()
+    assert command[command.index("--shard") + 1] == f'"$JOB_COMPLETION_INDEX/{job["spec"]["completions"]}"'
+    assert command[command.index("--workers") + 1] == only["resources"]["requests"]["cpu"]
+    score = group.get_command(click.Context(group), "score")
+    options = {option for parameter in score.params for option in parameter.opts}
+    assert {word for word in command if word.startswith("--")} <= options
+    mounts = {mount["name"] for mount in only["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in job["spec"]["template"]["spec"]["volumes"]}
 
 
 def test_everything_selects_the_pods_of_the_deployment() -> None:

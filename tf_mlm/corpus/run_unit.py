@@ -83,25 +83,26 @@ def _worker(job: Job) -> Any:
         from tf_mlm.corpus.tokenize import Tokenizing
 
         return Tokenizing(_models[key])
-    return Asking(_models[key])
+    from tf_mlm.corpus.answers import asker
+
+    return Asking(asker(_models[key], job.verb, job.options))
 
 
 class Asking:
-    """Puts the rows of units to a model.
+    """Puts the rows of units to whatever answers them.
 
     Args:
-        client: of the model, which was loaded once.
+        ask: gives the answers of texts, or refuses one of them by an `InvalidInputError`.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, ask: Any) -> None:
+        self._ask = ask
 
     def __call__(self, job: Job, index: int) -> tuple[int, int, int]:
         """Writes the part of a unit; the number of its rows, of those that failed, and of tokens."""
-        from tf_mlm.corpus.answers import answers, asker
+        from tf_mlm.corpus.answers import answers
         from tf_mlm.corpus.parts import open_part
 
-        ask = asker(self._client, job.verb, job.options)
         count = failed = tokens = 0
         unit, batch = job.units[index], job.options["batch"]
         found = rows_of(unit, job.place(unit.file), job.fields)
@@ -111,7 +112,7 @@ class Asking:
         ):
             for rows in chunks(found, batch * BATCHES):
                 texts = [row.text for row in rows if row.text is not None]
-                given = iter(answers(ask, texts, batch))
+                given = iter(answers(self._ask, texts, batch))
                 written = []
                 for row in rows:
                     fields: dict[str, Any] = {"error": row.error}

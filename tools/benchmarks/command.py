@@ -26,6 +26,7 @@ WORK = {
     "growth": "what a token costs as texts and batches grow",
     "memory": "memory and time of a training step as texts grow",
     "serve": "requests to a server",
+    "corpus": "a file over local workers, plan and commits",
     "train": "training steps",
     "preprocess": "text to masked batches",
     "tokenize": "text to ids",

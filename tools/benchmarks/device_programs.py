@@ -148,7 +148,7 @@ def _weights(model: MaskedLM) -> dict[int, dict[str, Any]]:
 
 def _second_moments(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
     """The averages of squares: above 0, so that a step is no larger than one later in a run."""
-    return {id(second.handle): {"value": 1e-4} for second in optimizer.second}
+    return {id(second.handle): {"value": 1e-4} for second in optimizer.second if second is not None}
 
 
 def shapes(texts: Sequence[str]) -> list[Shape]:

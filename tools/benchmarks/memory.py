@@ -74,7 +74,7 @@ def step_of(form: str, length: int, *, recompute: bool = False) -> Step:
     random = np.random.default_rng(0)
     ids = random.integers(5, VOCABULARY, [1, length])
     positions = np.sort(random.permutation(length)[: settings.masks])[np.newaxis]
-    arrays = [ids, [length], positions, ids[:, positions[0]]]
+    arrays: list[object] = [ids, [length], positions, ids[:, positions[0]]]
     batch = Batch(*(tf.constant(x, tf.int32) for x in arrays), tf.ones([1, settings.masks]))
     if form == "packed":
         batch = batch._replace(position_ids=tf.range(length)[tf.newaxis] % DOCUMENT)

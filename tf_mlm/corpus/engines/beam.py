@@ -72,7 +72,8 @@ def _totals(result: Any) -> Done:
     """What all workers counted together."""
     found = result.metrics().query()["counters"]
     counts = {counter.key.metric.name: int(counter.result or 0) for counter in found}
-    return Done(-1, *(counts.get(name, 0) for name in COUNTED))
+    rows, failed, tokens = (counts.get(name, 0) for name in COUNTED)
+    return Done(-1, rows, failed, tokens)
 
 
 def check() -> None:

@@ -52,7 +52,7 @@ class RowOrder:
 
     Example:
         >>> from tf_mlm.training.data.dataset import RowOrder
-        >>> from tf_mlm.training.data.token_store import StoredRows
+        >>> from tf_mlm.training.data.token_store import Rows
         >>> order = RowOrder(Rows(np.zeros([5, 8], np.uint16), np.full(5, 8)), batch_size=3, seed=1)
         >>> sorted(int(row) for row in [*order(0), *order(1)][:5])
         [0, 1, 2, 3, 4]
