@@ -74,8 +74,8 @@ def step_of(form: str, length: int, *, recompute: bool = False) -> Step:
     random = np.random.default_rng(0)
     ids = random.integers(5, VOCABULARY, [1, length])
     positions = np.sort(random.permutation(length)[: settings.masks])[np.newaxis]
-    arrays: list[object] = [ids, [length], positions, ids[:, positions[0]]]
-    batch = Batch(*(tf.constant(x, tf.int32) for x in arrays), tf.ones([1, settings.masks]))
+    ids, positions, targets = (tf.constant(x, tf.int32) for x in (ids, positions, ids[:, positions[0]]))
+    batch = Batch(ids, tf.constant([length]), positions, targets, tf.ones([1, settings.masks]))
     if form == "packed":
         batch = batch._replace(position_ids=tf.range(length)[tf.newaxis] % DOCUMENT)
     fields = [x for x in batch if x is not None]
