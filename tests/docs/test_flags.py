@@ -17,6 +17,8 @@ from tf_mlm.serving.command_line.flags import FLAGS as SERVER
 # Of pip, Docker, gcloud and other programs.
 OF_OTHERS = {
     "wait",
+    "array",
+    "flink_master",
     "region",
     "display-name",
     "container-image-uri",

@@ -273,7 +273,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     config = dataclasses.replace(small, steps=20, weight_decay=1000.0, clip_norm=0.0, evaluate_every=10)
     # The update of step 10 overflows; the metrics of that step come before it and are finite.
     monkeypatch.setattr(
-        opening, "learning_rate_schedule", lambda *_: lambda step: tf.where(step == 9, 3e38, 1e-4)
+        opening, "learning_rate_schedule", lambda *_, **__: lambda step: tf.where(step == 9, 3e38, 1e-4)
     )
     with pytest.raises(
         TrainingDivergedError, match=r"step 10: `.*` holds values that are not.*step-00000005`"
@@ -289,7 +289,7 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(
 ) -> None:
     # Weights of 1e38 are finite; what a model makes of them is not.
     monkeypatch.setattr(
-        opening, "learning_rate_schedule", lambda *_: lambda step: tf.where(step == 9, 1e38, 1e-4)
+        opening, "learning_rate_schedule", lambda *_, **__: lambda step: tf.where(step == 9, 1e38, 1e-4)
     )
     config = dataclasses.replace(small, steps=20, clip_norm=0.0, evaluate_every=5)
     with pytest.raises(
