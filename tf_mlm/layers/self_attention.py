@@ -119,10 +119,11 @@ class SelfAttention(tf.Module):
             value = self.rotation(value, place) if self.rotates_values else value
         visible = Visible.of(mask, None if packed is None else packed.documents, self.reach)
         dropped = Dropout(self.dropout_rate, dropout_seed)
+        bias = None if self.bias is None else self.bias(query, key, self.query_key_value)
         query *= (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
 
         def whole(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-            return self._whole(query, key, value, visible, dropped)
+            return self._whole(query, key, value, visible, dropped, bias)
 
         def blocks(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
             statistics = self.precision.statistics
@@ -150,13 +151,19 @@ class SelfAttention(tf.Module):
         return tf.range(length)[tf.newaxis] + tf.minimum(tf.cast(mask[:1, :1], tf.int32), 0)
 
     def _whole(
-        self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, visible: Visible, dropped: Dropout
+        self,
+        query: tf.Tensor,
+        key: tf.Tensor,
+        value: tf.Tensor,
+        visible: Visible,
+        dropped: Dropout,
+        bias: tf.Tensor | None,
     ) -> tf.Tensor:
         """All positions with all others at once: [batch, heads, length, size]."""
         scores = tf.matmul(query, key, transpose_b=True)  # [batch, heads, length, length]
         scores = tf.cast(scores, self.precision.statistics)
-        if self.bias is not None:
-            scores += tf.cast(self.bias(query, key, self.query_key_value), scores.dtype)
+        if bias is not None:
+            scores += tf.cast(bias, scores.dtype)
         # A large finite number and not -inf: a row without any real token must not become NaN.
         scores = tf.where(visible.of_pairs(), scores, tf.cast(-1e9, scores.dtype))
         weights = dropout(self.precision.cast(tf.nn.softmax(scores)), *dropped)
