@@ -119,14 +119,13 @@ class SelfAttention(tf.Module):
             value = self.rotation(value, place) if self.rotates_values else value
         visible = Visible.of(mask, None if packed is None else packed.documents, self.reach)
         dropped = Dropout(self.dropout_rate, dropout_seed)
-        query *= (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
 
         def whole(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
             return self._whole(query, key, value, visible, dropped)
 
         def blocks(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
             statistics = self.precision.statistics
-            return block_attention(query, key, value, visible, dropped, statistics=statistics)
+            return block_attention(query * self._scale, key, value, visible, dropped, statistics=statistics)
 
         longest = self.longest if x.shape[1] is None else x.shape[1]
         if self.bias is not None or (longest is not None and not takes_blocks(longest, self.reach)):
@@ -137,6 +136,12 @@ class SelfAttention(tf.Module):
             context = either(takes_blocks(length, self.reach), blocks, whole, query, key, value)
         context = tf.transpose(context, [0, 2, 1, 3])  # [batch, length, heads, size]
         return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)
+
+    @property
+    def _scale(self) -> float:
+        """Of a score, which is the sum of as many products as it has parts."""
+        parts = 1 if self.bias is None else self.bias.parts
+        return float((self.hidden // self.heads * parts) ** -0.5)
 
     def _places(self, mask: tf.Tensor) -> tf.Tensor | None:
         """Positions from 0 on; None says the same for short texts.
@@ -153,7 +158,8 @@ class SelfAttention(tf.Module):
         self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, visible: Visible, dropped: Dropout
     ) -> tf.Tensor:
         """All positions with all others at once: [batch, heads, length, size]."""
-        scores = tf.matmul(query, key, transpose_b=True)  # [batch, heads, length, length]
+        # The bias takes the query as it is: it scales what it reads of it itself.
+        scores = tf.matmul(query * self._scale, key, transpose_b=True)  # [batch, heads, length, length]
         scores = tf.cast(scores, self.precision.statistics)
         if self.bias is not None:
             scores += tf.cast(self.bias(query, key, self.query_key_value), scores.dtype)
