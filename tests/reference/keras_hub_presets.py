@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-LENGTH = 24
+LENGTH = 40
 _TEXTS = [
     *("The cat sat on the mat, and the dog ran home.", "A dog and a cat are not the same thing!"),
     *("Running, jumping and sitting: what cats do.", "Où est le café? Ici, près de l'école."),
@@ -25,21 +25,33 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "DebertaV3": {"num_heads": 4, "bucket_size": 8},
 }
 """What differs in the arguments of each backbone."""
+_BERT_PIECES = {"bos_piece": "[CLS]", "eos_piece": "[SEP]"}
 _SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "XLMRoberta": {},  # its class adds <pad> and <mask>, and moves the others
     "Albert": {
-        **{"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3},
-        **{"pad_piece": "<pad>", "bos_piece": "[CLS]", "eos_piece": "[SEP]"},
+        "pad_id": 0,
+        "unk_id": 1,
+        "bos_id": 2,
+        "eos_id": 3,
         "user_defined_symbols": "[MASK]",
+        **_BERT_PIECES,
     },
     "FNet": {
-        **{"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3},
-        **{"pad_piece": "<pad>", "bos_piece": "[CLS]", "eos_piece": "[SEP]"},
-        "control_symbols": "[MASK]",
+        "unk_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "pad_id": 3,
+        "control_symbols": "[MASK],<spare>",
+        **_BERT_PIECES,
     },
     "DebertaV3": {  # its class adds [MASK]
-        **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3},
-        **{"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"},
+        "pad_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "unk_id": 3,
+        "pad_piece": "[PAD]",
+        "unk_piece": "[UNK]",
+        **_BERT_PIECES,
     },
 }
 
@@ -53,15 +65,9 @@ def keras_hub_model(name: str, *, preprocessor: bool = True, spare_rows: int = 3
 
     models = keras_hub.models
     tokenizer = keras_hub_tokenizer(name)
-    backbone = getattr(models, f"{name}Backbone")(
-        vocabulary_size=tokenizer.vocabulary_size() + spare_rows,
-        num_layers=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=LENGTH,
-        dropout=0.0,
-        **{**SIZES[name], **sizes},
-    )
+    given = {"num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": LENGTH}
+    given |= {"vocabulary_size": tokenizer.vocabulary_size() + spare_rows, "dropout": 0.0}
+    backbone = getattr(models, f"{name}Backbone")(**{**given, **SIZES[name], **sizes})
     prepare = None
     if preprocessor:
         prepare = getattr(models, f"{name}MaskedLMPreprocessor")(tokenizer, sequence_length=LENGTH)
@@ -92,7 +98,7 @@ def sentencepiece_proto(**options: Any) -> bytes:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(_TEXTS),
         model_writer=file,
-        vocab_size=80,
+        vocab_size=options.pop("vocab_size", 80),
         hard_vocab_limit=False,
         minloglevel=2,
         **options,

@@ -124,8 +124,8 @@ KERAS_HUB_FAMILIES: Mapping[str, KerasHubFamily] = {
 }
 """By what the names of the classes begin with, such as `BertMaskedLM` and `BertBackbone`."""
 REFUSED: Mapping[str, str] = {
-    "RoformerV2": "it is another model than RoFormer, with norms that divide by the root mean square and with "
-    "layers without biases, for which model directories have no family",
+    "RoformerV2": "it is another model than RoFormer, with norms that divide by the root mean square and "
+    "layers without biases, and model directories have no family for it",
 }
 """Those that cannot be carried, and why not."""
 

@@ -20,13 +20,12 @@ from tf_mlm.convert.keras_hub_families import (
     named,
     refuse,
 )
-from tf_mlm.convert.keras_hub_tokenizer import vocabulary_of
+from tf_mlm.convert.keras_hub_tokenizer import notes_on, vocabulary_of
 from tf_mlm.convert.named_arrays import NamedArrays
 from tf_mlm.convert.source import Logits, Source
 from tf_mlm.errors import CheckpointError, ConfigError
 from tf_mlm.layers.disentangled_bias import log_buckets
 from tf_mlm.model.directory.families import family_of
-from tf_mlm.text.vocabulary import Vocabulary
 
 _HEAD = {"intermediate_dense": "_intermediate_dense", "intermediate_layer_norm": "_intermediate_layer_norm"}
 
@@ -49,7 +48,7 @@ def read(source: Path, lower_case: bool | None) -> Source:
     config = model_config(peer, backbone, head, tokenizer and int(tokenizer.pad_token_id))
     weights = dict([*_encoder(peer, backbone, config), *(_head(head, config) if head is not None else ())])
     vocabulary = tokenizer and vocabulary_of(
-        tokenizer, source, rows=config.vocab_size, pair=peer.pair, lower_case=lower_case
+        tokenizer, source, peer, rows=config.vocab_size, lower_case=lower_case
     )
     return Source(
         kind=f"KerasHub {type(model).__name__}",
@@ -60,15 +59,16 @@ def read(source: Path, lower_case: bool | None) -> Source:
         ),
         vocabulary=vocabulary,
         logits=_logits(model) if head is not None else None,
-        notes=tuple(_notes(config, backbone, vocabulary)),
+        notes=(*_notes(config, backbone), *(notes_on(tokenizer, vocabulary) if vocabulary else ())),
     )
 
 
-def _notes(config: ModelConfig, backbone: Any, vocabulary: Vocabulary | None) -> Iterator[str]:
+def _notes(config: ModelConfig, backbone: Any) -> Iterator[str]:
     if config.head_hidden_act or config.head_layer_norm_eps:
         yield (
             "KerasHub's head has an activation or an epsilon of its own. They are kept as head_hidden_act "
-            "and head_layer_norm_eps in config.json, which transformers ignores: there, logits differ slightly."
+            "and head_layer_norm_eps in config.json, which transformers ignores: there, logits differ "
+            "slightly."
         )
     if config.mixing == "fourier":
         yield (
@@ -80,8 +80,6 @@ def _notes(config: ModelConfig, backbone: Any, vocabulary: Vocabulary | None) ->
             f"KerasHub rounds {differ} of the distances between positions into the neighbouring bucket, "
             "the longest ones; here they are as in transformers, and texts of that length differ slightly."
         )
-    if vocabulary is not None and (spare := len(vocabulary.unnamed_ids)):
-        yield f"{spare} of the {config.vocab_size} rows of the embedding have no token."
 
 
 def _bucket_differences(config: ModelConfig, backbone: Any) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tf_mlm.config import AddedToken, TokenizerConfig
+from tf_mlm.convert.keras_hub_families import KerasHubFamily
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, SentencePieceModel, read_model
 from tf_mlm.text.vocabulary import Vocabulary
@@ -18,7 +19,7 @@ _WITHOUT = "To convert the weights alone, save the model with preprocessor=None.
 
 
 def vocabulary_of(
-    tokenizer: Any, source: Path, *, rows: int, pair: Any, lower_case: bool | None
+    tokenizer: Any, source: Path, peer: KerasHubFamily, *, rows: int, lower_case: bool | None
 ) -> Vocabulary:
     """The tokens of a KerasHub tokenizer, with names for all rows of the embedding.
 
@@ -27,8 +28,8 @@ def vocabulary_of(
     Args:
         tokenizer: of a preprocessor.
         source: what to name in messages.
+        peer: the model that it belongs to.
         rows: of the embedding.
-        pair: as for `TokenizerConfig`.
         lower_case: for WordPiece, in place of what the tokenizer says.
 
     Raises:
@@ -49,85 +50,91 @@ def vocabulary_of(
     else:
         ids = {str(token): index for index, token in enumerate(tokenizer.get_vocabulary())}
     tokens = {index: token for token, index in ids.items()}
-    names = {
+    names: dict[str, Any] = {
         f"{name}_token": tokens[int(getattr(tokenizer, f"{theirs}_token_id"))]
         for name, theirs in {"cls": "start", "sep": "end", "pad": "pad", "mask": "mask"}.items()
     }
+    settings = {**names, "pair": peer.pair}
+    if "embedding.segment" not in peer.encoder:
+        settings["extra"] = {"model_input_names": ["input_ids", "attention_mask"]}
     model: Mapping[str, Any] = {}
     if is_wordpiece:
-        config = _wordpiece(tokenizer, where, names, lower_case)
+        settings |= _wordpiece(tokenizer, where, lower_case)
     elif isinstance(tokenizer, kinds.BytePairTokenizer):
-        config = _byte_bpe(tokenizer, names, pair)
+        settings |= _byte_bpe(tokenizer)
         pairs = (merge.split(" ") for merge in tokenizer.merges if not merge.startswith("#version"))
         model = {"merges": [(first, second) for first, second in pairs]}
     elif isinstance(tokenizer, kinds.SentencePieceTokenizer):
         proto = _proto(tokenizer, where)
-        config = _unigram(proto, names, pair)
+        settings |= _unigram(proto, tuple(names.values()))
         scores = {piece.text: piece.score for piece in proto.pieces}
         model = {"scores": [scores.get(token, 0.0) for token in ids]}
     else:
         raise ConfigError(f"{where} must be one of WordPiece, byte-level BPE or SentencePiece. {_WITHOUT}")
+    if not is_wordpiece:
+        # A mask takes the blank before it along, which is a part of the word that it stands for.
+        mask = AddedToken(names["mask_token"], lstrip=True, normalized=False, special=True)
+        settings["added_tokens"] = (mask, *settings.get("added_tokens", ()))
+        settings["do_lower_case"] = False
     try:
-        return Vocabulary.of_ids(ids, config, size=rows, source=where, **model)
+        return Vocabulary.of_ids(ids, TokenizerConfig(**settings), size=rows, source=where, **model)
     except ConfigError as error:
         raise ConfigError(f"{error} {_WITHOUT}") from error
 
 
-def _wordpiece(
-    tokenizer: Any, where: str, names: Mapping[str, str], lower_case: bool | None
-) -> TokenizerConfig:
+def notes_on(tokenizer: Any, vocabulary: Vocabulary) -> Iterator[str]:
+    """What a user should know about a tokenizer that was carried over."""
+    config = vocabulary.config
+    if config.model == "WordPiece" and config.strips_accents and not tokenizer.strip_accents:
+        yield (
+            "KerasHub's tokenizer leaves the accents of lower-cased text, and folds wide letters and the "
+            "like. BERT's own takes accents away and folds nothing, as is done here. If the model was "
+            "trained in KerasHub, say strip_accents=false in tokenizer_config.json."
+        )
+    if spare := len(vocabulary.unnamed_ids):
+        yield f"{spare} of the {vocabulary.size} rows of the embedding have no token."
+
+
+def _wordpiece(tokenizer: Any, where: str, lower_case: bool | None) -> dict[str, Any]:
     if not tokenizer.split:
         raise ConfigError(f"{where} must have split=True. Received: False. {_WITHOUT}")
-    return TokenizerConfig(
-        do_lower_case=bool(tokenizer.lowercase) if lower_case is None else lower_case,
-        tokenize_chinese_chars=bool(tokenizer.split_on_cjk),
-        continuing_subword_prefix=tokenizer.suffix_indicator,
-        unk_token=tokenizer.oov_token,
-        **names,
-    )
+    return {
+        "do_lower_case": bool(tokenizer.lowercase) if lower_case is None else lower_case,
+        "strip_accents": True if tokenizer.strip_accents else None,
+        "tokenize_chinese_chars": bool(tokenizer.split_on_cjk),
+        "continuing_subword_prefix": tokenizer.suffix_indicator,
+        "unk_token": tokenizer.oov_token,
+    }
 
 
-def _byte_bpe(tokenizer: Any, names: Mapping[str, str], pair: Any) -> TokenizerConfig:
-    return TokenizerConfig(
-        model="BPE",
-        do_lower_case=False,
-        unk_token="<unk>",
-        added_tokens=(_mask(names["mask_token"]),),
-        decoder_cleanup=False,
-        add_prefix_space=bool(tokenizer.add_prefix_space),
-        pair=pair,
-        **names,
-    )
+def _byte_bpe(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "model": "BPE",
+        "unk_token": "<unk>",
+        "add_prefix_space": bool(tokenizer.add_prefix_space),
+        "decoder_cleanup": False,
+    }
 
 
-def _unigram(proto: SentencePieceModel, names: Mapping[str, str], pair: Any) -> TokenizerConfig:
+def _unigram(proto: SentencePieceModel, names: tuple[str, ...]) -> dict[str, Any]:
     """Normalised and cut as the model itself says, without what other libraries' classes put before it."""
     unknown = next(piece.text for piece in proto.pieces if piece.kind == Kind.UNKNOWN)
     found = [piece.text for piece in proto.pieces if piece.kind in (Kind.CONTROL, Kind.USER_DEFINED)]
-    more = [text for text in found if text not in (*names.values(), unknown)]
     charsmap = base64.b64encode(proto.charsmap).decode("ascii")
-    normalizer = {"type": "Precompiled", "precompiled_charsmap": charsmap} if proto.charsmap else None
+    normalizer = {"type": "Precompiled", "precompiled_charsmap": charsmap}
     words = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, _METASPACE]}
-    return TokenizerConfig(
-        model="Unigram",
-        do_lower_case=False,
-        unk_token=unknown,
-        added_tokens=(
-            _mask(names["mask_token"]),
-            *(AddedToken(text, normalized=False, special=True) for text in more),
-        ),
-        normalizer=json.dumps(normalizer) if normalizer else "",
-        pre_tokenizer=json.dumps(words),
-        decoder=json.dumps(_METASPACE),
-        decoder_cleanup=False,
-        pair=pair,
-        **names,
-    )
-
-
-def _mask(content: str) -> AddedToken:
-    """A mask takes the blank before it along, as the blank is a part of the word that it stands for."""
-    return AddedToken(content, lstrip=True, normalized=False, special=True)
+    return {
+        "model": "Unigram",
+        "unk_token": unknown,
+        "added_tokens": [
+            AddedToken(text, normalized=False, special=True)
+            for text in found
+            if text not in (*names, unknown)
+        ],
+        "normalizer": json.dumps(normalizer) if charsmap else "",
+        "pre_tokenizer": json.dumps(words),
+        "decoder": json.dumps(_METASPACE),
+    }
 
 
 def _proto(tokenizer: Any, where: str) -> SentencePieceModel:
