@@ -11,6 +11,7 @@ from typing import Any
 from tf_mlm.config import AddedToken, TokenizerConfig
 from tf_mlm.convert.keras_hub_families import KerasHubFamily
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.directory.families import FAMILIES
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, SentencePieceModel, read_model
 from tf_mlm.text.vocabulary import Vocabulary
 
@@ -54,9 +55,9 @@ def vocabulary_of(
         f"{name}_token": tokens[int(getattr(tokenizer, f"{theirs}_token_id"))]
         for name, theirs in {"cls": "start", "sep": "end", "pad": "pad", "mask": "mask"}.items()
     }
-    settings = {**names, "pair": peer.pair}
-    if "embedding.segment" not in peer.encoder:
-        settings["extra"] = {"model_input_names": ["input_ids", "attention_mask"]}
+    segments = ["token_type_ids"] if "embedding.segment" in peer.encoder else []
+    inputs = FAMILIES[peer.model_type].inputs or ("input_ids", *segments, "attention_mask")
+    settings = {**names, "pair": peer.pair, "extra": {"model_input_names": list(inputs)}}
     model: Mapping[str, Any] = {}
     if is_wordpiece:
         settings |= _wordpiece(tokenizer, where, lower_case)
