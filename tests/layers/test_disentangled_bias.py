@@ -13,6 +13,7 @@ from tf_mlm.layers.convolution import Convolution
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.disentangled_bias import DisentangledBias, RelativeVectors, log_buckets
 from tf_mlm.layers.initializer import truncated_normal
+from tf_mlm.layers.self_attention import SelfAttention
 
 SIZES: dict[str, Any] = {"hidden_size": 8, "num_attention_heads": 2, "max_position_embeddings": 12}
 
@@ -84,3 +85,19 @@ def test_a_convolution_sees_zeros_beyond_the_ends_of_a_text() -> None:
     centred = x - x.mean(-1, keepdims=True)
     wanted = centred / np.sqrt(x.var(-1, keepdims=True) + config.layer_norm_eps)
     np.testing.assert_allclose(convolution(given, made, mask), wanted, atol=1e-5)
+
+
+def test_attention_scales_contents_and_positions_alike() -> None:
+    config = ModelConfig(relative_parts=("c2p", "p2c"), relative_shared=True, position_buckets=4, **SIZES)
+    bias = DisentangledBias(
+        config, RelativeVectors(config, truncated_normal(0.5, 1)), lambda: truncated_normal(0.5, 2)
+    )
+    attention = SelfAttention(8, 2, kernel_initializer=truncated_normal(0.5, 3), bias=bias)
+    x = tf.random.stateless_normal([3, 5, 8], seed=[0, 1])
+    found = attention(x, tf.ones([3, 5], tf.bool))
+    split = tf.reshape(attention.query_key_value(x), [3, 5, 3, 2, 4])
+    query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))
+    scores = tf.matmul(query, key, transpose_b=True) / (4 * 3) ** 0.5
+    scores += bias(query, key, attention.query_key_value)
+    wanted = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
+    np.testing.assert_allclose(found, tf.reshape(wanted, [3, 5, 8]), atol=1e-6)

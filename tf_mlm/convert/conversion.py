@@ -59,11 +59,12 @@ def convert(
     """Writes a checkpoint as a model directory, reads that back and compares the two.
 
     Args:
-        source: a KerasHub preset directory, a `.keras` file with a `BertMaskedLM`, or a Google BERT
-            checkpoint: a directory with `bert_config.json`, or the path of its `bert_model.ckpt`.
+        source: a KerasHub preset directory of a masked language model or of its backbone, a `.keras` file
+            with one, or a Google BERT checkpoint: a directory with `bert_config.json`, or the path of its
+            `bert_model.ckpt`. Which of KerasHub's classes: `keras_hub_families.KERAS_HUB_FAMILIES`.
         directory: the model directory to write.
         vocabulary: a `vocab.txt`, when the checkpoint brings none.
-        lower_case: whether the vocabulary is for lower-cased text; found out unless given.
+        lower_case: whether a WordPiece vocabulary is for lower-cased text; found out unless given.
 
     Raises:
         ConfigError: when `source` is none of these, its settings or vocabulary do not fit, or

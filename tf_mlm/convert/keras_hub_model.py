@@ -1,4 +1,4 @@
-"""KerasHub's `BertMaskedLM` (or a bare `BertBackbone`): a preset directory or a `.keras` file."""
+"""KerasHub's masked language models (or bare backbones): a preset directory or a `.keras` file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from tf_mlm.config import ModelConfig, TokenizerConfig
+from tf_mlm.config import ModelConfig
+from tf_mlm.convert.keras_hub_families import (
+    KERAS_HUB_FAMILIES,
+    KerasHubFamily,
+    attribute,
+    layers,
+    model_config,
+    named,
+    refuse,
+)
+from tf_mlm.convert.keras_hub_tokenizer import notes_on, vocabulary_of
 from tf_mlm.convert.named_arrays import NamedArrays
 from tf_mlm.convert.source import Logits, Source
 from tf_mlm.errors import CheckpointError, ConfigError
-from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.layers.disentangled_bias import log_buckets
+from tf_mlm.model.directory.families import family_of
 
-_NOTES = (
-    "KerasHub's head has an activation and an epsilon of its own. They are kept as head_hidden_act and "
-    "head_layer_norm_eps in config.json, which transformers ignores: there, logits differ slightly.",
-)
+_HEAD = {"intermediate_dense": "_intermediate_dense", "intermediate_layer_norm": "_intermediate_layer_norm"}
 
 
 def recognises(source: Path) -> bool:
@@ -34,45 +42,51 @@ def recognises(source: Path) -> bool:
 def read(source: Path, lower_case: bool | None) -> Source:
     """The model under Hugging Face's names; kernels are transposed as PyTorch has them."""
     model = _load(source)
+    peer = _family_of(model, source)
     backbone, head = getattr(model, "backbone", model), getattr(model, "masked_lm_head", None)
-    arrays = {
-        name: (value.shape, partial(np.asarray, value))
-        for name, value in (*_encoder(backbone), *(_head(head) if head is not None else ()))
-    }
+    tokenizer = getattr(getattr(model, "preprocessor", None), "tokenizer", None)
+    config = model_config(peer, backbone, head, tokenizer and int(tokenizer.pad_token_id))
+    weights = dict([*_encoder(peer, backbone, config), *(_head(head, config) if head is not None else ())])
+    vocabulary = tokenizer and vocabulary_of(
+        tokenizer, source, peer, rows=config.vocab_size, lower_case=lower_case
+    )
     return Source(
         kind=f"KerasHub {type(model).__name__}",
-        config=model_config(backbone, head),
+        config=config,
         config_file=source if source.is_file() else source / "config.json",
-        tensors=NamedArrays(source, arrays),
-        vocabulary=_vocabulary(source, getattr(model, "preprocessor", None), lower_case),
+        tensors=NamedArrays(
+            source, {name: (value.shape, partial(np.asarray, value)) for name, value in weights.items()}
+        ),
+        vocabulary=vocabulary,
         logits=_logits(model) if head is not None else None,
-        notes=_NOTES if head is not None else (),
+        notes=(*_notes(config, backbone), *(notes_on(tokenizer, vocabulary) if vocabulary else ())),
     )
 
 
-def model_config(backbone: Any, head: Any = None) -> ModelConfig:
-    """The sizes and constants of a KerasHub backbone and head."""
-    layer = backbone.transformer_layers[0]
-    return ModelConfig(
-        vocab_size=backbone.vocabulary_size,
-        hidden_size=backbone.hidden_dim,
-        num_hidden_layers=backbone.num_layers,
-        num_attention_heads=backbone.num_heads,
-        intermediate_size=backbone.intermediate_dim,
-        hidden_act=_activation(layer._feedforward_intermediate_dense.activation),
-        hidden_dropout_prob=float(backbone.dropout),
-        attention_probs_dropout_prob=float(backbone.dropout),
-        max_position_embeddings=backbone.max_sequence_length,
-        type_vocab_size=backbone.num_segments,
-        layer_norm_eps=float(layer._feedforward_layer_norm.epsilon),
-        head_hidden_act=None if head is None else _activation(head.intermediate_activation),
-        head_layer_norm_eps=None if head is None else float(head.layer_norm_epsilon),
-    )
+def _notes(config: ModelConfig, backbone: Any) -> Iterator[str]:
+    if config.head_hidden_act or config.head_layer_norm_eps:
+        yield (
+            "KerasHub's head has an activation or an epsilon of its own. They are kept as head_hidden_act "
+            "and head_layer_norm_eps in config.json, which transformers ignores: there, logits differ "
+            "slightly."
+        )
+    if config.mixing == "fourier":
+        yield (
+            "KerasHub's FNet mixes padding into a text, so that its answers depend on the length that its "
+            "preprocessor pads to. Here each text is read over its own length; logits were compared so."
+        )
+    if config.relative_parts and (differ := _bucket_differences(config, backbone)):
+        yield (
+            f"KerasHub rounds {differ} of the distances between positions into the neighbouring bucket, "
+            "the longest ones; here they are as in transformers, and texts of that length differ slightly."
+        )
 
 
-def _activation(function: Any) -> str:
-    """Hugging Face's name of a Keras activation."""
-    return {"gelu_approximate": "gelu_new"}.get(function.__name__, function.__name__)
+def _bucket_differences(config: ModelConfig, backbone: Any) -> int:
+    attention = layers(backbone)[0]._self_attention_layer
+    length = config.max_position_embeddings
+    theirs = np.asarray(attention._make_log_bucket_position(np.arange(length, dtype=np.int32)))
+    return int((theirs != log_buckets(length, config.position_buckets, length)).sum())
 
 
 def _load(source: Path) -> Any:
@@ -85,86 +99,89 @@ def _load(source: Path) -> Any:
             "run `pip install 'tf-mlm[keras-hub]'`."
         ) from error
     models = keras_hub.models
+    task = str(_class_name(source / "task.json"))
+    refuse(task, source)
     try:
         if source.is_file():
-            model = keras.saving.load_model(source, compile=False)
-        elif _class_name(source / "task.json") == "BertMaskedLM":
-            model = models.BertMaskedLM.from_preset(
-                str(source), preprocessor=_preset_preprocessor(source, models)
-            )
-        else:  # another task, or no task: only the backbone is of use
-            model = models.Backbone.from_preset(str(source))
+            return keras.saving.load_model(source, compile=False)
+        if task in [f"{name}MaskedLM" for name in KERAS_HUB_FAMILIES]:
+            preprocessor = _preset_preprocessor(source, getattr(models, f"{task}Preprocessor"))
+            return getattr(models, task).from_preset(str(source), preprocessor=preprocessor)
+        return models.Backbone.from_preset(str(source))  # another task, or none: only that is of use
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"`{source}` is not a readable KerasHub checkpoint ({error}).") from error
-    if not isinstance(model, models.BertMaskedLM | models.BertBackbone):
-        raise ConfigError(
-            "Only KerasHub's BertMaskedLM and BertBackbone can be converted. "
-            f"Received: {type(model).__name__} in `{source}`."
-        )
-    return model
+
+
+def _family_of(model: Any, source: Path) -> KerasHubFamily:
+    """The entry of a model's class, or of the nearest one that it is made from."""
+    import keras_hub
+
+    for base in type(model).__mro__:
+        for name, family in KERAS_HUB_FAMILIES.items():
+            classes = (f"{name}MaskedLM", f"{name}Backbone")
+            if any(getattr(keras_hub.models, known, None) is base for known in classes):
+                return family
+    refuse(type(model).__name__, source)
+    raise ConfigError(
+        f"Only KerasHub's {named()}, and their backbones, can be converted. "
+        f"Received: {type(model).__name__} in `{source}`."
+    )
 
 
 def _class_name(path: Path) -> str | None:
     return json.loads(path.read_text("utf-8")).get("class_name") if path.is_file() else None
 
 
-def _preset_preprocessor(source: Path, models: Any) -> Any:
+def _preset_preprocessor(source: Path, preprocessor: Any) -> Any:
     """The preset's own; a model saved without one must not be asked for it."""
     if not (source / "preprocessor.json").is_file():
         return None
-    return models.BertMaskedLMPreprocessor.from_preset(str(source))
+    return preprocessor.from_preset(str(source))
 
 
-def _vocabulary(source: Path, preprocessor: Any, lower_case: bool | None) -> Vocabulary | None:
-    if preprocessor is None:
-        return None
-    tokenizer = preprocessor.tokenizer
-    lower_case = bool(tokenizer.lowercase) if lower_case is None else lower_case
-    return Vocabulary(
-        [str(token) for token in tokenizer.get_vocabulary()], TokenizerConfig(do_lower_case=lower_case)
-    )
+def _encoder(peer: KerasHubFamily, backbone: Any, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+    family = family_of(config)
+    names = {**family.encoder, **family.frozen}
+    for path, theirs in peer.encoder.items():
+        for name, value in _weights(family.prefix + names[path], attribute(backbone, theirs)):
+            rows = config.position_offset if path == "embedding.position" else 0
+            yield name, np.pad(value, ((rows, 0), (0, 0))) if rows else value
+    if config.type_vocab_size and "embedding.segment" not in peer.encoder:
+        name = f"{family.prefix}{names['embedding.segment']}.weight"
+        yield name, np.zeros([config.type_vocab_size, config.token_embedding_size], np.float32)
+    for index, layer in enumerate(layers(backbone)):
+        prefix = family.prefix + family.block_prefix.format(index)
+        for path, parts in peer.block.items():
+            for part, theirs in zip(family.block[path], parts, strict=True):
+                yield from _weights(prefix + part, attribute(layer, theirs))
 
 
-def _encoder(backbone: Any) -> Iterator[tuple[str, np.ndarray]]:
-    hidden = backbone.hidden_dim
-    table = "bert.embeddings.{}_embeddings.weight"
-    yield table.format("word"), _value(backbone.token_embedding.embeddings)
-    yield table.format("position"), _value(backbone.position_embedding.position_embeddings)
-    yield table.format("token_type"), _value(backbone.segment_embedding.embeddings)
-    yield from _norm("bert.embeddings.LayerNorm", backbone.embeddings_layer_norm)
-    for index, layer in enumerate(backbone.transformer_layers):
-        name = f"bert.encoder.layer.{index}"
-        attention = layer._self_attention_layer
-        for part in ("query", "key", "value"):
-            yield from _dense(f"{name}.attention.self.{part}", getattr(attention, f"{part}_dense"), hidden)
-        yield from _dense(f"{name}.attention.output.dense", attention.output_dense, hidden)
-        yield from _norm(f"{name}.attention.output.LayerNorm", layer._self_attention_layer_norm)
-        inner = backbone.intermediate_dim
-        yield from _dense(f"{name}.intermediate.dense", layer._feedforward_intermediate_dense, inner)
-        yield from _dense(f"{name}.output.dense", layer._feedforward_output_dense, hidden)
-        yield from _norm(f"{name}.output.LayerNorm", layer._feedforward_layer_norm)
+def _head(head: Any, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+    family = family_of(config)
+    for path, theirs in _HEAD.items():
+        yield from _weights(family.head[path], attribute(head, theirs))
+    yield family.output_bias, _value(head._bias)
 
 
-def _head(head: Any) -> Iterator[tuple[str, np.ndarray]]:
-    size = head._intermediate_dense.units
-    yield from _dense("cls.predictions.transform.dense", head._intermediate_dense, size)
-    yield from _norm("cls.predictions.transform.LayerNorm", head._intermediate_layer_norm)
-    yield "cls.predictions.bias", _value(head._bias)
+def _weights(name: str, layer: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """What a layer of Keras holds; its attention splits an axis into heads, which side by side are one."""
+    if hasattr(layer, "kernel"):
+        size = int(np.prod(layer.bias.shape))
+        yield f"{name}.weight", _value(layer.kernel).reshape(-1, size).T
+        yield f"{name}.bias", _value(layer.bias).reshape(size)
+    elif hasattr(layer, "gamma"):
+        yield f"{name}.weight", _value(layer.gamma)
+        yield f"{name}.bias", _value(layer.beta)
+    elif hasattr(layer, "position_embeddings"):
+        yield f"{name}.weight", _value(layer.position_embeddings)
+    elif hasattr(layer, "embeddings"):
+        yield f"{name}.weight", _value(layer.embeddings)
+    else:
+        yield name, _value(layer)
 
 
 def _value(variable: Any) -> np.ndarray:
     return np.asarray(variable.numpy())
-
-
-def _dense(name: str, layer: Any, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Keras's attention splits an axis into heads; side by side they are one axis again."""
-    yield f"{name}.weight", _value(layer.kernel).reshape(-1, size).T
-    yield f"{name}.bias", _value(layer.bias).reshape(size)
-
-
-def _norm(name: str, layer: Any) -> Iterator[tuple[str, np.ndarray]]:
-    yield f"{name}.weight", _value(layer.gamma)
-    yield f"{name}.bias", _value(layer.beta)
 
 
 def _logits(model: Any) -> Logits:
@@ -178,6 +195,14 @@ def _logits(model: Any) -> Logits:
             "padding_mask": padding_mask.astype(np.int32),
             "mask_positions": mask_positions,
         }
-        return np.asarray(model(inputs))
+        inputs = {name: inputs[name] for name in model.input}
+        if "padding_mask" in inputs:
+            return np.asarray(model(inputs))
+        rows = []
+        for row, length in enumerate(lengths):  # without a mask, each text by itself
+            of_row = {name: value[row : row + 1, :length] for name, value in inputs.items()}
+            of_row["mask_positions"] = mask_positions[row : row + 1]
+            rows.append(np.asarray(model(of_row)))
+        return np.concatenate(rows)
 
     return logits

@@ -90,11 +90,16 @@ def _field(number: int, value: bytes | str | int | float) -> bytes:
 
 
 class SentencePieceModel(NamedTuple):
-    """What is read of a model: its pieces by id, the kind, and the compiled normalisation."""
+    """What is read of a model: its pieces by id, the kind, and the compiled normalisation.
+
+    `cuts_at_blanks` is whether a text is read with one blank before each of its words and none behind the
+    last, as models are trained unless told otherwise.
+    """
 
     pieces: list[Piece]
     model_type: int
     charsmap: bytes
+    cuts_at_blanks: bool
 
 
 def read_model(data: bytes) -> SentencePieceModel:
@@ -108,7 +113,9 @@ def read_model(data: bytes) -> SentencePieceModel:
         >>> read_model(model_proto([Piece("a", -1.5)], ModelType.UNIGRAM)).pieces[0].score
         -1.5
     """
-    pieces, model_type, charsmap = [], int(ModelType.UNIGRAM), b""
+    pieces: list[Piece] = []
+    trainer: dict[int, Any] = {}
+    normalizer: dict[int, Any] = {}
     try:
         for number, value in _fields(data):
             if number == 1:
@@ -116,14 +123,20 @@ def read_model(data: bytes) -> SentencePieceModel:
                 text, score = piece[1].decode("utf-8"), struct.unpack("<f", piece.get(2, b"\0\0\0\0"))[0]
                 pieces.append(Piece(text, score, Kind(piece.get(3, 1))))
             elif number == 2:
-                model_type = dict(_fields(value)).get(3, model_type)
+                trainer = dict(_fields(value))
             elif number == 3:
-                charsmap = dict(_fields(value)).get(2, b"")
+                normalizer = dict(_fields(value))
     except (IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ValueError(f"it is no SentencePiece model ({error})") from error
     if not pieces:
         raise ValueError("it has no pieces")
-    return SentencePieceModel(pieces, model_type, charsmap)
+    return SentencePieceModel(
+        pieces,
+        trainer.get(3, int(ModelType.UNIGRAM)),
+        normalizer.get(2, b""),
+        # The dummy prefix, no white space too much, blanks as ▁; and ▁ not at the end of words.
+        all(normalizer.get(number, 1) for number in (3, 4, 5)) and not trainer.get(24, 0),
+    )
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
