@@ -138,7 +138,7 @@ def test_the_command_is_installed_and_knows_its_version(wheel: Path, installed: 
         zipfile.ZipFile(wheel).read(f"tf_mlm-{tf_mlm.__version__}.dist-info/entry_points.txt").decode()
     )
     assert run(installed, empty, "--version").strip().endswith(tf_mlm.__version__)
-    assert "Fill the masks of a text." in run(installed, empty, "--help")
+    assert "Fill the masks of texts." in run(installed, empty, "--help")
     assert "needs a checkout" in run(installed, empty, "bench", "--help")
 
 

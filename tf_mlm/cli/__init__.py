@@ -17,7 +17,7 @@ VERBS = {
     "demo": "Train, export, serve and ask a small model, on text every Python has.",
     "train": "Pretrain or adapt a masked language model on your text.",
     "evaluate": "Held-out loss, perplexity, top-1 and top-5 of one or two models.",
-    "vocab": "Learn a WordPiece vocabulary from text.",
+    "vocab": "Learn a vocabulary from text.",
     "export": "Write one SavedModel that takes raw strings.",
     "inspect": "Show what a model directory, a version or a base path holds.",
     "serve": "Serve an export over gRPC and REST.",
