@@ -73,7 +73,7 @@ def test_a_packed_batch_gives_each_document_the_logits_it_has_alone(
 def test_recomputed_layers_give_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, jit_compile: bool, tolerance: float
 ) -> None:
-    """As the graph is written: XLA, and TensorFlow where it rewrites graphs, round otherwise what is fused."""
+    """As the graph is written: XLA, and TensorFlow when it rewrites graphs, round what they fuse anew."""
     config = dataclasses.replace(MODERN, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     model = MaskedLM.from_config(config, seed=0)
     ids = tf.constant(np.random.default_rng(0).integers(5, VOCAB, (2, 32)), tf.int32)
