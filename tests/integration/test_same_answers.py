@@ -24,7 +24,7 @@ from tf_mlm.errors import InvalidInputError, ReplacedTargetWarning
 from tf_mlm.model.directory.config_json import read_config
 from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.serving.client.client import Client
-from tf_mlm.target.open import open_target
+from tf_mlm.target.open import ADDRESS, EXPORT, MODEL, open_target
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 
@@ -256,6 +256,9 @@ def as_argument(text: str | bytes) -> str:
 def run(monkeypatch: pytest.MonkeyPatch, model: Model, way: str, verb: str, *arguments: str) -> Any:
     """The verb itself, on a target that stays open: it is loaded once for all questions."""
     monkeypatch.setattr(f"tf_mlm.cli.{verb}.open_target", lambda *_: _StaysOpen(model.clients[way]))
+    if verb == "score":  # what a target is decides which methods it can score by
+        kind = {"directory": MODEL, "export": EXPORT}.get(way, ADDRESS)
+        monkeypatch.setattr("tf_mlm.cli.score.kind_of", lambda _: (kind, Path(way)))
     return click.testing.CliRunner().invoke(group, [verb, way, *arguments])
 
 
