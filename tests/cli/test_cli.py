@@ -185,7 +185,7 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
         (["bench", "startup", "--picture", "x.png"], 2, "needs --peers"),
         (["export", "/nowhere", "{base}"], 1, "`/nowhere` is not a directory"),
         (["fill", "{model}", "no mask"], 1, "Every text must contain the mask token [MASK]"),
-        (["fill", "{model}"], 2, "Missing argument"),
+        (["fill", "{model}"], 2, "Give at least one text"),
         (["fill", "/nowhere", "[MASK]"], 1, "A target must be a model directory"),
         (["fill", "http://127.0.0.1:1/mlm", "[MASK]"], 1, "`tf-mlm serve` starts one"),
         (["fill", "grpc://nonsense", "[MASK]"], 1, "A target must look like grpc://host:8500/name"),

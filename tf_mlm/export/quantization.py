@@ -95,7 +95,7 @@ def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Ten
 
     exact, rounded = distribution(model), distribution(quantized)
     sums = np.zeros(7)
-    for ids, lengths, positions, mask_ids, weights in batches:
+    for ids, lengths, positions, mask_ids, weights, *_ in batches:
         inputs = (ids, lengths, positions)
         real = weights.numpy() > 0
         one, other = exact(*inputs).numpy()[real], rounded(*inputs).numpy()[real]
