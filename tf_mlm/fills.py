@@ -22,6 +22,14 @@ Fill = dict[str, Any]
 Outputs = Mapping[str, np.ndarray]
 
 
+def beyond_export(top_k: int, available: int) -> str:
+    """What to say of a `top_k` beyond the fills that an export gives."""
+    return (
+        f"`top_k` must be at most {available}, the number the model was exported with. Received: "
+        f"top_k={top_k}. Export it again with a larger `--top-k`."
+    )
+
+
 class FillRequest:
     """One question for fills, checked.
 
@@ -100,10 +108,7 @@ class FillRequest:
         if self.targets is None:
             available = outputs["scores"].shape[-1]
             if self.top_k > available:
-                raise InvalidInputError(
-                    f"`top_k` must be at most {available}, the number the model was exported with. Received: "
-                    f"top_k={self.top_k}. Export it again with a larger `--top-k`."
-                )
+                raise InvalidInputError(beyond_export(self.top_k, available))
             tokens, ids, scores = (
                 outputs[alias][..., : self.top_k] for alias in ("tokens", "token_ids", "scores")
             )

@@ -11,10 +11,12 @@ import tensorflow as tf
 from reference import numpy_bert
 
 from tf_mlm.layers import block_attention as blocks
-from tf_mlm.layers.block_attention import Dropout, Visible, block_attention, takes_blocks
+from tf_mlm.layers.attention_blocks import Dropout
+from tf_mlm.layers.block_attention import block_attention, takes_blocks
 from tf_mlm.layers.dropout import dropout
 from tf_mlm.layers.rotary import Rotary
 from tf_mlm.layers.self_attention import SelfAttention
+from tf_mlm.layers.visible import Visible
 
 HEADS, SIZE = 2, 4
 SMALL = 32

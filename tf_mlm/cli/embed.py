@@ -11,8 +11,8 @@ from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.corpus import CorpusVerb, corpus_options, refuse_settings, run_corpus
 from tf_mlm.cli.text import Text
 from tf_mlm.cli.text_files import text_field_option
-from tf_mlm.cli.texts import BATCH, all_texts, file_option, refuse_texts
-from tf_mlm.target.open import open_target
+from tf_mlm.cli.texts import all_texts, answered, file_option, refuse_texts
+from tf_mlm.target.open import kind_of, open_target
 
 SHOWN = 6
 """Numbers of a vector that a table shows."""
@@ -57,21 +57,12 @@ def command(
         return
     from tf_mlm.corpus.answers import embeddings
     from tf_mlm.corpus.model import check_answers
-    from tf_mlm.target.open import kind_of
 
     refuse_settings(settings)
     lines = all_texts(texts, path, text_field)
     check_answers(kind_of(target)[0], target, "embed", options)
     with open_target(target) as model:
-        rows = [
-            {"text": text, **answer.fields}
-            for start in range(0, len(lines), BATCH)
-            for text, answer in zip(
-                lines[start : start + BATCH],
-                embeddings(model, lines[start : start + BATCH], **options),
-                strict=True,
-            )
-        ]
+        rows = answered(lines, lambda request: embeddings(model, request, **options))
     if as_json:
         print_json([{name: _listed(value) for name, value in row.items()} for row in rows])
         return

@@ -12,7 +12,7 @@ from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.corpus import CorpusVerb, corpus_options, refuse_settings, run_corpus
 from tf_mlm.cli.text import Text
 from tf_mlm.cli.text_files import text_field_option
-from tf_mlm.cli.texts import BATCH, all_texts, file_option, refuse_texts
+from tf_mlm.cli.texts import all_texts, answered, file_option, refuse_texts
 from tf_mlm.target.open import kind_of, open_target
 
 
@@ -60,15 +60,7 @@ def command(
     lines = all_texts(texts, path, text_field)
     check_answers(kind_of(target)[0], target, "score", {"method": method})
     with open_target(target) as model:
-        scores = [
-            {"text": text, **answer.fields}
-            for start in range(0, len(lines), BATCH)
-            for text, answer in zip(
-                lines[start : start + BATCH],
-                scored(model, lines[start : start + BATCH], method=method),
-                strict=True,
-            )
-        ]
+        scores = answered(lines, lambda request: scored(model, request, method=method))
     tokens = sum(score["tokens"] for score in scores)
     total = sum(score["score"] for score in scores)
     perplexity = math.exp(-total / max(tokens, 1))

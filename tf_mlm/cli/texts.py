@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ def all_texts(texts: tuple[str, ...], path: Path | None, text_field: str) -> lis
     if not lines:
         raise click.UsageError("Give at least one text, or --file with one text per line.")
     return lines
+
+
+def answered(texts: Sequence[str], ask: Callable[[Sequence[str]], Iterable[Any]]) -> list[dict[str, Any]]:
+    """Each text with the fields of its answer; `ask` gives those of a request's texts."""
+    requests = (texts[start : start + BATCH] for start in range(0, len(texts), BATCH))
+    return [
+        {"text": text, **answer.fields}
+        for request in requests
+        for text, answer in zip(request, ask(request), strict=True)
+    ]
 
 
 def refuse_texts(texts: tuple[str, ...], path: Path | None = None) -> None:

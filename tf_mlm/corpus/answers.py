@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_mlm import signatures
 from tf_mlm.errors import ConfigError, InvalidInputError, ReplacedTargetWarning
-from tf_mlm.fills import FillRequest
+from tf_mlm.fills import FillRequest, beyond_export
 from tf_mlm.serving.client.client import Client
 
 METHODS = {"salazar": signatures.PSEUDO_LOG_LIKELIHOOD, "within-word-l2r": signatures.WITHIN_WORD}
@@ -42,11 +42,9 @@ def fills(client: Client, texts: Sequence[str], *, top_k: int, targets: Sequence
     """For each mask of a text, the likeliest tokens."""
     request = FillRequest(list(texts), top_k, targets)
     found = client.predict(request.inputs, request.signature.name)
-    if targets is None and found["scores"].shape[-1] < top_k:
-        raise ConfigError(
-            f"`top_k` must be at most {found['scores'].shape[-1]}, the number the model was exported with. "
-            f"Received: top_k={top_k}. Export it again with a larger `--top-k`."
-        )
+    available = found["scores"].shape[-1]
+    if targets is None and available < top_k:
+        raise ConfigError(beyond_export(top_k, available))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReplacedTargetWarning)  # each row says what was scored
         answers = request.answer(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from tf_mlm.corpus.answers import METHODS
 from tf_mlm.errors import ConfigError
+from tf_mlm.fills import beyond_export
 from tf_mlm.serving.client.client import Client
 from tf_mlm.serving.client.target import Target
 from tf_mlm.signatures import OF_DIRECTORIES
@@ -77,7 +77,7 @@ def _with_version(target: str) -> str:
         ready = [row["version"] for row in client.status() if row["state"] == "AVAILABLE"]
     if not ready:
         raise ConfigError(f"A server must have a version that is ready. Received: {target}, which has none.")
-    return f"{dataclasses.replace(parsed)}/versions/{max(map(int, ready))}"
+    return f"{parsed}/versions/{max(map(int, ready))}"
 
 
 def _check_top_k(version: Path, top_k: int) -> None:
@@ -86,10 +86,7 @@ def _check_top_k(version: Path, top_k: int) -> None:
     except (OSError, ValueError, KeyError):
         return  # `open_target` says what an export must have
     if top_k > most:
-        raise ConfigError(
-            f"`top_k` must be at most {most}, the number the model was exported with. Received: "
-            f"top_k={top_k}. Export it again with a larger `--top-k`."
-        )
+        raise ConfigError(beyond_export(top_k, most))
 
 
 def _fingerprint(directory: Path) -> str:

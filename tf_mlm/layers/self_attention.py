@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tf_mlm.layers.block_attention import Dropout, Visible, block_attention, takes_blocks
+from tf_mlm.layers.attention_blocks import Dropout
+from tf_mlm.layers.block_attention import block_attention, takes_blocks
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
 from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.recompute import either
+from tf_mlm.layers.visible import Visible
 
 
 def length_mask(lengths: tf.Tensor, length: tf.Tensor) -> tf.Tensor:

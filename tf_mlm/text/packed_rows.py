@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +75,37 @@ def pack(
     return columns[0].astype(dtype_of(vocabulary)), columns[1].astype(np.int32), *columns[2:]
 
 
+class Packer:
+    """Packs a stream of documents, so many tokens at a time.
+
+    Args:
+        take: called with the columns that `pack` returns.
+        length: tokens of a row.
+        vocabulary: that of the ids.
+        apart: as of `pack`.
+    """
+
+    def __init__(
+        self, take: Callable[..., None], length: int, vocabulary: Vocabulary, *, apart: bool = False
+    ) -> None:
+        self._take, self._length, self._vocabulary, self._apart = take, length, vocabulary, apart
+        self._waiting: list[np.ndarray] = []
+        self._tokens = 0
+
+    def add(self, ids: np.ndarray) -> None:
+        """Appends a document, int32 [tokens]."""
+        self._waiting.append(ids)
+        self._tokens += len(ids)
+        if self._tokens >= TOKENS_PER_PACK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Packs what is left."""
+        if self._waiting:
+            self._take(*pack(self._waiting, self._length, self._vocabulary, apart=self._apart))
+        self._waiting, self._tokens = [], 0
+
+
 class RowsWriter:
     """Packs documents and writes the rows; at the end it puts their description before them.
 
@@ -88,33 +119,26 @@ class RowsWriter:
         self._path, self._body = path, path.with_name(f"{path.name}.rows")
         self._writer = tf.io.TFRecordWriter(str(self._body))
         self._digest = hashlib.blake2b(digest_size=8)
-        self._length, self._dtype, self._vocabulary = length, dtype_of(vocabulary), vocabulary
-        self._waiting: list[np.ndarray] = []
-        self._waiting_tokens = 0
+        self._packer = Packer(self._write, length, vocabulary)
+        self._length, self._dtype = length, dtype_of(vocabulary)
         self._counts = np.zeros(vocabulary.size, np.int64)
         self._rows = 0
 
     def add(self, ids: np.ndarray) -> None:
         """Appends a document, int32 [tokens]."""
-        self._waiting.append(ids)
-        self._waiting_tokens += len(ids)
-        if self._waiting_tokens >= TOKENS_PER_PACK:
-            self._pack()
+        self._packer.add(ids)
 
-    def _pack(self) -> None:
-        token_ids, lengths = pack(self._waiting, self._length, self._vocabulary)
+    def _write(self, token_ids: np.ndarray, lengths: np.ndarray) -> None:
         for ids, size in zip(token_ids, lengths, strict=True):
             data = struct.pack("<i", size) + ids.astype(ids.dtype.newbyteorder("<")).tobytes()
             self._digest.update(data)
             self._writer.write(_example({_ROW: data}))
         self._counts += np.bincount(token_ids.ravel(), minlength=len(self._counts))
         self._rows += len(lengths)
-        self._waiting, self._waiting_tokens = [], 0
 
     def close(self, **facts: Any) -> None:
         """Makes the file; `facts` are JSON values."""
-        if self._waiting:
-            self._pack()
+        self._packer.flush()
         self._writer.close()
         mine = {
             "rows": self._rows,

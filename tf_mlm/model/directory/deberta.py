@@ -12,6 +12,7 @@ from typing import Any
 
 from tf_mlm.config import ModelConfig
 from tf_mlm.errors import ConfigError
+from tf_mlm.model.directory.bert_families import BERT
 from tf_mlm.model.directory.family import Family, fixed
 
 _OURS = {
@@ -80,14 +81,12 @@ def _write(values: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-DEBERTA_V2 = Family(
+DEBERTA_V2 = dataclasses.replace(
+    BERT,
     architecture="DebertaV2ForMaskedLM",
     prefix="deberta.",
     encoder={
-        "embedding.token": "embeddings.word_embeddings",
-        "embedding.position": "embeddings.position_embeddings",
-        "embedding.segment": "embeddings.token_type_embeddings",
-        "embedding.norm": "embeddings.LayerNorm",
+        **BERT.encoder,
         "positions.vectors.table": "encoder.rel_embeddings.weight",
         "positions.vectors.norm": "encoder.LayerNorm",
         "convolution.kernel": "encoder.conv.conv.weight",
@@ -95,6 +94,7 @@ DEBERTA_V2 = Family(
         "convolution.norm": "encoder.conv.LayerNorm",
     },
     block={
+        **BERT.block,
         "attention.query_key_value": (
             "attention.self.query_proj",
             "attention.self.key_proj",
@@ -102,19 +102,7 @@ DEBERTA_V2 = Family(
         ),
         "attention.bias.key": ("attention.self.pos_key_proj",),
         "attention.bias.query": ("attention.self.pos_query_proj",),
-        "attention_output": ("attention.output.dense",),
-        "attention_norm": ("attention.output.LayerNorm",),
-        "intermediate": ("intermediate.dense",),
-        "output": ("output.dense",),
-        "output_norm": ("output.LayerNorm",),
     },
-    block_prefix="encoder.layer.{}.",
-    head={
-        "intermediate_dense": "cls.predictions.transform.dense",
-        "intermediate_layer_norm": "cls.predictions.transform.LayerNorm",
-    },
-    decoder="cls.predictions.decoder.weight",
-    output_bias="cls.predictions.bias",
     copies={
         "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",

@@ -23,7 +23,7 @@ from tf_mlm.config import to_json
 from tf_mlm.durable import appearing, checked, discard, discard_unfinished, naming, read_checked
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.digests import vocabulary_digest
-from tf_mlm.text.packed_rows import TOKENS_PER_PACK, dtype_of, pack, positions_dtype
+from tf_mlm.text.packed_rows import Packer, dtype_of, positions_dtype
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
@@ -175,19 +175,16 @@ def open_token_store(
     )
 
 
-class _Packer:
+class _SideWriter:
     """Writes a stream of documents as rows."""
 
     def __init__(self, directory: Path, side: str, key: dict[str, Any], vocabulary: Vocabulary) -> None:
-        self._length, self._packed = key["length"], key["packed"]
-        kinds = KINDS if self._packed else KINDS[:2]
+        kinds = KINDS if key["packed"] else KINDS[:2]
         self._paths = [directory / f"{side}.{kind}" for kind in kinds]
         self._streams = [path.open("wb") for path in self._paths]
         self._digests = [hashlib.blake2b(digest_size=8) for _ in kinds]
         self.rows = 0
-        self._vocabulary = vocabulary
-        self._waiting: list[np.ndarray] = []
-        self._waiting_tokens = 0
+        self._packer = Packer(self._write, key["length"], vocabulary, apart=key["packed"])
 
     @property
     def digests(self) -> dict[str, str]:
@@ -198,13 +195,9 @@ class _Packer:
 
     def add(self, ids: np.ndarray) -> None:
         """Appends a document."""
-        self._waiting.append(ids)
-        self._waiting_tokens += len(ids)
-        if self._waiting_tokens >= TOKENS_PER_PACK:
-            self._pack()
+        self._packer.add(ids)
 
-    def _pack(self) -> None:
-        columns = pack(self._waiting, self._length, self._vocabulary, apart=self._packed)
+    def _write(self, *columns: np.ndarray) -> None:
         for path, stream, digest, column in zip(
             self._paths, self._streams, self._digests, columns, strict=True
         ):
@@ -213,12 +206,10 @@ class _Packer:
                 stream.write(data)
             digest.update(data)
         self.rows += len(columns[1])
-        self._waiting, self._waiting_tokens = [], 0
 
     def close(self) -> None:
         """Packs what is left and ends the files."""
-        if self._waiting:
-            self._pack()
+        self._packer.flush()
         for path, stream in zip(self._paths, self._streams, strict=True):
             with naming(path):
                 stream.close()
@@ -238,30 +229,30 @@ def _build(
     held_tokens, held_bytes = 0, 0.0
     with appearing(directory) as temporary:
         temporary.mkdir()
-        packers = {side: _Packer(temporary, side, key, vocabulary) for side in SIDES}
+        writers = {side: _SideWriter(temporary, side, key, vocabulary) for side in SIDES}
         contents: dict[Path, Any] = {path: hashlib.blake2b(digest_size=8) for path in corpus.files}
         for path, place, ids, size in document_ids(corpus, preprocessor):
             if len(ids):
                 is_held_out = split.is_held_out(place)
-                packers["held_out" if is_held_out else "train"].add(ids)
+                writers["held_out" if is_held_out else "train"].add(ids)
                 if is_held_out:
                     held_tokens, held_bytes = held_tokens + len(ids), held_bytes + (size or math.nan)
                 tokens, unknown = tokens + len(ids), unknown + int((ids == vocabulary.unk_id).sum())
                 contents[path].update(ids.tobytes())
             progress(1)
-        for packer in packers.values():
-            packer.close()
+        for writer in writers.values():
+            writer.close()
         split.check(corpus.files)
         if corpus.file_states() != key["files"]:
             raise ConfigError(
                 "Text must stay as it is while it is read. Received: "
                 f"{_changed(corpus, key['files'])}, which changed. Start again when it is written in full."
             )
-        digests = {name: digest for packer in packers.values() for name, digest in packer.digests.items()}
+        digests = {name: digest for writer in writers.values() for name, digest in writer.digests.items()}
         index = {
             "key": key,
             "dtype": dtype_of(vocabulary),
-            "rows": {side: packer.rows for side, packer in packers.items()},
+            "rows": {side: writer.rows for side, writer in writers.items()},
             "documents": [split.train, split.held_out],
             "tokens_per_byte": held_tokens / held_bytes if held_bytes > 0 else None,
             "unknown": unknown / tokens,
