@@ -10,6 +10,9 @@ import httpx
 import pytest
 from reference.page_texts import TORTURE
 
+from chromium import ANSWERED
+from tf_mlm.page.api import TEXT_BYTES
+
 if TYPE_CHECKING:
     from page.conftest import Look
 
@@ -297,6 +300,27 @@ def test_history_stays_on_this_machine(look: Look) -> None:
     look.page.click("#history-clear")
     assert look.text("#history-list") == "Nothing yet."
     assert look.page.evaluate("localStorage.getItem('tf-mlm:history')") == "[]"
+
+
+def test_the_longest_text_is_in_its_link_and_in_the_history(look: Look) -> None:
+    longest = "東京 " * (TEXT_BYTES // 7)
+    look.open(v="tokens")
+    # There is room for one of them.
+    look.page.evaluate("localStorage.setItem('other', 'x'.repeat(4_600_000))")
+    for at in range(2):
+        look.page.fill("#text-a", f"{at}{longest[:-1]}")
+        look.page.keyboard.press("Control+Enter")
+        look.page.wait_for_function(ANSWERED)
+    look.page.get_by_role("button", name="Copy a link").click()
+    link = look.page.evaluate("navigator.clipboard.readText()")
+    look.page.goto("about:blank")
+    look.page.goto(link)
+    look.answered()
+    assert look.page.input_value("#text-a") == f"1{longest[:-1]}"
+    look.page.click("#history-open")
+    kept = look.all("#history-list button")
+    assert len(kept) == 1
+    assert kept[0].startswith("1東京")
 
 
 def test_request_and_answer_are_shown_as_they_were(look: Look) -> None:

@@ -81,7 +81,7 @@ def demo_model(folder: Path) -> Path:
 
 def _fills(page: Page, url: str, client: Client, *, opened: bool) -> Outcome:
     """From the opening of the page, or from a click on a token, to the painted fills."""
-    shown, own, differences = [], [], []
+    shown, asked, own, differences = [], [], [], []
     for _ in range(ROUNDS):
         text = TEXT.replace("length", "[MASK]") if opened else TEXT
         open_page(page, f"{url}#{urlencode({'v': 'fill', 't': text})}")
@@ -97,11 +97,13 @@ def _fills(page: Page, url: str, client: Client, *, opened: bool) -> Outcome:
         # Times count from the moment at which the page began to load.
         begun = 0.0 if opened else found["startTime"]
         shown.append(found["startTime"] + found["duration"] - begun)
+        asked.append(found["duration"])
         own.append(1e3 * found["seconds"])
     times = {
         "on the screen": statistics.median(shown),
         "the model's own answer": statistics.median(own),
         "beyond the model": statistics.median(a - b for a, b in zip(shown, own, strict=True)),
+        "beyond it, from the question": statistics.median(a - b for a, b in zip(asked, own, strict=True)),
     }
     return Outcome(f"first fill, {'page opened' if opened else 'token clicked'}", times, {}, max(differences))
 

@@ -14,8 +14,9 @@ function kept() {
   }
 }
 
+/** Keeps the newest of them that the browser has room for; none where it allows none. */
 function keep(entries) {
-  try { localStorage.setItem(KEY, JSON.stringify(entries)); } catch { /* full, or not allowed: then there is none */ }
+  try { localStorage.setItem(KEY, JSON.stringify(entries)); } catch { if (entries.length > 1) keep(entries.slice(0, entries.length / 2)); }
 }
 
 /** Puts a question on top; the same question stands there once. */

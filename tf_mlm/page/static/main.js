@@ -92,9 +92,9 @@ function sizes() {
 }
 
 function address(push) {
-  const { hash } = toHash(state);
+  const hash = toHash(state);
   if (hash !== location.hash) history[push ? "pushState" : "replaceState"](null, "", hash);
-  for (const link of byId("views").children) link.href = toHash({ ...state, view: link.dataset.view }).hash;
+  for (const link of byId("views").children) link.href = toHash({ ...state, view: link.dataset.view });
   return hash;
 }
 
@@ -123,11 +123,11 @@ async function run({ push = false, explicit = false } = {}) {
   controller?.abort();
   const mine = controller = new AbortController();
   read();
-  const hash = address(push), { view, a: { text } } = state;
   if (!sizes()) {
     settle();
     return problem({ code: "RESOURCE_EXHAUSTED", message: byId("size-a").classList.contains("over") ? byId("size-a").textContent : byId("size-b").textContent, hint: "Shorten the text, or ask about a part of it." });
   }
+  const hash = address(push), { view, a: { text } } = state;
   const begun = performance.now();
   const slow = setTimeout(() => wait(begun), isShown ? SLOW : 0);
   byId("result").classList.add("stale");
