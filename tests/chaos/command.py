@@ -16,7 +16,7 @@ import click
 from conftest import make_tiny_model
 
 from chaos.corpus_files import write_corpus
-from chaos.killing import disturb, start
+from chaos.killing import disturb, start, watch_memory
 
 
 @click.command("chaos")
@@ -41,11 +41,16 @@ def main(rows: int, kills: int, runners: tuple[str, ...], workers: int, pause: f
         arguments = ["embed", str(folder / "model"), "--corpus", f"{folder}/corpus/*", "--batch", "256"]
         arguments += ["--unit-bytes", str(unit), "--workers", str(workers), "--json"]
         begun = time.monotonic()
-        if start([*arguments, "--output", str(folder / "undisturbed")], folder).wait():
+        job = start([*arguments, "--output", str(folder / "undisturbed")], folder)
+        memory = watch_memory(job)
+        if job.wait():
             raise click.ClickException("The undisturbed job failed.")
         expected = _parts(folder / "undisturbed")
         _check_ids(expected, ids)
         click.echo(f"undisturbed: {rows:,} rows in {len(expected)} parts, {time.monotonic() - begun:.0f} s")
+        click.echo(
+            "memory of a worker, a tenth of the time each: " + ", ".join(f"{mb:.0f}" for mb in memory) + " MB"
+        )
         for runner in runners:
             output = folder / runner
             found = _chaos(

@@ -56,6 +56,26 @@ def disturb(
     return done
 
 
+def watch_memory(job: subprocess.Popen[bytes], parts: int = 10) -> list[float]:
+    """The most megabytes that a worker of a local job had in each of so many equal parts of its time."""
+    seen: list[float] = []
+    while job.poll() is None:
+        seen += [max(map(_megabytes, found), default=0.0)] if (found := workers(job.pid, "local")) else []
+        time.sleep(0.25)
+    return [
+        max(seen[len(seen) * part // parts : len(seen) * (part + 1) // parts], default=0.0)
+        for part in range(parts)
+    ]
+
+
+def _megabytes(pid: int) -> float:
+    """Of a process, in memory now."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def _has_tensorflow(pid: int) -> bool:
     """Whether a worker has begun to work: one that is still starting would only start again."""
     try:

@@ -27,6 +27,7 @@ WORK = {
     "memory": "memory and time of a training step as texts grow",
     "serve": "requests to a server",
     "corpus": "a file over local workers, plan and commits",
+    "shards": "text to shards of packed rows, and the memory of training on a thousand",
     "train": "training steps",
     "preprocess": "text to masked batches",
     "tokenize": "text to ids",

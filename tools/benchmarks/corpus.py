@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import shutil
 import tempfile
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import OURS, Outcome, Ratio
+from benchmarks.contest import OURS, DisagreementError, Outcome, Ratio
 from benchmarks.text_lines import bert_base, sentences, with_a_mask
 from tf_mlm.corpus.answers import Answer, fills
 from tf_mlm.corpus.engines import local
@@ -20,6 +22,8 @@ from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.target.open import open_target
 
 ROWS, UNITS, BATCH, WORKERS, TOP = 768, 24, 32, 2, 5
+TOLERANCE = 1e-4
+"""Of probabilities."""
 ROOT = Path(__file__).parents[2]
 MOST_PLANNED = 10_000_000
 
@@ -40,23 +44,35 @@ def _filled(folder: Path, peers: bool) -> Outcome:
     model = bert_base()
     save(model, folder / "model")
     lines = with_a_mask(sentences(ROWS, most=40), "[MASK]")
-    milliseconds = {OURS: _workers(folder, lines)}
+    milliseconds, answers = {OURS: _workers(folder, lines)}, {OURS: _best_scores(folder, lines)}
     client = open_target(str(folder / "model"), TOP)
-    ordered = sorted(lines, key=len)
-    milliseconds["one process, best loop"] = _timed(
-        lambda part: fills(client, part, top_k=TOP, targets=None), ordered
-    )
+
+    def loop(part: list[str]) -> list[float]:
+        return [
+            answer.fields["fills"][0][0]["score"] for answer in fills(client, part, top_k=TOP, targets=None)
+        ]
+
+    name = "one process, best loop"
+    milliseconds[name], answers[name] = _timed(loop, sorted(lines, key=len))
     if peers:
         from benchmarks.hugging_face_peer import HuggingFacePeer
 
         peer = HuggingFacePeer(folder / "model")
         for size in (1, BATCH):
-            pipeline = peer.pipeline(size, TOP)
-            milliseconds[f"transformers' pipeline, batches of {size}"] = _timed(pipeline, lines[: ROWS // 4])
+            name = f"transformers' pipeline, batches of {size}"
+            ask = functools.partial(_pipeline_scores, peer.pipeline(size, TOP))
+            milliseconds[name], answers[name] = _timed(ask, lines[: ROWS // 4])
+    difference = max(
+        abs(score - answers[OURS][line]) for other in answers.values() for line, score in other.items()
+    )
+    if not difference <= TOLERANCE:
+        raise DisagreementError(
+            f"All contenders must give the same scores. Received: {difference:.1e} between."
+        )
     ratios = {
         name: Ratio(*[time / milliseconds[OURS]] * 3) for name, time in milliseconds.items() if name != OURS
     }
-    return Outcome(f"fill {ROWS} lines, {WORKERS} workers", milliseconds, ratios, 0.0, items=ROWS)
+    return Outcome(f"fill {ROWS} lines, {WORKERS} workers", milliseconds, ratios, difference, items=ROWS)
 
 
 def _workers(folder: Path, lines: list[str]) -> float:
@@ -76,15 +92,26 @@ def _workers(folder: Path, lines: list[str]) -> float:
     return 1e3 * (time.perf_counter() - begun) * ROWS / rows
 
 
-def _timed(ask: Callable[[list[str]], Any], lines: list[str]) -> float:
-    """Milliseconds for all rows, at the speed of these, after a first batch of each length."""
+def _best_scores(folder: Path, lines: list[str]) -> dict[str, float]:
+    """Line to the score of its likeliest token, out of what the workers wrote."""
+    parts = [path.read_text("utf-8") for path in sorted((folder / "out").glob("part-*"))]
+    rows = [json.loads(row) for part in parts for row in part.splitlines()]
+    return {line: row["fills"][0][0]["score"] for line, row in zip(lines, rows, strict=True)}
+
+
+def _pipeline_scores(pipeline: Any, lines: list[str]) -> list[float]:
+    return [found[0]["score"] for found in pipeline(lines)]
+
+
+def _timed(ask: Callable[[list[str]], list[float]], lines: list[str]) -> tuple[float, dict[str, float]]:
+    """Milliseconds for all rows, at the speed of these once each length has been met; and their scores."""
     parts = [lines[start : start + BATCH] for start in range(0, len(lines), BATCH)]
     for part in parts[:: max(1, len(parts) // 4)]:
         ask(part)
     begun = time.perf_counter()
-    for part in parts:
-        ask(part)
-    return 1e3 * (time.perf_counter() - begun) * ROWS / len(lines)
+    scores = [score for part in parts for score in ask(part)]
+    milliseconds = 1e3 * (time.perf_counter() - begun) * ROWS / len(lines)
+    return milliseconds, dict(zip(lines, scores, strict=True))
 
 
 def _overhead(folder: Path, rows: int) -> Outcome:
