@@ -139,6 +139,13 @@ def test_what_cannot_be_asked_is_refused_in_words(
     assert error["code"] == ("NOT_FOUND" if status == 404 else "INVALID_ARGUMENT")
 
 
+@pytest.mark.parametrize("index", ["2", "-1", "²", "", "9" * 5000])
+def test_a_model_that_is_not_there_has_no_facts(http: httpx.Client, index: str) -> None:
+    response = http.get(f"/api/facts/{index}")
+    assert response.status_code == 400
+    assert "`model` must be a number below 2" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"text": "\xff"}', b"[" * 100_000])
 def test_what_is_no_json_object_is_refused(http: httpx.Client, body: bytes) -> None:
     headers = {"content-type": "application/json"}

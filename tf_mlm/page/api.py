@@ -92,7 +92,7 @@ class PageApi:
             return _reply({"models": [model.describe() for model in self._models], "limits": limits})
         if request.method == "GET" and path.startswith("/api/facts/"):
             index = path.rpartition("/")[2]
-            facts = self._model(int(index) if index.isdecimal() else None).facts()
+            facts = self._model(next((n for n in range(len(self._models)) if str(n) == index), index)).facts()
             return _reply(dataclasses.asdict(facts))
         question = self._questions.get(path)
         if question is None:

@@ -21,7 +21,7 @@ from tf_mlm.corpus.run_unit import Asking
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.target.open import open_target
 
-ROWS, UNITS, BATCH, WORKERS, TOP = 768, 24, 32, 2, 5
+ROWS, UNITS, BATCH, WORKERS, TOP = 1536, 24, 32, 2, 5
 TOLERANCE = 1e-4
 """Of probabilities."""
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def _filled(folder: Path, peers: bool) -> Outcome:
         for size in (1, BATCH):
             name = f"transformers' pipeline, batches of {size}"
             ask = functools.partial(_pipeline_scores, peer.pipeline(size, TOP))
-            milliseconds[name], answers[name] = _timed(ask, lines[: ROWS // 4])
+            milliseconds[name], answers[name] = _timed(ask, lines[: ROWS // 8])
     difference = max(
         abs(score - answers[OURS][line]) for other in answers.values() for line, score in other.items()
     )
