@@ -41,7 +41,7 @@ class TrainLoop:
         """An iterator over global batches, or those of this worker, that gives each replica its own share."""
         return iter(
             self._strategy.distribute_datasets_from_function(
-                lambda context: share_of(batches, context, of_worker=of_worker)
+                lambda context: share_of(batches, context, of_worker=of_worker, parts=self._step.parts)
             )
         )
 
