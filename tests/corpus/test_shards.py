@@ -13,6 +13,7 @@ from conftest import make_tiny_model
 from corpus.outputs import OPTIONS, do, parts, sentences
 from tf_mlm.corpus.plan import Job, make_job
 from tf_mlm.corpus.run_unit import run_unit
+from tf_mlm.corpus.tokenize import is_packed
 from tf_mlm.errors import ConfigError, ConfigWarning
 from tf_mlm.text.packed_rows import read_description
 from tf_mlm.training.data.corpus import Corpus
@@ -127,6 +128,26 @@ def test_documents_that_are_kept_apart_are_those_of_the_text(
     one = store.train.take(3)
     assert one.token_ids.shape == one.position_ids.shape == (32,)
     np.testing.assert_array_equal(one.position_ids, store.train.take([3]).position_ids[0])
+
+
+@pytest.mark.parametrize(
+    ("model_type", "given", "apart"),
+    [
+        ("bert", None, False),
+        ("bert", True, True),
+        ("modernbert", None, True),
+        ("modernbert", False, False),
+        ("fnet", None, False),
+    ],
+)
+def test_by_default_documents_are_kept_apart_as_in_training(
+    model_type: str, given: bool | None, apart: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
+    assert is_packed(str(tmp_path), given) is apart
+    if model_type == "fnet":
+        with pytest.raises(ConfigError, match=r"which is fnet. Leave out --packed"):
+            is_packed(str(tmp_path), True)
 
 
 def test_a_run_keeps_apart_what_shards_keep_apart(

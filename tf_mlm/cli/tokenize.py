@@ -62,8 +62,8 @@ def command(
     if not texts:
         raise click.UsageError("Give at least one text (or file).")
     if to_tfrecord and not _RECORDS.search(to_tfrecord):
-        options = {"length": length or LENGTH, "held_out": held_out, "line_by_line": line_by_line}
-        options |= {"text_field": text_field, "packed": packed}
+        options: dict[str, Any] = {"length": length or LENGTH, "held_out": held_out, "packed": packed}
+        options |= {"text_field": text_field, "line_by_line": line_by_line}
         _write_shards(target, texts, to_tfrecord, options, settings, as_json)
         return
     given: dict[str, Any] = {"length": length, "packed": packed, "held-out": held_out}
