@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from benchmarks.tpu_compiler import CHIPS, RefusedError, TpuCompiler, lowered
 from tf_mlm.config import ModelConfig
 from tf_mlm.layers import dense, product
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training.data.token_store import Rows
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.run.utilisation import flops_of_row
 
 CONFIG = ModelConfig(
     vocab_size=1000, hidden_size=128, num_hidden_layers=1, num_attention_heads=2, intermediate_size=256
@@ -32,6 +37,13 @@ def test_the_training_step_and_the_serving_core_compile(compiler: TpuCompiler) -
     parameters = 1000 * 128 + 512 * 128
     assert train.arguments > 3 * 4 * parameters  # the variables and AdamW's two averages
     assert train.arguments > serve.arguments
+    # What is counted for the utilisation is nearly all that the compiler counts.
+    rows = Rows(np.zeros([1, 128], np.uint16), np.array([128]))
+    counted = flops_of_row(
+        MaskedLM.from_config(CONFIG), rows, length=128, masks=TrainConfig(length=128).masks
+    )
+    assert counted is not None
+    assert 0.85 * train.flops < 8 * counted < train.flops
 
 
 @pytest.mark.peers

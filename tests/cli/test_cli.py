@@ -168,6 +168,30 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
     assert run("train", records, "--from", model_dir, "--output", tmp_path / "again", *settings) == 0
 
 
+def test_documents_are_kept_apart_where_that_is_said(
+    model_dir: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = tmp_path / "shards"
+    settings = ["--length", 16, "--packed"]
+    share = ["--held-out", 0.2, "--shard", "0/1", "--json"]
+    assert run("tokenize", model_dir, corpus, "--to-tfrecord", shards, *settings, *share) == 0
+    files = sorted(shards.glob("*.tfrecord"))
+    capsys.readouterr()
+    found = []
+    for text, more in ((files, settings), ([corpus], settings), ([corpus], settings[:2])):
+        assert run("evaluate", model_dir, *text, *more, "--rows", 5000, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out))
+    of_shards, apart, joined = found
+    assert of_shards["bits_per_byte"] is None
+    assert of_shards["masks"] == pytest.approx(apart["masks"], rel=0.05)
+    assert of_shards["loss"] == pytest.approx(apart["loss"], rel=0.05)
+    assert abs(apart["loss"] - joined["loss"]) > 1e-4
+    assert run("evaluate", model_dir, *files, "--length", 16) == 1
+    assert "Give --packed" in capsys.readouterr().err
+    assert run("tokenize", model_dir, "The cat.", "--packed") == 2
+    assert "--packed is of shards" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

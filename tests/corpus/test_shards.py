@@ -13,7 +13,8 @@ from conftest import make_tiny_model
 from corpus.outputs import OPTIONS, do, parts, sentences
 from tf_mlm.corpus.plan import Job, make_job
 from tf_mlm.corpus.run_unit import run_unit
-from tf_mlm.errors import ConfigError
+from tf_mlm.corpus.tokenize import is_packed
+from tf_mlm.errors import ConfigError, ConfigWarning
 from tf_mlm.text.packed_rows import read_description
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.shards import ShardRows, open_shards, packed_files
@@ -43,6 +44,18 @@ def job(text: Path, model_dir: Path) -> Job:
     assert len(job.units) > 3
     assert [done.error for done in do(job)] == [None] * len(job.units)
     return job
+
+
+@pytest.fixture(scope="module")
+def apart(text: Path, model_dir: Path) -> list[Path]:
+    """Shards of rows that keep their documents apart."""
+    options = {"line_by_line": False, "length": 32, "held_out": 0.2, "packed": True}
+    output = str(text.with_name("apart"))
+    job = make_job(
+        [str(text)], output, verb="tokenize", target=str(model_dir), model="t", options={**OPTIONS, **options}
+    )
+    do(job)
+    return sorted(Path(output).glob("*.tfrecord"))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +104,68 @@ def test_they_are_tfrecords_and_the_same_to_the_byte(shards: list[Path], job: Jo
     token_ids, lengths = found.take(np.array([0]))
     assert np.frombuffer(row, "<i4", 1)[0] == lengths[0]
     assert np.frombuffer(row, "<u2", offset=4).tolist() == token_ids[0].tolist()
+
+
+def test_documents_that_are_kept_apart_are_those_of_the_text(
+    apart: list[Path], text: Path, tmp_path: Path
+) -> None:
+    preprocessor = make_tiny_model().preprocessor
+    corpus = Corpus(apart, 0.2)
+    store = open_shards(packed_files(corpus), corpus, preprocessor.vocabulary, length=32)
+    of_text = open_token_store(tmp_path / "store", Corpus([text], 0.2), preprocessor, length=32, packed=True)
+
+    def documents(rows: object) -> list[tuple[int, ...]]:
+        found = rows.take(slice(None))  # type: ignore[attr-defined]
+        starts = found.position_ids == 0
+        numbers = np.cumsum(starts.ravel()) - 1
+        pieces = [found.token_ids.ravel()[numbers == number] for number in range(numbers[-1] + 1)]
+        return sorted(tuple(piece.tolist()) for piece in pieces if len(piece) > 1)
+
+    assert store.train.is_packed
+    assert (store.train.take(slice(None)).position_ids == 0).sum() > 1.5 * store.train.total
+    for side in ("train", "held_out"):
+        assert documents(getattr(store, side)) == documents(getattr(of_text, side))
+    one = store.train.take(3)
+    assert one.token_ids.shape == one.position_ids.shape == (32,)
+    np.testing.assert_array_equal(one.position_ids, store.train.take([3]).position_ids[0])
+
+
+@pytest.mark.parametrize(
+    ("model_type", "given", "apart"),
+    [
+        ("bert", None, False),
+        ("bert", True, True),
+        ("modernbert", None, True),
+        ("modernbert", False, False),
+        ("fnet", None, False),
+    ],
+)
+def test_by_default_documents_are_kept_apart_as_in_training(
+    model_type: str, given: bool | None, apart: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
+    assert is_packed(str(tmp_path), given) is apart
+    if model_type == "fnet":
+        with pytest.raises(ConfigError, match=r"which is fnet. Leave out --packed"):
+            is_packed(str(tmp_path), True)
+
+
+def test_a_run_keeps_apart_what_shards_keep_apart(
+    apart: list[Path], shards: list[Path], model_dir: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    from tf_mlm.training.run.trainer import train
+
+    config = TrainConfig(steps=2, batch_size=4, length=32, held_out=0.2, strategy="cpu", packed=True)
+    train(apart, tmp_path / "apart", config, from_directory=model_dir, compile=False)
+    assert not [each for each in recwarn if issubclass(each.category, ConfigWarning)]
+    joined = dataclasses.replace(config, packed=None)
+    with pytest.raises(ConfigError, match=r"tokenized so \(--packed\), and a run without `packed`"):
+        train(apart, tmp_path / "joined", joined, from_directory=model_dir, compile=False)
+    old = dataclasses.replace(config, length=16)
+    with pytest.warns(ConfigWarning, match=r"end to end.*tokenize the text again with --packed"):
+        train(shards, tmp_path / "old", old, from_directory=model_dir, compile=False)
+    with pytest.raises(ConfigError, match="must all keep the documents of a row apart, or none"):
+        packed_files(Corpus([*apart, *shards], 0.2))
 
 
 def test_every_worker_reads_shards_of_its_own(shards: list[Path]) -> None:

@@ -7,10 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tf_mlm.errors import ConfigError
+from tf_mlm.model.directory.config_json import read_config
+from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.token_store import Rows
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.starting_model import new_model, start_from_frequencies
+from tf_mlm.training.starting_model import is_packed, new_model, start_from_frequencies
 
 VOCABULARY = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "rare", "often", "never"])
 
@@ -37,3 +40,49 @@ def test_a_new_model_guesses_by_frequency(small: TrainConfig) -> None:
     share = np.exp(bias) / np.exp(bias).sum()
     # Counts with one added: [CLS] and [SEP] are not guesses, however often they stand.
     np.testing.assert_allclose(share, np.array([1, 1, 1, 1, 1, 2, 6, 1]) / 14, rtol=1e-5)
+
+
+SMALL = {
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 40,
+    "pad_token_id": 1,
+}
+ESM = {"model_type": "esm", "position_embedding_type": "rotary", "mask_token_id": 32}
+
+
+@pytest.mark.parametrize(
+    ("values", "by_default", "can_be"),
+    [
+        ({"model_type": "bert"}, False, True),
+        ({"model_type": "modernbert"}, True, True),
+        ({**ESM, "token_dropout": False}, True, True),
+        ({**ESM, "token_dropout": True}, False, False),
+        ({"model_type": "fnet"}, False, False),
+    ],
+    ids=["bert", "modernbert", "esm", "esm that counts masks", "fnet"],
+)
+def test_rows_are_packed_where_a_model_can_read_documents_apart(
+    values: dict[str, object], by_default: bool, can_be: bool
+) -> None:
+    model = MaskedLM.from_config(read_config({**SMALL, **values}), seed=0)
+    rows = {"position_ids": [[0, 1, 0, 1]]}
+    assert is_packed(TrainConfig(), model) is by_default
+    assert is_packed(TrainConfig(packed=False), model) is False
+    if can_be:
+        assert is_packed(TrainConfig(packed=True), model)
+        assert model.encoder([[5, 6, 7, 8]], [4], **rows).shape == (1, 4, 8)
+        return
+    with pytest.raises(ConfigError, match="can read each document of a row by itself"):
+        is_packed(TrainConfig(packed=True), model)
+    with pytest.raises(ConfigError, match="reads each of them by itself"):
+        model.encoder([[5, 6, 7, 8]], [4], **rows)
+
+
+def test_a_base_of_angles_is_of_rotary_positions(small: TrainConfig) -> None:
+    config = dataclasses.replace(small, rope_theta=5e4)
+    with pytest.raises(ConfigError, match=r"rope_theta=50000.0 for a new bert, whose positions are learned"):
+        new_model(config, VOCABULARY, None)
+    model = new_model(dataclasses.replace(config, architecture="modernbert"), VOCABULARY, None)
+    assert (model.config.rope_theta, model.config.local_rope_theta) == (5e4, 1e4)

@@ -21,6 +21,11 @@ from tf_mlm.cli.verb import TensorFlowVerb
 @click.option("--length", type=int, help="Tokens of one row.  [default: 128, or the model's limit]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Rows at once.")
 @click.option("--mask-rate", type=float, default=0.15, show_default=True, help="Share of tokens predicted.")
+@click.option(
+    "--packed/--no-packed",
+    default=None,
+    help="Documents that share a row do not see each other; the default where positions are rotary.",
+)
 @click.option("--rows", type=click.IntRange(min=1), default=2048, show_default=True, help="Most rows read.")
 @click.option("--held-out", type=float, help="Only the documents that training with this share held out.")
 @text_field_option
@@ -33,6 +38,7 @@ def command(
     length: int | None,
     batch_size: int,
     mask_rate: float,
+    packed: bool | None,
     rows: int,
     held_out: float | None,
     text_field: str,
@@ -51,6 +57,7 @@ def command(
         length=length or row_length(directories),
         batch_size=batch_size,
         mask_rate=mask_rate,
+        packed=packed,
         evaluation_rows=rows,
         held_out=TrainConfig.held_out if held_out is None else held_out,
         text_field=text_field,

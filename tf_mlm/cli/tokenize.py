@@ -28,6 +28,11 @@ LENGTH = 128
     help="Write FILES' token ids there, for `tf-mlm train`: a file *.tfrecord, or a directory of shards.",
 )
 @click.option("--length", type=click.IntRange(min=3), help="Of shards: tokens of a row.  [default: 128]")
+@click.option(
+    "--packed/--no-packed",
+    default=None,
+    help="Of shards: documents that share a row do not see each other; the default for rotary positions.",
+)
 @click.option("--held-out", type=float, help="Of shards: share of the documents not trained on.")
 @engine_options
 @text_field_option
@@ -38,6 +43,7 @@ def command(
     texts: tuple[str, ...],
     to_tfrecord: str | None,
     length: int | None,
+    packed: bool | None,
     held_out: float | None,
     text_field: str,
     line_by_line: bool,
@@ -56,10 +62,11 @@ def command(
     if not texts:
         raise click.UsageError("Give at least one text (or file).")
     if to_tfrecord and not _RECORDS.search(to_tfrecord):
-        options = {"length": length or LENGTH, "held_out": held_out, "line_by_line": line_by_line}
-        _write_shards(target, texts, to_tfrecord, {**options, "text_field": text_field}, settings, as_json)
+        options: dict[str, Any] = {"length": length or LENGTH, "held_out": held_out, "packed": packed}
+        options |= {"text_field": text_field, "line_by_line": line_by_line}
+        _write_shards(target, texts, to_tfrecord, options, settings, as_json)
         return
-    given = {"length": length, "held-out": held_out}
+    given: dict[str, Any] = {"length": length, "packed": packed, "held-out": held_out}
     if unused := [name for name, value in given.items() if value is not None]:
         raise click.UsageError(f"--{unused[0]} is of shards: name a directory with --to-tfrecord.")
     refuse_settings(settings, "--to-tfrecord DIRECTORY")
@@ -126,7 +133,7 @@ def _write_shards(
     """Does the job of tokenizing files into a directory of shards."""
     from tf_mlm.corpus.model import check_answers
     from tf_mlm.corpus.plan import make_job
-    from tf_mlm.corpus.tokenize import fingerprint, preprocessor_of
+    from tf_mlm.corpus.tokenize import fingerprint, is_packed, preprocessor_of
     from tf_mlm.target.open import kind_of
     from tf_mlm.training.options import TrainConfig
 
@@ -135,12 +142,15 @@ def _write_shards(
     check_answers(kind, target, "tokenize", options)
     share = TrainConfig.held_out if options["held_out"] is None else options["held_out"]
     TrainConfig(length=options["length"], held_out=share)  # which says what these may be
+    plain = {name: value for name, value in options.items() if name != "packed"}
+    if is_packed(str(path), options["packed"]):  # else the plan is that of earlier versions
+        plain["packed"] = True
     job = make_job(
         files,
         output,
         verb="tokenize",
         target=str(path.resolve()),
         model=fingerprint(preprocessor_of(str(path))),
-        options={**options, "held_out": share, "id_field": "id", "unit_bytes": settings["unit_bytes"]},
+        options={**plain, "held_out": share, "id_field": "id", "unit_bytes": settings["unit_bytes"]},
     )
     do_job(job, settings, as_json=as_json)

@@ -15,6 +15,7 @@ from tf_mlm.config import TokenizerConfig
 from tf_mlm.config.architectures import ARCHITECTURES
 from tf_mlm.config.architectures import cased as keeping_case
 from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
+from tf_mlm.training.recipes import defaults_of
 
 # On the command line some settings go by shorter names.
 _SHORT = {"vocabulary_size": "vocab-size"}
@@ -40,7 +41,10 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
         kind: Any = kinds[str(field.type).removesuffix(" | None")]
         choices = field.metadata["choices"]
         name = _SHORT.get(field.name, field.name.replace("_", "-"))
-        shown = "" if field.default is None else f"  [default: {field.default}]"
+        defaults = {name: str(value) for name, value in defaults_of(field.name).items()}
+        shown = ", ".join(value if name == "bert" else f"{name} {value}" for name, value in defaults.items())
+        shown = shown or ("" if field.default is None else str(field.default))
+        shown = shown and f"  [default: {shown}]"
         flag = f"--{name}/--no-{name}" if str(field.type) == "bool | None" else f"--{name}"
         function = click.option(
             flag,

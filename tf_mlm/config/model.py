@@ -176,6 +176,12 @@ class ModelConfig:
         return self.position_table and self.rope_theta is None
 
     @property
+    def reads_apart(self) -> bool:
+        """Whether documents that share a row can be kept apart: attention alone mixes what stands in it."""
+        mixes = self.mixing != "attention" or self.conv_kernel_size > 0
+        return not mixes and self.dropped_token_id is None  # which is counted
+
+    @property
     def num_blocks(self) -> int:
         """How many layers have weights of their own."""
         return self.num_hidden_groups or self.num_hidden_layers

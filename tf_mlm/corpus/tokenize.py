@@ -38,6 +38,23 @@ def preprocessor_of(target: str) -> TextPreprocessor:
     return found
 
 
+def is_packed(target: str, packed: bool | None) -> bool:
+    """Whether the documents of a row are kept apart: as said, else as training does it by default.
+
+    Raises:
+        ConfigError: if it is said of a model that cannot.
+    """
+    from tf_mlm.model.directory.checkpoint import read_config
+
+    config = read_config(Path(target))
+    if packed and not config.reads_apart:
+        raise ConfigError(
+            "Packed rows need a model that can read each document of a row by itself. Received: "
+            f"`{target}`, which is {config.model_type}. Leave out --packed."
+        )
+    return config.reads_apart and config.rope_theta is not None if packed is None else packed
+
+
 def fingerprint(preprocessor: TextPreprocessor) -> str:
     """What tells token ids of this tokenizer from those of another one."""
     vocabulary = preprocessor.vocabulary
@@ -74,7 +91,9 @@ class Tokenizing:
         with output.appearing(train_name) as train, output.appearing(held_out_name) as held_out:
             vocabulary = self._preprocessor.vocabulary
             writers = {
-                side: RowsWriter(path, job.options["length"], vocabulary)
+                side: RowsWriter(
+                    path, job.options["length"], vocabulary, apart=bool(job.options.get("packed"))
+                )
                 for side, path in ((False, train), (True, held_out))
             }
             for place, ids in enumerate(tokenize_documents(texts(), self._preprocessor)):

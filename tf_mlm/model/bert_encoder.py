@@ -223,8 +223,7 @@ class BertEncoder(tf.Module):
     def _packed(self, position_ids: Any, token_ids: tf.Tensor) -> Packed:
         """The documents of each row, once their positions are known to be in range."""
         config = self.config
-        counts = config.dropped_token_id is not None or self.convolution is not None
-        if config.mixing != "attention" or counts:
+        if not config.reads_apart:
             raise ConfigError(
                 "Rows of several documents need an encoder that reads each of them by itself. Received: "
                 f"`position_ids` for {config.model_type}, which mixes what stands in a row otherwise than by "

@@ -2,8 +2,9 @@
 
 The first record describes the others: an `Example` with JSON in its feature `tf_mlm_rows` and, in `counts`,
 how often each token occurs. Every other record is an `Example` with one feature, `row`: the number of real
-tokens as int32 and the ids behind it, little-endian. So row n stands at a place that can be computed, and any
-reader of TFRecords can read the file too.
+tokens as int32 and the ids behind it, little-endian; then, where documents are kept apart, the place of each
+token in its own. So row n stands at a place that can be computed, and any reader of TFRecords can read the
+file too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tf_mlm.text.vocabulary import Vocabulary
 TOKENS_PER_PACK = 1 << 18
 """So many tokens are packed at a time; the last row of each pack is the only one with padding."""
 _FACTS, _COUNTS, _ROW = "tf_mlm_rows", "counts", "row"
+_COLUMNS = ("ids", "size", "places")
 _FRAME = struct.Struct("<QI")
 """What stands before a record: its size, and a checksum of that; behind it stands another checksum."""
 _MOST_HEADER = 1 << 26
@@ -113,14 +115,16 @@ class RowsWriter:
         path: the file to make; another one is made beside it meanwhile.
         length: tokens of a row.
         vocabulary: that of the ids.
+        apart: as of `pack`.
     """
 
-    def __init__(self, path: Path, length: int, vocabulary: Vocabulary) -> None:
+    def __init__(self, path: Path, length: int, vocabulary: Vocabulary, *, apart: bool = False) -> None:
         self._path, self._body = path, path.with_name(f"{path.name}.rows")
         self._writer = tf.io.TFRecordWriter(str(self._body))
         self._digest = hashlib.blake2b(digest_size=8)
-        self._packer = Packer(self._write, length, vocabulary)
+        self._packer = Packer(self._write, length, vocabulary, apart=apart)
         self._length, self._dtype = length, dtype_of(vocabulary)
+        self._positions = positions_dtype(length) if apart else None
         self._counts = np.zeros(vocabulary.size, np.int64)
         self._rows = 0
 
@@ -128,9 +132,10 @@ class RowsWriter:
         """Appends a document, int32 [tokens]."""
         self._packer.add(ids)
 
-    def _write(self, token_ids: np.ndarray, lengths: np.ndarray) -> None:
-        for ids, size in zip(token_ids, lengths, strict=True):
-            data = struct.pack("<i", size) + ids.astype(ids.dtype.newbyteorder("<")).tobytes()
+    def _write(self, token_ids: np.ndarray, lengths: np.ndarray, *places: np.ndarray) -> None:
+        for size, *columns in zip(lengths, token_ids, *places, strict=True):
+            values = (column.astype(column.dtype.newbyteorder("<")).tobytes() for column in columns)
+            data = struct.pack("<i", size) + b"".join(values)
             self._digest.update(data)
             self._writer.write(_example({_ROW: data}))
         self._counts += np.bincount(token_ids.ravel(), minlength=len(self._counts))
@@ -146,6 +151,8 @@ class RowsWriter:
             "dtype": self._dtype,
             "digest": self._digest.hexdigest(),
         }
+        if self._positions is not None:  # without it, the facts are those of earlier versions
+            mine["positions"] = self._positions
         with tf.io.TFRecordWriter(str(self._path)) as writer:
             described = json.dumps({**facts, **mine}, sort_keys=True).encode()
             writer.write(_example({_FACTS: described}, self._counts))
@@ -172,15 +179,25 @@ class RowsFile(NamedTuple):
         """How many it holds."""
         return int(self.facts["rows"])
 
-    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows by their numbers, int32 [rows, length], and their lengths, int32 [rows]; no other is read."""
-        layout = _layout(self.facts["length"], self.facts["dtype"])
+    @property
+    def apart(self) -> bool:
+        """Whether each document of a row has special tokens and positions of its own."""
+        return "positions" in self.facts
+
+    @property
+    def _layout(self) -> np.dtype[Any]:
+        return _layout(*(self.facts.get(name) for name in ("length", "dtype", "positions")))
+
+    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Rows by their numbers, and no other: the columns of `pack`, as int32."""
+        layout = self._layout
+        columns = [name for name in _COLUMNS if name in (layout.names or ())]
         found = np.empty([len(chosen)], layout)
         with self.path.open("rb", buffering=0) as stream:
             for index, row in enumerate(chosen):
                 data = os.pread(stream.fileno(), layout.itemsize, self.first + int(row) * layout.itemsize)
                 found[index] = np.frombuffer(data, layout)[0]
-        return found["ids"].astype(np.int32), found["size"].astype(np.int32)
+        return tuple(found[name].astype(np.int32) for name in columns)
 
     def counts(self) -> np.ndarray:
         """How often each token occurs, int64 [vocabulary]."""
@@ -210,7 +227,7 @@ def read_description(path: Path) -> RowsFile | None:
     if facts is None:
         return None
     found = RowsFile(path, facts, first)
-    expected = first + found.rows * _layout(facts["length"], facts["dtype"]).itemsize
+    expected = first + found.rows * found._layout.itemsize
     if (received := path.stat().st_size) != expected:
         raise ConfigError(
             f"A file of packed rows must be whole. Received: `{path}` with {received:,} bytes in place of "
@@ -220,16 +237,20 @@ def read_description(path: Path) -> RowsFile | None:
 
 
 @functools.cache
-def _layout(length: int, dtype: str) -> np.dtype[Any]:
+def _layout(length: int, dtype: str, positions: str | None) -> np.dtype[Any]:
     """A row's record as the fields of an array."""
-    ids = np.dtype(dtype).newbyteorder("<")
-    example = _example({_ROW: bytes(4 + length * ids.itemsize)})
-    before = _FRAME.size + len(example) - 4 - length * ids.itemsize
+    columns = {"ids": dtype} if positions is None else {"ids": dtype, "places": positions}
+    fields = [(name, np.dtype(kind).newbyteorder("<"), (length,)) for name, kind in columns.items()]
+    row = np.dtype([("size", "<i4"), *fields])
+    example = _example({_ROW: bytes(row.itemsize)})
+    before = _FRAME.size + len(example) - row.itemsize
+    assert row.names is not None
+    assert row.fields is not None
     return np.dtype(
         {
-            "names": ["size", "ids"],
-            "formats": ["<i4", (ids, (length,))],
-            "offsets": [before, before + 4],
+            "names": list(row.names),
+            "formats": [row.fields[name][0] for name in row.names],
+            "offsets": [before + row.fields[name][1] for name in row.names],
             "itemsize": _FRAME.size + len(example) + 4,
         }
     )

@@ -13,6 +13,8 @@ from typing import Any
 
 from tf_mlm.config.architectures import ARCHITECTURES
 from tf_mlm.errors import ConfigError
+from tf_mlm.training.batch_warmup import BatchWarmup
+from tf_mlm.training.recipes import recipe_of
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
 OPTIMIZERS = ("adamw", "stableadamw", "lamb", "muon")
@@ -36,6 +38,9 @@ def _setting(
 class TrainConfig:
     """How to train: what is masked, for how long, with which optimizer, where, and what is kept.
 
+    What `tf_mlm.training.recipes` lists has the default of the `architecture`; it is a value as soon as a
+    config is made, and `dataclasses.replace` keeps it.
+
     Field metadata: `help` (one line), `choices` (or None) and `resumable` (whether a resumed run may
     change it; everything else would make the finished weights differ, and is refused by name).
 
@@ -46,6 +51,8 @@ class TrainConfig:
         >>> from tf_mlm.training.options import TrainConfig
         >>> TrainConfig(length=64, mask_rate=0.15).masks
         10
+        >>> TrainConfig(architecture="modernbert").mask_rate
+        0.3
     """
 
     steps: int | None = _setting(None, "Optimizer steps; the default is 10,000, or what `minutes` allows.")
@@ -59,7 +66,10 @@ class TrainConfig:
         None, "Shorten the run so that it takes no longer, where its steps would.", resumable=True
     )
     batch_size: int = _setting(64, "Rows of one optimizer step, over all workers and devices together.")
-    length: int = _setting(128, "Tokens of one row, special tokens included.")
+    batch_warmup: str | None = _setting(
+        None, "Rows of the first step, and steps until --batch-size is reached by micro-batches, as 16:2000."
+    )
+    length: int = _setting(None, "Tokens of one row, special tokens included.")
     seed: int = _setting(1, "Seed of the initial weights, the order, the masks and the dropout.")
 
     architecture: str | None = _setting(
@@ -71,6 +81,9 @@ class TrainConfig:
     hidden_size: int = _setting(256, "Width of a new model.")
     layers: int = _setting(4, "Encoder layers of a new model.")
     heads: int = _setting(4, "Attention heads of a new model.")
+    rope_theta: float | None = _setting(
+        None, "Base of the rotary angles where layers see all of a text; the default grows with --length."
+    )
     dropout: float | None = _setting(
         None, "Dropout rate; the default is the model's own (a new one: 0.1, in modernbert and albert 0)."
     )
@@ -79,7 +92,7 @@ class TrainConfig:
     )
 
     mask_rate: float | str = _setting(
-        0.15, "Share of the tokens that is predicted; 0.3:0.15 goes from one to the other in the run."
+        None, "Share of the tokens that is predicted; 0.3:0.15 goes from one to the other in the run."
     )
     mask_token_rate: float = _setting(0.8, "Share of those that is shown as the mask token.")
     random_token_rate: float = _setting(0.1, "Share of those that is shown as a random token.")
@@ -91,16 +104,16 @@ class TrainConfig:
         "dynamic", "New masks in each epoch, or the same ones (static).", choices=MASKINGS
     )
 
-    optimizer: str = _setting("adamw", "Update rule.", choices=OPTIMIZERS)
+    optimizer: str = _setting(None, "Update rule.", choices=OPTIMIZERS)
     learning_rate: float = _setting(5e-4, "Highest learning rate, reached at the end of the warm-up.")
-    schedule: str = _setting("linear", "Course of the learning rate after the warm-up.", choices=SCHEDULES)
+    schedule: str = _setting(None, "Course of the learning rate after the warm-up.", choices=SCHEDULES)
     warmup: float = _setting(0.06, "Length of the linear warm-up, as a share of all steps.")
     decay: float = _setting(0.1, "Length of the decay that ends wsd, as a share of all steps.")
-    weight_decay: float = _setting(0.01, "Decoupled weight decay; biases and norms are left out.")
+    weight_decay: float = _setting(None, "Decoupled weight decay; biases and norms are left out.")
     beta_1: float = _setting(0.9, "Decay of the average gradient.")
-    beta_2: float = _setting(0.98, "Decay of the average squared gradient.")
+    beta_2: float = _setting(None, "Decay of the average squared gradient.")
     epsilon: float = _setting(1e-6, "Added to the root of the average squared gradient.")
-    clip_norm: float = _setting(1.0, "Largest global norm of the gradient; 0 turns clipping off.")
+    clip_norm: float = _setting(None, "Largest global norm of the gradient; 0 turns clipping off.")
     accumulation: int = _setting(1, "Micro-batches that one optimizer step is summed over.")
     recompute: bool = _setting(
         False, "Compute each layer again in the backward pass, which saves most of the memory."
@@ -128,6 +141,11 @@ class TrainConfig:
     evaluation_rows: int = _setting(2048, "Most held-out rows an evaluation reads.", resumable=True)
 
     def __post_init__(self) -> None:
+        recipe = recipe_of(self.architecture) if isinstance(self.architecture, str) else recipe_of(None)
+        left_open = {name: value for name, value in recipe.items() if getattr(self, name) is None}
+        for name, value in left_open.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_left_open", frozenset(left_open))
         for field in dataclasses.fields(self):
             self._check_type(field)
         for name in (
@@ -183,8 +201,9 @@ class TrainConfig:
             )
         for name in ("beta_1", "beta_2"):
             self._check(name, 0 <= getattr(self, name) < 1, "must lie in [0, 1)")
-        for name in ("learning_rate", "epsilon"):
-            self._check(name, getattr(self, name) > 0, "must be positive")
+        for name in ("learning_rate", "epsilon", "rope_theta"):
+            value = getattr(self, name)
+            self._check(name, value is None or value > 0, "must be positive")
         for name in ("weight_decay", "clip_norm"):
             self._check(name, getattr(self, name) >= 0, "must not be negative")
         self._check("layer_decay", 0 < self.layer_decay <= 1, "must lie in (0, 1]")
@@ -210,6 +229,12 @@ class TrainConfig:
                 "`accumulation` must divide `batch_size`; choose a batch that is a multiple of it. "
                 f"Received: batch_size={self.batch_size}, accumulation={self.accumulation}."
             )
+        if self.rows_of_steps.steps and self.minutes is not None:
+            raise ConfigError(
+                "`minutes` measures the first steps, which `batch_warmup` makes shorter than the others. "
+                f"Received: minutes={self.minutes!r}, batch_warmup={self.batch_warmup!r}. Give `steps`, and "
+                "`within_minutes` for a bound."
+            )
 
     def _check_type(self, field: dataclasses.Field[Any]) -> None:
         kind, _, other = str(field.type).partition(" | ")
@@ -231,6 +256,16 @@ class TrainConfig:
     def _check(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise ConfigError(f"`{name}` {rule}. Received: {name}={getattr(self, name)!r}.")
+
+    @property
+    def left_open(self) -> frozenset[str]:
+        """The settings whose defaults the architecture gave."""
+        return self._left_open  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def rows_of_steps(self) -> BatchWarmup:
+        """How many rows each step has: `batch_size`, or fewer in the `batch_warmup`."""
+        return BatchWarmup.of(self.batch_warmup, batch_size=self.batch_size, accumulation=self.accumulation)
 
     @property
     def masks(self) -> int:

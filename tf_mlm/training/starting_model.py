@@ -58,6 +58,14 @@ def sizes_of(config: TrainConfig, vocabulary: Vocabulary) -> ModelConfig:
         **ARCHITECTURES[name].settings(Sizes(config.length, config.layers, config.hidden_size, *ids)),
         **dict.fromkeys(rates, config.dropout),
     }
+    if config.rope_theta is not None:
+        if values.get("rope_theta") is None:
+            raise ConfigError(
+                "`rope_theta` is the base of rotary angles. Received: "
+                f"rope_theta={config.rope_theta} for a new {name}, whose positions are learned. Leave it "
+                "out, or choose --architecture modernbert."
+            )
+        values["rope_theta"] = config.rope_theta
     return from_json(ModelConfig, {**values, **family.fixed})
 
 
@@ -67,11 +75,13 @@ def is_packed(config: TrainConfig, model: MaskedLM) -> bool:
     Raises:
         ConfigError: if it says so of an encoder that cannot.
     """
-    can = isinstance(model.encoder, BertEncoder)
+    can = isinstance(model.encoder, BertEncoder) and model.config.reads_apart
     if config.packed and not can:
+        family = getattr(model.config, "model_type", "another family")
         raise ConfigError(
-            "Packed rows need an encoder that takes `position_ids`, as `BertEncoder` does. "
-            f"Received: {type(model.encoder).__name__}. Leave out `packed`."
+            "Packed rows need an encoder that takes `position_ids` and can read each document of a row by "
+            f"itself, as `BertEncoder` does in most families. Received: {type(model.encoder).__name__} of "
+            f"{family}. Leave out `packed`."
         )
     return bool(can and model.config.rope_theta is not None) if config.packed is None else config.packed
 

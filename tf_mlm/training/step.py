@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training.batch_warmup import BatchWarmup
 from tf_mlm.training.loss import LossSums, choose_sums
 from tf_mlm.training.optimizer import Local, Optimizer
 from tf_mlm.training.options import TrainConfig
@@ -56,6 +57,7 @@ class TrainStep(tf.Module):
         loss: `auto`, `plain` or `fused`.
         accumulation: micro-batches that a batch is cut into; must divide it.
         dropout: False switches dropout off.
+        batch_warmup: says how many of the micro-batches a step computes; the others are not looked at.
 
     Raises:
         ConfigError: if the head does not return logits.
@@ -86,12 +88,14 @@ class TrainStep(tf.Module):
         loss: str = "auto",
         accumulation: int = 1,
         dropout: bool = True,
+        batch_warmup: BatchWarmup | None = None,
     ) -> None:
         super().__init__(name="train_step")
         check_trainable_head(model)
         self.model = model
         self.optimizer = optimizer
         self._seed, self._loss, self._accumulation, self._dropout = seed, loss, accumulation, dropout
+        self._batch_warmup = batch_warmup
         self._variables = [parameter.variable for parameter in optimizer.parameters]
 
     @classmethod
@@ -116,7 +120,13 @@ class TrainStep(tf.Module):
             loss=config.loss,
             accumulation=config.accumulation,
             dropout=config.dropout != 0 and any(rates),
+            batch_warmup=config.rows_of_steps if config.batch_warmup else None,
         )
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches of which a step may take the first ones alone: of each, replicas need a share."""
+        return 1 if self._batch_warmup is None else self._accumulation
 
     def __call__(self, batch: Batch) -> tf.Tensor:
         sums, gradients = self.sums(batch)
@@ -172,7 +182,10 @@ class TrainStep(tf.Module):
         return sums, dense
 
     def _accumulate(self, batch: Batch, seed: tf.Tensor | None) -> tuple[LossSums, list[tf.Tensor]]:
-        count = self._accumulation
+        count = used = self._accumulation
+        if self._batch_warmup is not None:
+            step = tf.cast(self.optimizer.step, tf.int64)
+            used = tf.cast(self._batch_warmup.micro_batches(step, tf.minimum), tf.int32)
         parts = Batch(
             *(x if x is None else tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]]) for x in batch)
         )
@@ -187,7 +200,7 @@ class TrainStep(tf.Module):
 
         start = (0, LossSums(*[tf.zeros([])] * 3), [tf.zeros(variable.shape) for variable in self._variables])
         _, sums, gradients = tf.while_loop(
-            lambda index, *_: index < count, body, start, maximum_iterations=count
+            lambda index, *_: index < used, body, start, maximum_iterations=count
         )
         return sums, gradients
 

@@ -1,4 +1,4 @@
-"""Packed rows, falling mask rates, plateau and decay: a run with all of it, stopped, resumed and decayed."""
+"""Packed rows, growing batches, fewer masks, plateau and decay: a run with all of it, resumed and decayed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def config(small: TrainConfig) -> TrainConfig:
         steps=6,
         steps_per_call=1,
         batch_size=4,
+        accumulation=2,
+        batch_warmup="2:4",
         schedule="wsd",
         optimizer="muon",
         mask_rate="0.4:0.2",
@@ -61,7 +63,9 @@ def test_documents_lie_apart_and_fewer_tokens_are_hidden_as_the_run_goes_on(
     places = np.fromfile(whole / "training" / "tokens" / "train.positions", np.uint16).reshape(-1, 32)
     documents = (places[:, :-1] == 0).sum(1)
     assert documents.max() > 1
-    masks = [record["masks"] for record in _log(whole)]
+    assert [record["batch_size"] for record in _log(whole)] == [2, 2, 2, 2, 4, 4]
+    assert not any("mfu" in record for record in _log(whole))  # the peak of a CPU is not known
+    masks = [record["masks"] / record["batch_size"] for record in _log(whole)]
     assert masks[0] > 1.2 * masks[-1]
     assert [round(mask_rate(config, step, 6), 2) for step in (0, 5)] == [0.4, 0.2]
 

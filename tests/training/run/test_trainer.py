@@ -185,7 +185,7 @@ def test_what_cannot_work_is_said_before_the_first_step(
 def test_a_text_longer_than_the_positions_is_refused(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="must not exceed the model's 16 positions"):
+    with pytest.raises(ConfigError, match=r"Only rotary positions.*length=32 and a bert .* for 16 tokens"):
         train([corpus], tmp_path, dataclasses.replace(learnt, length=32), from_directory=run.directory)
     with pytest.raises(ConfigError, match="keeps its own dropout"):
         train([corpus], tmp_path, dataclasses.replace(learnt, dropout=0.3), from_directory=run.directory)

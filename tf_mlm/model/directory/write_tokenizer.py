@@ -40,7 +40,9 @@ def write_preprocessor(preprocessor: TextPreprocessor, directory: Path, config: 
     """Writes the tokenizer files of a model with these sizes."""
     limit = preprocessor.max_length or config.max_length
     vocabulary = preprocessor.vocabulary
-    is_stated = limit >= config.max_length and "model_max_length" in vocabulary.config.extra
+    stated = vocabulary.config.extra.get("model_max_length", 0)
+    is_shorter = isinstance(stated, int | float) and stated < limit  # as before the context was extended
+    is_stated = limit >= config.max_length and not is_shorter
     inputs = family_of(config).inputs
     write_vocabulary(vocabulary, directory, None if is_stated else limit, inputs)
 

@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from tf_mlm.errors import ConfigError, ConfigWarning, UnknownTokensWarning
 from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.text.packed_rows import RowsFile
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.shards import open_shards, packed_files
@@ -55,13 +56,7 @@ def open_rows(
         )
     assert model.preprocessor is not None
     if shards := packed_files(corpus):
-        if packed:
-            warnings.warn(
-                f"`{shards[0].path}` and the other shards hold documents end to end, which are read as one "
-                "text, so this run does not keep them apart (`packed`).",
-                ConfigWarning,
-                stacklevel=3,
-            )
+        _check_apart(shards[0], packed)
         worker, workers = share
         vocabulary = model.preprocessor.vocabulary
         store = open_shards(shards, corpus, vocabulary, length=length, worker=worker, workers=workers)
@@ -85,6 +80,24 @@ def open_rows(
         )
     _check_known(store.unknown, model.preprocessor.vocabulary)
     return store
+
+
+def _check_apart(shard: RowsFile, packed: bool) -> None:
+    """What shards hold must be what the model is to read."""
+    if shard.apart and not packed:
+        raise ConfigError(
+            "Rows that keep their documents apart are read so, or not at all. Received: "
+            f"`{shard.path}`, which was tokenized so (--packed), and a run without `packed`. Give --packed, "
+            "or tokenize the text again with --no-packed."
+        )
+    if packed and not shard.apart:
+        warnings.warn(
+            f"`{shard.path}` and the other shards hold documents end to end, which are read as one text, so "
+            "this run does not keep them apart (`packed`). To keep them apart, tokenize the text again with "
+            "--packed.",
+            ConfigWarning,
+            stacklevel=4,
+        )
 
 
 def _check_known(unknown: float, vocabulary: Vocabulary) -> None:

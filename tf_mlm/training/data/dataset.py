@@ -17,6 +17,7 @@ import tensorflow as tf
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.masking import MaskedLMMaskGenerator
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.batch_warmup import BatchWarmup
 from tf_mlm.training.data.token_store import StoredRows
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.step import Batch
@@ -49,6 +50,7 @@ class RowOrder:
         rows: those of one worker, or of all.
         batch_size: how many of them a step reads.
         seed: of all permutations.
+        warmup: a step that computes fewer rows than it reads leaves the others to the next one.
 
     Example:
         >>> from tf_mlm.training.data.dataset import RowOrder
@@ -58,7 +60,9 @@ class RowOrder:
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, rows: StoredRows, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, rows: StoredRows, batch_size: int, seed: int, warmup: BatchWarmup | None = None
+    ) -> None:
         if rows.total < batch_size:
             raise ConfigError(
                 "The training rows must fill one batch. "
@@ -66,10 +70,13 @@ class RowOrder:
                 "or add text."
             )
         self._rows, self.batch_size, self.seed = rows, batch_size, seed
+        self._warmup = warmup or BatchWarmup(batch_size, batch_size, batch_size)
 
     def __call__(self, step: int) -> np.ndarray:
         """int64 [batch]: the rows of `step`, which may straddle two epochs."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        # The warm-up counts the rows of all workers; these may be those of one.
+        before = self._warmup.rows_before(step) * self.batch_size // self._warmup.last
+        places = np.arange(before, before + self.batch_size)
         epochs, places = np.divmod(places, self._rows.total)
         return np.concatenate(
             [self._rows.order(self.seed, int(e), places[epochs == e]) for e in np.unique(epochs)]
@@ -114,7 +121,7 @@ def training_batches(
     """
     worker, workers = rows.parts
     size = config.batch_size // workers
-    order = RowOrder(rows, size, config.seed)
+    order = RowOrder(rows, size, config.seed, config.rows_of_steps)
     generator = mask_generator(vocabulary, config, seed=config.seed)
     if config.masking == "static":
         once = _mask_once(generator, rows, config)
@@ -168,9 +175,16 @@ def _mask_once(generator: MaskedLMMaskGenerator, rows: StoredRows, config: Train
 
 
 def share_of(
-    dataset: tf.data.Dataset, context: tf.distribute.InputContext, *, of_worker: bool = False
+    dataset: tf.data.Dataset,
+    context: tf.distribute.InputContext,
+    *,
+    of_worker: bool = False,
+    parts: int = 1,
 ) -> tf.data.Dataset:
-    """The batches of each replica of one worker, in turn, cut from the global ones, or from its own."""
+    """The batches of each replica of one worker, in turn, cut from the global ones, or from its own.
+
+    With several `parts`, consecutive ones of a batch, each replica gets its share of each of them.
+    """
     replicas = context.num_replicas_in_sync
     own = replicas // context.num_input_pipelines
     first = context.input_pipeline_id * own
@@ -181,12 +195,12 @@ def share_of(
 
     @tf.autograph.experimental.do_not_convert
     def cut(batch: Batch) -> tf.data.Dataset:
-        parts = [
-            tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]])[first : first + own]
-            for x in batch
-            if x is not None
-        ]
-        return tf.data.Dataset.from_tensor_slices(Batch(*parts))
+        return tf.data.Dataset.from_tensor_slices(Batch(*(own_share(x) for x in batch if x is not None)))
+
+    def own_share(x: tf.Tensor) -> tf.Tensor:
+        shares = tf.reshape(x, [parts, replicas, x.shape[0] // (parts * replicas), *x.shape[1:]])
+        of_replicas = tf.stack(tf.unstack(shares, axis=1)[first : first + own])
+        return tf.reshape(of_replicas, [own, x.shape[0] // replicas, *x.shape[1:]])
 
     return dataset.flat_map(cut).prefetch(4)
 

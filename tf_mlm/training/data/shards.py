@@ -52,18 +52,20 @@ class ShardRows:
         if isinstance(chosen, slice):
             chosen = np.arange(*chosen.indices(self.total))
         numbers = np.atleast_1d(np.asarray(chosen, np.int64))
-        token_ids = np.empty([len(numbers), self._length], np.int32)
-        lengths = np.empty([len(numbers)], np.int32)
+        shapes = ([self._length], [], [self._length])[: 3 if self.is_packed else 2]
+        columns = [np.empty([len(numbers), *shape], np.int32) for shape in shapes]
         places = np.searchsorted(self._ends, numbers, side="right") - 1
         for place in np.unique(places):
             here = places == place
-            token_ids[here], lengths[here] = self._files[place].take(numbers[here] - self._ends[place])
-        return Rows(token_ids, lengths) if np.ndim(chosen) else Rows(token_ids[0], lengths[0])
+            found = self._files[place].take(numbers[here] - self._ends[place])
+            for column, values in zip(columns, found, strict=True):
+                column[here] = values
+        return Rows(*(column if np.ndim(chosen) else column[0] for column in columns))
 
     @property
     def is_packed(self) -> bool:
-        """Shards hold the tokens of documents end to end, in rows that are read as one text."""
-        return False
+        """Whether they were packed so that the documents of a row are kept apart."""
+        return any(file.apart for file in self._all)
 
     @property
     def parts(self) -> tuple[int, int]:
@@ -109,11 +111,17 @@ def packed_files(corpus: Corpus) -> list[RowsFile]:
     """
     found = [read_description(path) for path in corpus.files if holds_token_ids(path)]
     packed = [file for file in found if file is not None]
+    if other := next((file for file in packed if file.apart != packed[0].apart), None):
+        raise ConfigError(
+            "Shards that are read together must all keep the documents of a row apart, or none. Received: "
+            f"`{packed[0].path}` and `{other.path}`, which differ. Tokenize all text alike, with --packed or "
+            "with --no-packed."
+        )
     if packed and len(packed) < len(corpus.files):
-        other = next(path for path in corpus.files if path not in {file.path for file in packed})
+        text = next(path for path in corpus.files if path not in {file.path for file in packed})
         raise ConfigError(
             f"Packed rows are read as they are, so all files must hold some, or none. Received: "
-            f"`{packed[0].path}`, which does, and `{other}`, which does not. Tokenize all text at once."
+            f"`{packed[0].path}`, which does, and `{text}`, which does not. Tokenize all text at once."
         )
     return packed
 

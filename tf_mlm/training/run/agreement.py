@@ -21,7 +21,7 @@ from tf_mlm.training.parameter_groups import named_variables
 
 # What the model says itself, or what only decides how the text was read.
 _COVERED = (
-    *("architecture", "hidden_size", "layers", "heads", "vocabulary_size"),
+    *("architecture", "hidden_size", "layers", "heads", "vocabulary_size", "rope_theta"),
     *("text_field", "line_by_line"),
 )
 # A resume may change these, but workers that differ in them would wait for each other for ever.

@@ -48,6 +48,7 @@ class Checkpoints:
         options: every option that shapes the finished weights, as JSON values. A checkpoint written
             under other ones is refused.
         explain: name of an option that differs → what to say of it, in place of both values.
+        defaults: what options meant before there were records of them.
 
     Example:
         >>> import tempfile, tensorflow as tf
@@ -69,8 +70,9 @@ class Checkpoints:
         keep: int,
         options: Mapping[str, Any],
         explain: Callable[[str], str | None] = lambda name: None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        self._explain = explain
+        self._explain, self._defaults = explain, defaults or {}
         self.directory = directory
         self.keep = keep
         self.options = options
@@ -153,7 +155,8 @@ class Checkpoints:
         options = json.loads(json.dumps(self.options))  # as they are once they were written
         names = sorted(set(checkpoint.options) | set(options))
         absent = object()
-        changed = [n for n in names if checkpoint.options.get(n, absent) != options.get(n, absent)]
+        before = {**{n: self._defaults.get(n, absent) for n in names}, **checkpoint.options}
+        changed = [n for n in names if before[n] != options.get(n, absent)]
         if changed:
             details = "; ".join(
                 self._explain(name)

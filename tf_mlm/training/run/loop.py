@@ -26,6 +26,7 @@ class TrainLoop:
 
     def __init__(self, step: TrainStep, strategy: tf.distribute.Strategy, *, compile: bool = True) -> None:
         self._step, self._strategy = step, strategy
+        self._shapes: list[tf.TensorShape] = []
 
         def update(replica: int, sums: LossSums, gradients: list[tf.Tensor]) -> tf.Tensor:
             return step.update(sums, gradients, local=lambda variable: self._local(variable, replica))
@@ -39,11 +40,13 @@ class TrainLoop:
 
     def distribute(self, batches: tf.data.Dataset, *, of_worker: bool = False) -> Iterator[Any]:
         """An iterator over global batches, or those of this worker, that gives each replica its own share."""
-        return iter(
-            self._strategy.distribute_datasets_from_function(
-                lambda context: share_of(batches, context, of_worker=of_worker)
-            )
-        )
+
+        def own(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            shares = share_of(batches, context, of_worker=of_worker, parts=self._step.parts)
+            self._shapes = [spec.shape for spec in shares.element_spec if isinstance(spec, tf.TensorSpec)]
+            return shares
+
+        return iter(self._strategy.distribute_datasets_from_function(own))
 
     def run(self, batches: Iterator[Any], count: int) -> np.ndarray:
         """Takes `count` steps; float32 [count, metrics], the `METRICS` of each."""
@@ -60,6 +63,9 @@ class TrainLoop:
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         if self._strategy.num_replicas_in_sync == 1:
             return self._whole(batch)
+        # Workers of a cluster are told of batches that may be short; these never are.
+        found = (x for x in batch if x is not None)
+        batch = Batch(*(tf.ensure_shape(x, shape) for x, shape in zip(found, self._shapes, strict=True)))
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group
         sums, gradients = self._sums(batch, replica)

@@ -18,6 +18,7 @@ from tf_mlm.durable import discard
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.vocabulary import Vocabulary
+from tf_mlm.training.context_extension import extended
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.corpus_rows import open_rows
 from tf_mlm.training.data.dataset import evaluation_batches, training_batches
@@ -29,7 +30,7 @@ from tf_mlm.training.run.agreement import weights_digest
 from tf_mlm.training.run.checkpointing import Checkpoint
 from tf_mlm.training.run.decay import starting_checkpoint
 from tf_mlm.training.run.result import RUN
-from tf_mlm.training.run.resume import check_architecture
+from tf_mlm.training.run.resume import as_started, check_architecture
 from tf_mlm.training.run.vocabulary import given_vocabulary, learnt_vocabulary
 from tf_mlm.training.schedule import learning_rate_schedule
 from tf_mlm.training.starting_model import is_packed, loaded_model, new_model, start_from_frequencies
@@ -166,6 +167,7 @@ def open_run(
         ConfigError: for anything that cannot work.
         OSError: if a file of the run cannot be written or read.
     """
+    config = config if fresh else as_started(config, output / RUN)
     decays_from = None if decay_from is None else starting_checkpoint(decay_from, output, config)
     before = 0 if decays_from is None else decays_from.step
     corpus = Corpus.from_config(files, config)
@@ -182,7 +184,7 @@ def open_run(
         check_architecture(directory, source.architecture(config))
     with strategy.scope():
         if source.directory is not None:
-            model = loaded_model(source.directory, config)
+            model = _continued(source.directory, config, console if chief else None)
         else:
             vocabulary = _vocabulary(source, corpus, directory, config, write=chief)
             model = new_model(config, vocabulary, source.model_config)
@@ -199,6 +201,18 @@ def open_run(
         start_from_frequencies(model, store.train)
     start = None if source.directory is None else weights_digest(model)
     return OpenRun(config, output, strategy, step, total_steps, store, start, decays_from)
+
+
+def _continued(directory: str | os.PathLike[str], config: TrainConfig, console: Console | None) -> MaskedLM:
+    """The model of a directory, with its context extended where rows are longer than its positions."""
+    model = loaded_model(directory, config)
+    found = extended(model, config)
+    if found is not model and console is not None:
+        console.print(
+            f"Context: {model.config.max_length:,} tokens and rope theta {model.config.rope_theta:,.0f}, now "
+            f"{found.config.max_length:,} and {found.config.rope_theta:,.0f}."
+        )
+    return found
 
 
 def _check_output(output: Path, from_directory: str | os.PathLike[str] | None) -> None:

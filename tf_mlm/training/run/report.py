@@ -78,13 +78,18 @@ class Report:
             with self._naming_events():
                 self._tensorboard.close()
 
-    def steps(self, step: int, values: np.ndarray, tokens_per_second: float) -> None:
-        """The `METRICS` of the steps up to `step` since the last call, float32 [steps, metrics]."""
+    def steps(self, step: int, values: np.ndarray, pace: Mapping[str, float]) -> None:
+        """The `METRICS` of the steps up to `step` since the last call, float32 [steps, metrics].
+
+        `pace` is what else the log says of them: `batch_size`, `tokens_per_second`, and `mfu` where the
+        devices' peak is known.
+        """
         metrics = {name: float(np.mean(column)) for name, column in zip(METRICS, values.T, strict=True)}
-        self._record("step", step, {**metrics, "tokens_per_second": round(tokens_per_second, 1)})
+        self._record("step", step, {**metrics, **pace})
         if self._progress is not None and self._task is not None:
             scores = f"loss {metrics['loss']:.3f}  accuracy {metrics['accuracy']:.3f}"
-            status = f"{scores}  {tokens_per_second:,.0f} tokens/s"
+            status = f"{scores}  {pace['tokens_per_second']:,.0f} tokens/s"
+            status += f"  {pace['mfu']:.0%} of the peak" if "mfu" in pace else ""
             self._progress.update(self._task, completed=step, status=status)
 
     def evaluation(self, step: int, evaluation: Evaluation, fills: Sequence[Mapping[str, Any]]) -> None:

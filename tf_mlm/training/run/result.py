@@ -25,6 +25,8 @@ class TrainResult:
             if the run was stopped before the first.
         seconds: of this process, from the first step on.
         tokens_per_second: global, of this process.
+        mfu: model FLOPs utilisation, of this process: the share of the devices' dense bfloat16 peak that the
+            model's arithmetic took, in all of the time; None where the peak is not known, as of CPUs.
     """
 
     directory: Path
@@ -33,6 +35,7 @@ class TrainResult:
     evaluation: Evaluation | None
     seconds: float
     tokens_per_second: float
+    mfu: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -52,7 +55,8 @@ def summary(result: TrainResult, steps: int, config: TrainConfig) -> dict[str, s
     values = {
         "steps": f"{result.steps} of {steps}{why}",
         "time": f"{result.seconds:.0f} s",
-        "speed": f"{result.tokens_per_second:,.0f} tokens/s",
+        "speed": f"{result.tokens_per_second:,.0f} tokens/s"
+        + ("" if result.mfu is None else f", {result.mfu:.1%} of the devices' peak (MFU)"),
     }
     if evaluation is not None:
         values |= {

@@ -1,16 +1,19 @@
-"""What to say when a run is resumed with other text, another vocabulary or other weights."""
+"""What a run that is resumed was started with, and what to say of other text, vocabularies or weights."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tf_mlm.config import ModelConfig
 from tf_mlm.durable import read_checked, write_checked
 from tf_mlm.errors import ConfigError
 from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.recipes import BERT
 from tf_mlm.training.run.checkpointing import CHECKPOINTS, MANIFEST
 
 CORPUS = "corpus.json"
@@ -26,20 +29,38 @@ def check_architecture(run_directory: Path, architecture: str) -> None:
     Raises:
         ConfigError: naming both families.
     """
-    for directory in sorted((run_directory / CHECKPOINTS).glob("step-*"), reverse=True):
-        with contextlib.suppress(OSError, ValueError):  # damaged ones are reported when they are restored
-            manifest = read_checked(directory / MANIFEST)
-            before = manifest["options"].get(FAMILY, architecture)
-            if before == architecture:
-                return
-            break
-    else:
+    manifest = _newest_manifest(run_directory)
+    before = architecture if manifest is None else manifest["options"].get(FAMILY, architecture)
+    if manifest is None or before == architecture:
         return
     raise ConfigError(
         f"A run is resumed with the options it was started with; `architecture` was {before!r} and is now "
         f"{architecture!r}. Give what it was started with to continue from step {manifest['step']}, or "
         "another output directory (or --fresh) to start anew."
     )
+
+
+def earlier_defaults() -> dict[str, Any]:
+    """What options meant in runs that were started before there were records of them."""
+    settings = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    sizes = {f"model.{field.name}": field.default for field in dataclasses.fields(ModelConfig)}
+    return {**settings, **sizes, **BERT, "packed": False}
+
+
+def as_started(config: TrainConfig, run_directory: Path) -> TrainConfig:
+    """The settings, as they are of a run that was started when BERT's defaults were those of all."""
+    manifest = _newest_manifest(run_directory)
+    options = {} if manifest is None else manifest["options"]
+    older = {name: BERT[name] for name in config.left_open if options.get(name) == BERT[name]}
+    return dataclasses.replace(config, **older)
+
+
+def _newest_manifest(run_directory: Path) -> dict[str, Any] | None:
+    for directory in sorted((run_directory / CHECKPOINTS).glob("step-*"), reverse=True):
+        with contextlib.suppress(OSError, ValueError):  # damaged ones are reported when they are restored
+            manifest: dict[str, Any] = read_checked(directory / MANIFEST)
+            return manifest
+    return None
 
 
 def remember_corpus(run_directory: Path, store: TokenStore, config: TrainConfig) -> None:

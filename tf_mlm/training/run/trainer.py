@@ -36,8 +36,10 @@ from tf_mlm.training.run.open import OpenRun, Source, open_run
 from tf_mlm.training.run.preemption import Preemption
 from tf_mlm.training.run.report import Report
 from tf_mlm.training.run.result import TrainResult, summary
-from tf_mlm.training.run.resume import explain_change, remember_corpus
+from tf_mlm.training.run.resume import earlier_defaults, explain_change, remember_corpus
 from tf_mlm.training.run.samples import SampleFills
+from tf_mlm.training.run.speed import Speed
+from tf_mlm.training.run.utilisation import rows_per_second_at_peak
 from tf_mlm.training.step import METRICS
 
 
@@ -139,10 +141,12 @@ class Trainer:
             keep=run.config.keep_checkpoints,
             options={},
             explain=explain_change(run.directory, run.store, run.config),
+            defaults=earlier_defaults(),
         )
-        self._done, self._masks = 0, 0.0
+        peak = rows_per_second_at_peak(run.model, run.store.train, run.config, run.strategy)
+        self._speed = Speed(run.config, peak)
+        self._done, self._masks, self._evaluation_seconds = 0, 0.0, 0.0
         self._evaluation: Evaluation | None = None
-        self._evaluation_seconds = 0.0
 
     def __call__(self, console: Console | None) -> TrainResult:
         run, config = self._run, self._config
@@ -162,8 +166,9 @@ class Trainer:
             if run.chief and ended != "stop":
                 save(run.model, run.output)
         seconds = time.monotonic() - started
-        speed = (self._done - first) * config.batch_size * config.length / max(seconds, 1e-9)
-        result = TrainResult(run.output, self._done, ended, self._evaluation, seconds, speed)
+        speed = self._speed(first=first, last=self._done, seconds=seconds)
+        ending = (run.output, self._done, ended, self._evaluation, seconds)
+        result = TrainResult(*ending, speed["tokens_per_second"], speed.get("mfu"))
         report.finish(summary(result, steps, config))
         return result
 
@@ -240,13 +245,13 @@ class Trainer:
 
     def _take_steps(self, batches: Iterator[Any], pace: Pace, report: Report) -> None:
         """One call of the host loop."""
-        config, begun = self._config, time.monotonic()
-        metrics = self._loop.run(batches, pace.next(self._done))
+        first, begun = self._done, time.monotonic()
+        metrics = self._loop.run(batches, pace.next(first))
         seconds = time.monotonic() - begun
-        check_metrics(metrics, self._done, self._checkpoints)
+        check_metrics(metrics, first, self._checkpoints)
         self._done += len(metrics)
         self._masks += float(metrics[:, METRICS.index("masks")].sum())
-        report.steps(self._done, metrics, len(metrics) * config.batch_size * config.length / seconds)
+        report.steps(self._done, metrics, self._speed(first=first, last=self._done, seconds=seconds))
         pace.took(len(metrics), seconds)
 
     def _check_weights(self) -> None:
