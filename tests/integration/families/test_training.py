@@ -91,9 +91,9 @@ def test_xla_and_the_texts_beside_it_change_no_answer(family: Family, model: tf_
     )
 
 
+@pytest.mark.parametrize("family", asked_of("deberta-v3", "fnet"), indirect=True, scope="module")
 def test_it_is_evaluated_alike_in_python_and_on_the_command_line(directory: Path, corpus: Path) -> None:
-    config = dataclasses.replace(CONFIG, batch_size=32, evaluation_rows=16)
-    found = tf_mlm.evaluate(directory, corpus, config)
+    found = tf_mlm.evaluate(directory, corpus, TrainConfig(length=24, batch_size=32, evaluation_rows=16))
     assert found.masks > 0
     options = ("--length", "24", "--rows", "16", "--json")
     done = CliRunner().invoke(group, ["evaluate", str(directory), str(corpus), *options])
@@ -102,6 +102,7 @@ def test_it_is_evaluated_alike_in_python_and_on_the_command_line(directory: Path
     assert {name: shown[name] for name in dataclasses.asdict(found)} == dataclasses.asdict(found)
 
 
+@pytest.mark.parametrize("family", asked_of("esm", "mmbert"), indirect=True, scope="module")
 def test_a_pseudo_log_likelihood_counts_every_token_once(family: Family, model: tf_mlm.MaskedLM) -> None:
     assert model.preprocessor is not None
     text = " ".join([family.text] * 3)

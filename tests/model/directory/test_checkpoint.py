@@ -126,7 +126,7 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
         ({"hidden_act": "leaky_relu"}, r"`hidden_act` must be one of gelu, .*'leaky_relu'"),
         ({"num_attention_heads": 3}, r"must divide `hidden_size`.*num_attention_heads=3"),
         ({"hidden_size": "16"}, r"`hidden_size` must be a whole number"),
-        ({"layer_norm_eps": "tiny"}, r"wrong type"),
+        ({"layer_norm_eps": "tiny"}, r"`layer_norm_eps` must be a number. Received: layer_norm_eps='tiny'"),
         ({"layer_norm_eps": float("nan")}, r"`layer_norm_eps` must be positive"),
         ({"initializer_range": -1}, r"`initializer_range` must be positive"),
         ({"type_vocab_size": 2.0}, r"`type_vocab_size` must be a whole number of at least 0.*2.0"),
