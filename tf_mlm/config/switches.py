@@ -61,11 +61,7 @@ def check_switches(config: Any) -> None:
         norm_position=config.norm_position,
     )
     require_whole("local_attention", config.local_attention, least=0)
-    require(
-        config.local_attention < 1 << 31,
-        "`local_attention` must be less than 2 to the power of 31.",
-        local_attention=config.local_attention,
-    )
+    _check_int32(config, "local_attention")
     if config.layer_types is not None:
         types = config.layer_types
         require(
@@ -118,6 +114,11 @@ def check_switches(config: Any) -> None:
         )
 
 
+def _check_int32(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    require(value < 1 << 31, f"`{name}` must be less than 2 to the power of 31.", **{name: value})
+
+
 def _check_relative(config: Any) -> None:
     if config.relative_parts is not None:
         parts = config.relative_parts
@@ -131,6 +132,7 @@ def _check_relative(config: Any) -> None:
     for name in ("position_buckets", "max_relative_positions"):
         if getattr(config, name) is not None:
             require_whole(name, getattr(config, name), least=2)
+            _check_int32(config, name)
     require_whole("conv_kernel_size", config.conv_kernel_size, least=0)
     require(
         not config.conv_kernel_size or (config.conv_kernel_size % 2 == 1 and config.num_hidden_layers > 1),

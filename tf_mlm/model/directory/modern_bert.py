@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tf_mlm.config.rules import require, require_whole
+from tf_mlm.config.rules import require, require_positive, require_whole
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.directory.family import Family, fixed
 
@@ -45,8 +45,11 @@ def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
             raise ConfigError(
                 f"`rope_parameters.{kind}.rope_type` must be default. Received: {of_kind['rope_type']!r}."
             )
-        theta = of_kind.get("rope_theta")
-        theta = values.get(older) if theta is None else theta
+        theta, key = of_kind.get("rope_theta"), f"rope_parameters.{kind}.rope_theta"
+        if theta is None:
+            theta, key = values.get(older), older
+        if theta is not None:
+            require_positive(key, theta)
         read[name] = default if theta is None else theta
     read.pop("rope_parameters", None)
     return read
