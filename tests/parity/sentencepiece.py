@@ -58,7 +58,8 @@ def _compared(kind: str, quick: bool) -> _Texts:
     tokenizer, preprocessor = _both(kind)
     texts = _texts(kind, quick)
     assert quick or len(texts) >= 100_000
-    differing, of_one_sum = [], []
+    differing: list[str] = []
+    of_one_sum: list[str] = []
     for first in range(0, len(texts), BATCH):
         batch = texts[first : first + BATCH]
         rows = zip(batch, found(preprocessor, batch), wanted(tokenizer, batch), strict=True)
