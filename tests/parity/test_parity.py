@@ -27,7 +27,11 @@ PLACES = {
     "mask_generator": ["certain", "counts", "shares"],
     "tokenizer": ["text", "classes", "outside"],
     "byte_level": ["byte_level_text", "byte_level_fills"],
-    "sentencepiece": ["sentencepiece_text"],
+    "sentencepiece": [
+        *("xlm_roberta", "older_xlm_roberta", "camembert", "albert", "mmbert", "deberta"),
+        "ties",
+    ],
+    "residues": ["residues"],
     "hugging_face": ["loads", "saves", "keys"],
     "spellings": ["spellings", "encoders", "trained"],
     "oddities": ["odd_tokens", "odd_fills"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def write_tokenizer(directory: Path, kind: str) -> int:
     (directory / "vocab.txt").write_text("\n".join(VOCABULARIES[kind]))
     (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": CLASSES[kind]}))
     return len(VOCABULARIES[kind])
+
+
+_PIECES_OF_PROTEINS = (
+    *(*RESIDUES, *"LAGVSE" * 3, "a", "xy", " ", "  ", "\t", "\n", "\x1c", "\u00a0", "\u3000", "é"),
+    *("<", ">", "mask", "<MASK>", "[MASK]", "<mas", "😀"),
+)
+
+
+def residues(count: int, seed: int) -> list[str]:
+    """Proteins with all in them that is none: small letters, white space of every sort, parts of tokens."""
+    rng = random.Random(seed)
+    return ["".join(rng.choices(_PIECES_OF_PROTEINS, k=rng.randint(0, 20))) for _ in range(count)]
 
 
 def text_of(kind: str) -> str:

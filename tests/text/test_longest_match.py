@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 from reference import small_tokenizers
-from reference.small_tokenizers import RESIDUES
 
 from tf_mlm.config import ModelConfig, TokenizerConfig
 from tf_mlm.errors import ConfigError
@@ -15,11 +13,6 @@ from tf_mlm.model.directory.read_tokenizer import read_preprocessor
 from tf_mlm.text.longest_match import LongestMatchTokenizer
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
-
-LETTERS = (
-    *(*RESIDUES, *"LAGVSE" * 3, "a", "xy", " ", "  ", "\t", "\n", "\x1c", "\u00a0", "\u3000", "é"),
-    *("<", ">", "mask", "<MASK>", "[MASK]", "<mas", "😀"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +75,7 @@ def test_ids_are_those_of_transformers(preprocessor: TextPreprocessor, tmp_path:
 
     small_tokenizers.write_tokenizer(tmp_path, "esm")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    rng = random.Random(0)
-    texts = ["".join(rng.choices(LETTERS, k=rng.randint(0, 20))) for _ in range(3000)]
+    texts = small_tokenizers.residues(3000, seed=0)
     found = preprocessor(texts)
     for row, (text, wanted) in enumerate(zip(texts, theirs(texts)["input_ids"], strict=True)):
         assert found.token_ids[row, : found.lengths[row]].numpy().tolist() == wanted, ascii(text)

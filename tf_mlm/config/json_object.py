@@ -48,6 +48,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"`{path}` is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}."
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists too deep in each other
+        raise ConfigError(f"`{path}` cannot be read: {error}.") from error
     require(isinstance(value, dict), f"`{path}` must hold a JSON object.", type=type(value).__name__)
     return value
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tf_mlm.config.rules import require, require_whole
+from tf_mlm.config.rules import require, require_positive, require_whole
 from tf_mlm.config.switches import check_switches
 
 MODEL_TYPES = (
@@ -129,15 +129,12 @@ class ModelConfig:
         )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             rate = getattr(self, name)
-            require(0 <= rate < 1, f"`{name}` must lie in [0, 1).", **{name: rate})
-        require(
-            self.layer_norm_eps > 0, "`layer_norm_eps` must be positive.", layer_norm_eps=self.layer_norm_eps
-        )
-        require(
-            self.initializer_range > 0,
-            "`initializer_range` must be positive.",
-            initializer_range=self.initializer_range,
-        )
+            is_rate = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate < 1
+            require(is_rate, f"`{name}` must be a number in [0, 1).", **{name: rate})
+        for name in ("layer_norm_eps", "initializer_range"):
+            require_positive(name, getattr(self, name))
+        if self.head_layer_norm_eps is not None:
+            require_positive("head_layer_norm_eps", self.head_layer_norm_eps)
         check_switches(self)
         require(
             self.pad_token_id < self.vocab_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tf_mlm.errors import ConfigError
@@ -21,6 +22,13 @@ def require_whole(name: str, value: Any, *, least: int) -> None:
         f"`{name}` must be a whole number of at least {least}.",
         **{name: value},
     )
+
+
+def require_positive(name: str, value: Any) -> None:
+    """The same, unless it is a number above zero that a float can hold."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(is_number, f"`{name}` must be a number.", **{name: value})
+    require(0 < value <= sys.float_info.max, f"`{name}` must be positive and finite.", **{name: value})
 
 
 def require_bool(name: str, value: Any) -> None:

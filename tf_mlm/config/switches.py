@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tf_mlm.config.rules import require, require_bool, require_whole
+from tf_mlm.config.rules import require, require_bool, require_positive, require_whole
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
 ROPE_STORED = (None, "frequencies", "angles")
@@ -61,18 +61,21 @@ def check_switches(config: Any) -> None:
         norm_position=config.norm_position,
     )
     require_whole("local_attention", config.local_attention, least=0)
+    _check_int32(config, "local_attention")
     if config.layer_types is not None:
-        types = tuple(config.layer_types)
-        object.__setattr__(config, "layer_types", types)
+        types = config.layer_types
         require(
-            len(types) == config.num_hidden_layers and set(types) <= set(LAYER_TYPES),
+            isinstance(types, list | tuple)
+            and len(types) == config.num_hidden_layers
+            and all(each in LAYER_TYPES for each in types),
             f"`layer_types` must name one of {', '.join(LAYER_TYPES)} for each of the "
             f"{config.num_hidden_layers} layers of `num_hidden_layers`.",
-            layer_types=list(types),
+            layer_types=types,
         )
+        object.__setattr__(config, "layer_types", tuple(types))
     for name in ("rope_theta", "local_rope_theta"):
-        theta = getattr(config, name)
-        require(theta is None or theta > 0, f"`{name}` must be positive.", **{name: theta})
+        if getattr(config, name) is not None:
+            require_positive(name, getattr(config, name))
     require(
         config.rope_theta is None or config.head_size % 2 == 0,
         "Rotary positions need an even size of each head, `hidden_size / num_attention_heads`.",
@@ -86,6 +89,12 @@ def check_switches(config: Any) -> None:
     _check_relative(config)
     if config.dropped_token_id is not None:
         require_whole("dropped_token_id", config.dropped_token_id, least=0)
+        require(
+            config.dropped_token_id < config.vocab_size,
+            "`dropped_token_id` must be an id of the vocabulary.",
+            dropped_token_id=config.dropped_token_id,
+            vocab_size=config.vocab_size,
+        )
     if config.relative_buckets is not None:
         require_whole("relative_buckets", config.relative_buckets, least=32)
     if config.num_hidden_groups is not None:
@@ -105,18 +114,25 @@ def check_switches(config: Any) -> None:
         )
 
 
+def _check_int32(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    require(value < 1 << 31, f"`{name}` must be less than 2 to the power of 31.", **{name: value})
+
+
 def _check_relative(config: Any) -> None:
     if config.relative_parts is not None:
-        parts = tuple(config.relative_parts)
-        object.__setattr__(config, "relative_parts", parts)
+        parts = config.relative_parts
         require(
-            set(parts) <= set(RELATIVE_PARTS) and len(set(parts)) == len(parts),
+            isinstance(parts, list | tuple)
+            and all(each in RELATIVE_PARTS and parts.count(each) == 1 for each in parts),
             f"`relative_parts` must be of {', '.join(RELATIVE_PARTS)}, each at most once.",
-            relative_parts=list(parts),
+            relative_parts=parts,
         )
+        object.__setattr__(config, "relative_parts", tuple(parts))
     for name in ("position_buckets", "max_relative_positions"):
         if getattr(config, name) is not None:
             require_whole(name, getattr(config, name), least=2)
+            _check_int32(config, name)
     require_whole("conv_kernel_size", config.conv_kernel_size, least=0)
     require(
         not config.conv_kernel_size or (config.conv_kernel_size % 2 == 1 and config.num_hidden_layers > 1),

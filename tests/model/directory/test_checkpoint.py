@@ -104,7 +104,15 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
         ({"model_type": None, "architectures": None}, r"must be one of albert.*Received: model_type=None"),
         ({"position_embedding_type": "relative_key"}, r"must be 'absolute' or absent.*'relative_key'"),
         ({"is_decoder": True}, r"`is_decoder` must be False or absent"),
-        ({"quantization_config": {"bits": 4}}, r"`quantization_config` must be \{\} or absent"),
+        (
+            {"quantization_config": {"bits": 4}},
+            r"`quantization_config` must be \{\} or absent.*\{'bits': 4\}.*`dequantize\(\)`",
+        ),
+        (
+            {"model_type": "albert", "num_hidden_groups": 1, "num_hidden_layers": 10**20},
+            r"must fit into memory. Received: num_hidden_layers=100000000000000000000",
+        ),
+        ({"hidden_dropout_prob": "some"}, r"`hidden_dropout_prob` must be a number in \[0, 1\).*'some'"),
         ({"inner_group_num": 2}, r"`inner_group_num` must be 1 or absent. Received: inner_group_num=2"),
         (
             {"model_type": "albert", "num_hidden_groups": 3},
@@ -126,7 +134,7 @@ def test_null_settings_mean_the_familys_default(directory: Path) -> None:
         ({"hidden_act": "leaky_relu"}, r"`hidden_act` must be one of gelu, .*'leaky_relu'"),
         ({"num_attention_heads": 3}, r"must divide `hidden_size`.*num_attention_heads=3"),
         ({"hidden_size": "16"}, r"`hidden_size` must be a whole number"),
-        ({"layer_norm_eps": "tiny"}, r"wrong type"),
+        ({"layer_norm_eps": "tiny"}, r"`layer_norm_eps` must be a number. Received: layer_norm_eps='tiny'"),
         ({"layer_norm_eps": float("nan")}, r"`layer_norm_eps` must be positive"),
         ({"initializer_range": -1}, r"`initializer_range` must be positive"),
         ({"type_vocab_size": 2.0}, r"`type_vocab_size` must be a whole number of at least 0.*2.0"),

@@ -54,7 +54,10 @@ def test_the_third_version_in_our_terms() -> None:
     ("values", "message"),
     [
         ({"relative_attention": False}, r"`pos_att_type` must be empty.*'p2c', 'c2p'"),
-        ({"pos_att_type": ["c2p", "p2p"]}, r"`relative_parts` must be of c2p, p2c.*'p2p'"),
+        ({"pos_att_type": ["c2p", "p2p"]}, r"`pos_att_type` must be of c2p, p2c.*pos_att_type=.*'p2p'"),
+        ({"pos_att_type": 5}, r"`pos_att_type` must be a list or a string.*5"),
+        ({"max_relative_positions": 10**40}, r"`max_relative_positions` must be less than"),
+        ({"conv_kernel_size": 3, "conv_act": "mystery"}, r"`conv_act` must be one of gelu.*'mystery'"),
         ({"norm_rel_ebd": "group_norm"}, r"`norm_rel_ebd` must be layer_norm or none.*'group_norm'"),
         ({"conv_kernel_size": 3, "conv_groups": 2}, r"`conv_groups` must be 1"),
         ({"conv_kernel_size": 4}, r"`conv_kernel_size` must be odd"),

@@ -64,6 +64,11 @@ def test_settings_are_written_back(values: dict[str, Any]) -> None:
         ({"pad_token_id": None}, r"`pad_token_id` must be the id"),
         ({"position_embedding_type": "rotary", "hidden_size": 6}, r"an even size of each head"),
         ({"position_embedding_type": "rotary", "rope_theta": 0}, r"`rope_theta` must be positive"),
+        ({"position_embedding_type": "rotary", "rope_theta": [1]}, r"`rope_theta` must be a number.*\[1\]"),
+        (
+            {"token_dropout": True, "mask_token_id": 33},
+            r"`mask_token_id` must be an id of the vocabulary.*mask_token_id=33, vocab_size=33",
+        ),
     ],
     ids=str,
 )

@@ -42,6 +42,11 @@ _ONLY: Mapping[str, Any] = {
     "inner_group_num": 1,
 }
 
+_WAYS_OUT = {
+    "quantization_config": "Quantised weights are not read here: load the model with transformers, call its "
+    "`dequantize()`, save it and take that directory; `tf-mlm export --quantize int8` makes it small again.",
+}
+
 # Keys that transformers itself, or tools around it, write and that no logit depends on.
 _WITHOUT_EFFECT = frozenset(
     {
@@ -159,7 +164,8 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     values = {**family.read(values), "model_type": model_type}
     for key, only in _ONLY.items():
         if (value := values.get(key)) is not None and value != only:
-            raise ConfigError(f"`{key}` must be {only!r} or absent. Received: {key}={value!r}.")
+            way_out = f" {_WAYS_OUT[key]}" if key in _WAYS_OUT else ""
+            raise ConfigError(f"`{key}` must be {only!r} or absent. Received: {key}={value!r}.{way_out}")
     ours = {theirs: name for name, theirs in family.keys.items()}
     fields = {field.name for field in dataclasses.fields(ModelConfig)}
     # null means "the default" in config.json; transformers' defaults differ from family to family.
@@ -176,7 +182,7 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
 
 
 def _in_names_of(family: Family, message: str) -> str:
-    for ours, theirs in family.keys.items():
+    for ours, theirs in {**family.keys, **family.said}.items():
         message = re.sub(rf"\b{ours}(?=[`=])", theirs, message)
     return message
 
@@ -216,7 +222,7 @@ def write_config(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
 def check_config(config: ModelConfig) -> None:
     """Raises `ConfigError` for a config that transformers cannot express or would compute differently."""
     family = family_of(config)
-    for name in ("hidden_act", "head_hidden_act"):
+    for name in ("hidden_act", "head_hidden_act", "conv_act"):
         activation = getattr(config, name)
         if activation not in ACTIVATIONS and not (name in _OPTIONAL and activation is None):
             raise ConfigError(

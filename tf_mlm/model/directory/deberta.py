@@ -33,6 +33,8 @@ def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
     read = dict(values)
     parts = read.pop("pos_att_type", None) or []
     parts = [part.strip() for part in parts.lower().split("|")] if isinstance(parts, str) else parts
+    if not isinstance(parts, list):
+        raise ConfigError(f"`pos_att_type` must be a list or a string. Received: {parts!r}.")
     is_relative = bool(read.pop("relative_attention", False))
     norm = str(read.pop("norm_rel_ebd", None) or "none").lower()
     norms = [step.strip() for step in norm.split("|")]
@@ -48,7 +50,7 @@ def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
     hidden, heads = values.get("hidden_size") or 1536, values.get("num_attention_heads") or 24
     for key, only in (("embedding_size", hidden), ("attention_head_size", None)):
         if (value := read.pop(key, None)) not in (None, only) and (
-            key == "embedding_size" or value * heads != hidden
+            key == "embedding_size" or not isinstance(value, int) or value * heads != hidden
         ):
             raise ConfigError(
                 f"`{key}` must be what `hidden_size` and `num_attention_heads` make it, or absent. Received: "
@@ -109,6 +111,11 @@ DEBERTA_V2 = dataclasses.replace(
     },
     unused=("embeddings.position_embeddings.",),
     keys={"position_table": "position_biased_input"},
+    said={
+        "relative_parts": "pos_att_type",
+        "relative_shared": "share_att_key",
+        "relative_norm": "norm_rel_ebd",
+    },
     defaults={
         "vocab_size": 128100,
         "hidden_size": 1536,

@@ -34,7 +34,7 @@ def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     theta = read.pop("rope_theta", None)
     if kind == "rotary":
-        read |= {"rope_theta": float(_THETA if theta is None else theta), "rope_stored": FREQUENCIES}
+        read |= {"rope_theta": _THETA if theta is None else theta, "rope_stored": FREQUENCIES}
     dropped, mask = read.pop("token_dropout", None), values.get("mask_token_id")
     if dropped and (not isinstance(mask, int) or isinstance(mask, bool)):
         raise ConfigError(
@@ -92,6 +92,7 @@ ESM = Family(
     older={r"encoder\.layer\.(\d+|\*)\.attention\.self\.rotary_embeddings": "rotary_embeddings"},
     unused=("embeddings.position_embeddings.",),
     keys={"embedding_norm": "emb_layer_norm_before"},
+    said={"dropped_token_id": "mask_token_id"},
     defaults={"max_position_embeddings": 1026},
     fixed=fixed(
         *("embedding_norm", "dropped_token_id", "rope_theta", "rope_stored"),

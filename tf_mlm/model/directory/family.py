@@ -25,8 +25,9 @@ class Family:
     `head` names do not get it. `copies` are tensors that a tied model shares with another one. `frozen` are
     parts of the encoder that are never trained: a file may lack them. `older` are patterns of names that
     tensors once had, `unused` beginnings of names that a model has no use for. `keys` are the names in its
-    `config.json`, where they differ, and `read` and `write` convert what has another form. `inputs` are what
-    the PyTorch model takes, where it does not take all that a tokenizer makes.
+    `config.json`, where they differ, and `read` and `write` convert what has another form; `said` is what
+    messages call that. `inputs` are what the PyTorch model takes, where it does not take all that a tokenizer
+    makes.
     """
 
     architecture: str
@@ -43,6 +44,7 @@ class Family:
     unused: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    said: Mapping[str, str] = dataclasses.field(default_factory=dict)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _as_it_is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import os
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from tf_mlm.errors import ConfigError
 
 _SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings"),
-    *("type_vocab_size", "embedding_size", "relative_buckets"),
+    *("type_vocab_size", "embedding_size", "relative_buckets", "position_buckets"),
+    *("max_relative_positions", "conv_kernel_size"),
 )
 _FLOAT = 4
+_OF_A_LAYER = 1 << 14
+"""What the operations of a layer take in a graph, in floats, even where its weights are another's."""
 
 
 def check_memory(config: ModelConfig, keys: dict[str, str], config_file: Path) -> None:
@@ -45,7 +49,7 @@ def too_large(config: ModelConfig, keys: dict[str, str], config_file: Path) -> C
     return ConfigError(
         f"`{config_file}`: a model must fit into memory. Received: "
         f"{keys.get(largest, largest)}={getattr(config, largest)}, with {others}: weights of "
-        f"{_FLOAT * weights(config) / 1e9:.3g} GB"
+        f"{decimal.Decimal(_FLOAT * weights(config)) / 10**9:.3g} GB"
         f"{'' if there is None else f', and a machine of {there / 1e9:.3g} GB'}. Correct the sizes, or use a "
         "larger machine."
     )
@@ -64,7 +68,10 @@ def weights(config: ModelConfig, **changed: int) -> int:
     rows = size["vocab_size"] + size["type_vocab_size"] + size["max_position_embeddings"]
     block = 4 * hidden * hidden + (3 if config.gated else 2) * hidden * inner + inner
     blocks = min(layers, config.num_hidden_groups or layers)
-    return rows * narrow + blocks * block + hidden * narrow + (size["relative_buckets"] or 0)
+    vectors = 2 * (size["position_buckets"] or size["max_relative_positions"] or 0)
+    more = hidden * narrow + (size["relative_buckets"] or 0) + vectors * hidden
+    convolution = size["conv_kernel_size"] * hidden * hidden
+    return rows * narrow + blocks * block + layers * _OF_A_LAYER + more + convolution
 
 
 def _memory() -> int | None:

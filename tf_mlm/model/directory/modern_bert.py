@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tf_mlm.config.rules import require, require_positive, require_whole
 from tf_mlm.errors import ConfigError
 from tf_mlm.model.directory.family import Family, fixed
 
@@ -18,7 +19,7 @@ _THETAS = {
     FULL: ("rope_theta", "global_rope_theta", 160_000.0),
     SLIDING: ("local_rope_theta", "local_rope_theta", 10_000.0),
 }
-_LAYERS = 22
+_LAYERS, _MOST_LAYERS = 22, 10_000
 
 
 def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -30,9 +31,8 @@ def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
     read = dict(values)
     if values.get("decoder_bias") is False:
         raise ConfigError("`decoder_bias` must be true or absent. Received: decoder_bias=False.")
-    layers, every = values.get("num_hidden_layers") or _LAYERS, values.get("global_attn_every_n_layers") or 3
-    if values.get("layer_types") is None and isinstance(layers, int) and isinstance(every, int) and every > 0:
-        read["layer_types"] = [SLIDING if index % every else FULL for index in range(layers)]
+    if values.get("layer_types") is None:
+        read["layer_types"] = _layer_types(values)
     if values.get("rope_scaling"):
         raise ConfigError(f"`rope_scaling` must be null or absent. Received: {values['rope_scaling']!r}.")
     parameters = values.get("rope_parameters") or {}
@@ -45,11 +45,31 @@ def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
             raise ConfigError(
                 f"`rope_parameters.{kind}.rope_type` must be default. Received: {of_kind['rope_type']!r}."
             )
-        theta = of_kind.get("rope_theta")
-        theta = values.get(older) if theta is None else theta
-        read[name] = default if theta is None else float(theta)
+        theta, key = of_kind.get("rope_theta"), f"rope_parameters.{kind}.rope_theta"
+        if theta is None:
+            theta, key = values.get(older), older
+        if theta is not None:
+            require_positive(key, theta)
+        read[name] = default if theta is None else theta
     read.pop("rope_parameters", None)
     return read
+
+
+def _layer_types(values: Mapping[str, Any]) -> list[str] | None:
+    """What each layer attends to by the older keys."""
+    layers, every = (
+        default if values.get(key) is None else values[key]
+        for key, default in (("num_hidden_layers", _LAYERS), ("global_attn_every_n_layers", 3))
+    )
+    require_whole("global_attn_every_n_layers", every, least=1)
+    if not isinstance(layers, int):
+        return None  # which is refused by its own name
+    require(
+        layers <= _MOST_LAYERS,
+        f"`num_hidden_layers` must be at most {_MOST_LAYERS:,} where `layer_types` are not listed.",
+        num_hidden_layers=layers,
+    )
+    return [SLIDING if index % every else FULL for index in range(layers)]
 
 
 def _write(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
+from tf_mlm.layers.rotary import ANGLES
 from tf_mlm.model.directory.families import family_of
 from tf_mlm.model.masked_lm import MaskedLM
 
@@ -60,7 +61,9 @@ def frozen_entries(model: MaskedLM, prefix: str | None = None) -> Iterator[Entry
     family = family_of(model.config)
     prefix = family.prefix if prefix is None else prefix
     for path, name in family.frozen.items():
-        yield from _module_entries(_attribute(model.encoder, path), (prefix + name,))
+        for entry in _module_entries(_attribute(model.encoder, path), (prefix + name,)):
+            is_table = path == "positions.rotary.stored" and model.config.rope_stored == ANGLES
+            yield entry._replace(rows="max_position_embeddings" if is_table else None)
 
 
 def head_entries(model: MaskedLM) -> Iterator[Entry]:
