@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 @click.option(
     "--quantize", type=click.Choice(["int8"]), help="Store matrices as int8, a quarter of the size."
 )
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["float", "int8"]),
+    help="With --quantize: multiply in integers, faster on servers for x86, or in floats.  [default: float]",
+)
 @click.option("--evaluate", multiple=True, help="With --quantize: held-out text, to say what it costs.")
 @text_field_option
 @click.option(
@@ -74,6 +79,7 @@ def command(
     calibrate: Path | None,
     programs: int | None,
     quantize: str | None,
+    arithmetic: str | None,
     evaluate: tuple[str, ...],
     text_field: str,
     long_texts: str,
@@ -92,7 +98,10 @@ def command(
 
     if evaluate and not quantize:
         raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
+    if arithmetic == "int8" and not quantize:
+        raise click.UsageError("--arithmetic int8 multiplies int8 weights, so it needs --quantize int8.")
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
+    arithmetic = arithmetic or "float"
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
     with console().status("Loading, tracing, writing and reading back ..."):
@@ -110,7 +119,7 @@ def command(
         buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
         accuracy: dict[str, Any] = {}
         if quantize:
-            model, accuracy = _quantized(model, evaluate, text_field)
+            model, accuracy = _quantized(model, arithmetic, evaluate, text_field)
         path = export(
             model,
             base_path,
@@ -118,6 +127,7 @@ def command(
             buckets=buckets,
             top_k=top_k,
             xla=not no_xla,
+            arithmetic=arithmetic,
             long_texts=long_texts,
             limits=Limits(**{name: value for name, value in most.items() if value is not None}),
             evaluation=_last_evaluation(model_dir),
@@ -131,7 +141,12 @@ def command(
     out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
-    if no_xla:
+    if arithmetic == "int8":
+        out.print(
+            "With int8 products: runs on any TF-Serving for x86, no flag needed."
+            + ("" if no_xla else " The `_portable` signatures multiply floats.")
+        )
+    elif no_xla:
         out.print("Without XLA: runs on any TF-Serving, no flag needed.")
     else:
         out.print(
@@ -178,7 +193,9 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
     return calibrate(lengths, masks, model.config, programs=programs, limit=limit).buckets
 
 
-def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tuple[MaskedLM, dict[str, Any]]:
+def _quantized(
+    model: MaskedLM, arithmetic: str, files: tuple[str, ...], text_field: str
+) -> tuple[MaskedLM, dict[str, Any]]:
     """The int8 model, and its accuracy on the files, if there are any."""
     import dataclasses
     import tempfile
@@ -203,7 +220,7 @@ def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tupl
         corpus = Corpus.from_config(files, config, held_out=1.0)
         rows = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
         batches = evaluation_batches(rows.held_out, model.preprocessor.vocabulary, config)
-        return quantized, dataclasses.asdict(compare(model, quantized, batches))
+        return quantized, dataclasses.asdict(compare(model, quantized, batches, arithmetic))
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:
