@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +13,14 @@ import tensorflow as tf
 
 from tf_mlm.layers import int8_product
 from tf_mlm.layers.dense import Dense
-from tf_mlm.layers.int8_product import is_built_with_int8_product, rounded_rows, times_int8
-from tf_mlm.layers.int8_weight import Int8Weight, multiplied_in_int8, rounded
+from tf_mlm.layers.int8_product import (
+    LEVELS,
+    LEVELS_OF_PAIRS,
+    is_built_with_int8_product,
+    rounded_rows,
+    row_levels,
+)
+from tf_mlm.layers.int8_weight import Int8Weight, multiplied_in_int8
 
 pytestmark = pytest.mark.skipif(
     not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"
@@ -31,13 +40,20 @@ def some_rows(count: int, seed: int = 1) -> np.ndarray:
     return (chance.normal(size=[count, INPUTS]) * chance.lognormal(size=[count, 1])).astype(np.float32)
 
 
-def exact(rows: np.ndarray, by: Int8Weight) -> np.ndarray:
-    """The same in NumPy's integers."""
+def exact(rows: np.ndarray, by: Int8Weight, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
+    """The sums in NumPy's integers [count, outputs], and the float that each stands for one of."""
     values, scale = by.values.numpy().astype(np.int64), by.scale.numpy().astype(np.float64)
     matrix = values.T if by.channel_axis == 0 else values
     largest = np.abs(rows).max(1, initial=0, keepdims=True)
-    row_scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
-    return (np.rint(rows / row_scale).astype(np.int64) @ matrix) * scale.reshape(1, -1) * row_scale
+    row_scale = np.where(largest > 0, largest / np.float32(levels), np.float32(1))
+    integers = np.floor(rows * (1 / row_scale) + np.float32(levels + 0.5)).astype(np.int64) - levels
+    return integers @ matrix, scale.reshape(1, -1) * row_scale
+
+
+def assert_exact(found: tf.Tensor, rows: np.ndarray, by: Int8Weight) -> None:
+    """Every sum, to the nearest integer."""
+    sums, unit = exact(rows, by)
+    np.testing.assert_allclose(np.asarray(found) / unit, sums, rtol=1e-6, atol=0.4)
 
 
 def in_a_graph(by: Int8Weight, known: int | None = None) -> tf.types.experimental.ConcreteFunction:
@@ -51,17 +67,48 @@ def test_sums_are_those_of_integers(count: int, transposed: bool) -> None:
     by, rows = weight(0, transposed), some_rows(count)
     rows[count // 2 :][:1] = 0
     found = in_a_graph(by)(tf.constant(rows))
-    np.testing.assert_allclose(found, exact(rows, by), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(by.times(tf.constant(rows)), exact(rows, by), rtol=1e-5, atol=1e-5)
+    assert_exact(found, rows, by)
+    assert_exact(by.times(tf.constant(rows)), rows, by)
     np.testing.assert_allclose(in_a_graph(by, count)(tf.constant(rows)), found, rtol=1e-6)
 
 
-def test_a_row_has_255_levels_of_its_own() -> None:
+@pytest.mark.parametrize("levels", [LEVELS, LEVELS_OF_PAIRS])
+def test_a_row_has_levels_of_its_own(levels: int) -> None:
     rows = some_rows(9)
-    values, scale = rounded_rows(tf.constant(rows))
-    assert (np.abs(values.numpy().astype(int)).max(1) == 127).all()
-    assert (np.abs(values.numpy() * scale.numpy() - rows) <= scale.numpy() * 0.5001).all()
-    assert rounded(rows, 0)[0].tolist() == values.numpy().tolist()
+    shifted, scale = rounded_rows(tf.constant(rows), float(levels))
+    integers = shifted.numpy().astype(int) - levels
+    assert (np.abs(integers).max(1) == levels).all()
+    assert (np.abs(integers * scale.numpy() - rows) <= scale.numpy() * 0.5001).all()
+
+
+AS_LOUD_AS_CAN_BE = """
+import numpy as np, tensorflow as tf
+from tf_mlm.layers.int8_product import row_levels
+from tf_mlm.layers.int8_weight import Int8Weight
+by = Int8Weight(tf.ones([64, 512]), 0)
+spec = [tf.TensorSpec([None, 512])]
+times = tf.function(lambda rows: (by.times(rows), row_levels()), input_signature=spec, autograph=False)
+for count in (1, 100):
+    for sign in (1, -1):
+        found, levels = times(sign * tf.ones([count, 512]))
+        np.testing.assert_allclose(found, np.full([count, 64], sign * 512), rtol=1e-6)
+print("levels", int(levels))
+"""
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE_VNNI"])
+def test_no_processor_cuts_sums_off(instructions: str) -> None:
+    """oneDNN is told to use the instructions of an older processor than this one, or of this one."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_LOUD_AS_CAN_BE],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    levels = int(done.stdout.split()[-1])
+    assert levels in ((LEVELS, LEVELS_OF_PAIRS) if "VNNI" in instructions else (LEVELS_OF_PAIRS,))
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
@@ -83,7 +130,7 @@ def test_matrices_of_one_shape_are_not_taken_for_each_other() -> None:
     for begin in range(0, 16, 4):
         weights = [weight(seed) for seed in range(begin, begin + 4)]
         for found, by in zip(every(weights), weights, strict=True):
-            np.testing.assert_allclose(found, exact(rows, by), rtol=1e-5, atol=1e-5)
+            assert_exact(found, rows, by)
         del weights
         gc.collect()
 
@@ -94,7 +141,7 @@ def test_counts_may_alternate() -> None:
     times = in_a_graph(by)
     for count in (1, 300, 2, 64, 1, 300):
         rows = some_rows(count, seed=count)
-        np.testing.assert_allclose(times(tf.constant(rows)), exact(rows, by), rtol=1e-5, atol=1e-5)
+        assert_exact(times(tf.constant(rows)), rows, by)
 
 
 @pytest.mark.parametrize("is_int8", [True, False])
@@ -114,7 +161,9 @@ def test_a_dense_layer_multiplies_integers_where_they_are_asked_for(is_int8: boo
     assert found.shape == [3, 2, OUTPUTS]
     floats = tf.convert_to_tensor(dense.kernel)
     by_floats = dense.activation(tf.constant(rows @ floats.numpy().T) + dense.bias)
-    by_integers = dense.activation(tf.constant(exact(rows, dense.kernel), tf.float32) + dense.bias)
+    by_integers = dense.activation(
+        tf.constant(np.multiply(*exact(rows, dense.kernel)), tf.float32) + dense.bias
+    )
     expected = by_integers if is_int8 else by_floats
     np.testing.assert_allclose(tf.reshape(found, [6, OUTPUTS]), expected, rtol=1e-4, atol=1e-4)
     assert 1e-3 < np.abs(by_integers - by_floats).max() / np.abs(by_floats).max() < 0.05
@@ -124,4 +173,4 @@ def test_the_operation_is_looked_for_and_not_supposed(monkeypatch: pytest.Monkey
     monkeypatch.setattr(int8_product, "OPERATION", "_NoSuchOperation")
     assert not is_built_with_int8_product.__wrapped__()
     with tf.Graph().as_default(), pytest.raises(RuntimeError, match="not registered"):
-        times_int8(tf.ones([1, 1]), tf.ones([1, 1], tf.int8), tf.ones([1]), transposed=True)
+        row_levels()

@@ -17,13 +17,14 @@ from tf_mlm.layers.int8_product import LEVELS, times_int8
 class Int8Weight(tf.Module):
     """Stands where a float `tf.Variable` stood: in casts, products and lookups.
 
-    Only the int8 values and the scales are variables, so only they are saved. What is read is a float
+    Only the int8 values, their scales and sums are variables, so only they are saved. What is read is a float
     copy, made once when the weight is: converting in every call costs more than reading floats saves. The
     exceptions are a single row under XLA, whose product reads the int8 values (`times_row`), and products in
     integers (`times`), where `multiplied_in_int8` asks for them.
 
     Shapes:
-        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns].
+        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns]; sums: of the
+        values of each channel, float32 [rows] or [columns].
 
     Args:
         weight: the floats, a matrix.
@@ -42,6 +43,8 @@ class Int8Weight(tf.Module):
         values, scale = rounded(weight.numpy().astype(np.float32), channel_axis)
         self.values = tf.Variable(values, name="values", trainable=False)
         self.scale = tf.Variable(scale, name="scale", trainable=False)
+        sums = values.sum(1 - channel_axis, dtype=np.int64)
+        self.sums = tf.Variable(sums.astype(np.float32), name="sums", trainable=False)
         self.shape, self.dtype, self.channel_axis = weight.shape, weight.dtype, channel_axis
         self._floats = _Floats(self)
 
@@ -69,9 +72,13 @@ class Int8Weight(tf.Module):
 
     def times(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows [count, inputs], rounded to int8 one by one, times this weight: [count, outputs]."""
-        scale = tf.reshape(self.scale, [-1])
-        transposed = self.channel_axis == 0
-        product = times_int8(tf.cast(rows, tf.float32), self.values, scale, transposed=transposed)
+        product = times_int8(
+            tf.cast(rows, tf.float32),
+            tf.convert_to_tensor(self.values),
+            tf.reshape(self.scale, [-1]),
+            tf.convert_to_tensor(self.sums),
+            transposed=self.channel_axis == 0,
+        )
         return tf.cast(product, rows.dtype)
 
 

@@ -90,10 +90,13 @@ class OnnxRuntimePeer:
 
 
 def _quantized(path: Path) -> Path:
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     target = path.with_name("model_int8.onnx")
-    quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8)
+    # The tool cannot infer what its own fused operations return, and asks for this.
+    options = {"DefaultTensorType": TensorProto.FLOAT}
+    quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8, extra_options=options)
     return target
 
 
