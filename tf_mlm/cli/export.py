@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--arithmetic",
     type=click.Choice(["float", "int8"]),
-    help="With --quantize: multiply in integers, faster on servers for x86, or in floats.  [default: float]",
+    help="With --quantize: multiply integers, on x86 only, or floats.  [default: int8 where it can be had]",
 )
 @click.option("--evaluate", multiple=True, help="With --quantize: held-out text, to say what it costs.")
 @text_field_option
@@ -98,10 +98,11 @@ def command(
 
     if evaluate and not quantize:
         raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
-    if arithmetic == "int8" and not quantize:
-        raise click.UsageError("--arithmetic int8 multiplies int8 weights, so it needs --quantize int8.")
+    if arithmetic and not quantize:
+        raise click.UsageError(
+            "--arithmetic says how to multiply int8 weights, so it needs --quantize int8."
+        )
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
-    arithmetic = arithmetic or "float"
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
     with console().status("Loading, tracing, writing and reading back ..."):
@@ -110,6 +111,7 @@ def command(
         import tf_mlm
         from tf_mlm.config import Limits
         from tf_mlm.export.saved_model import export, read_description
+        from tf_mlm.layers.int8_product import is_built_with_int8_product
         from tf_mlm.model.programs import compilations, default_buckets, length_limit
 
         model = tf_mlm.load(model_dir)
@@ -118,7 +120,10 @@ def command(
             chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
         buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
         accuracy: dict[str, Any] = {}
-        if quantize:
+        if not quantize:
+            arithmetic = "float"
+        else:
+            arithmetic = arithmetic or ("int8" if is_built_with_int8_product() else "float")
             model, accuracy = _quantized(model, arithmetic, evaluate, text_field)
         path = export(
             model,
@@ -143,8 +148,8 @@ def command(
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
     if arithmetic == "int8":
         out.print(
-            "With int8 products: runs on any TF-Serving for x86, no flag needed."
-            + ("" if no_xla else " The `_portable` signatures multiply floats.")
+            "With int8 products: runs on any TF-Serving for x86, no flag needed"
+            + ("." if no_xla else "; the `_portable` signatures, with floats, on any other, too.")
         )
     elif no_xla:
         out.print("Without XLA: runs on any TF-Serving, no flag needed.")
