@@ -15,6 +15,7 @@ from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
 from tf_mlm.export.quantization import quantize
+from tf_mlm.layers.int8_product import is_built_with_int8_product
 from tf_mlm.layers.int8_weight import multiplied_in_int8
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
@@ -50,7 +51,8 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
                 ),
                 settle=2,
             )
-        yield from _int8_outcomes(model, program, Path(directory), peers)
+        if is_built_with_int8_product():
+            yield from _int8_outcomes(model, program, Path(directory), peers)
 
 
 def _int8_outcomes(model: MaskedLM, floats: Any, directory: Path, peers: bool) -> Iterator[Outcome]:
