@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -133,6 +134,20 @@ def test_matrices_of_one_shape_are_not_taken_for_each_other() -> None:
             assert_exact(found, rows, by)
         del weights
         gc.collect()
+
+
+def test_a_graph_asks_once_what_the_processor_does_and_can_go() -> None:
+    weights = [weight(seed) for seed in range(3)]
+
+    def every(rows: tf.Tensor) -> list[tf.Tensor]:
+        return [one.times(rows) for one in weights]
+
+    graph = tf.function(every, autograph=False).get_concrete_function(tf.TensorSpec([None, INPUTS])).graph
+    assert sum(node.type == int8_product.OPERATION for node in graph.get_operations()) == 3 + 2
+    seen = weakref.ref(graph)
+    del graph
+    gc.collect()
+    assert seen() is None
 
 
 def test_counts_may_alternate() -> None:

@@ -99,9 +99,7 @@ def command(
     if evaluate and not quantize:
         raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
     if arithmetic and not quantize:
-        raise click.UsageError(
-            "--arithmetic says how to multiply int8 weights, so it needs --quantize int8."
-        )
+        raise click.UsageError("--arithmetic says how to multiply int8 weights, so it needs --quantize int8.")
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}

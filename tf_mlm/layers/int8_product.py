@@ -17,7 +17,6 @@ References:
 from __future__ import annotations
 
 import functools
-import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -88,26 +87,27 @@ def times_int8(
     return _product(shifted, values, scale, -levels * sums * scale, transposed) * row_scale
 
 
-_ROW_LEVELS: weakref.WeakKeyDictionary[tf.Graph, tf.Tensor] = weakref.WeakKeyDictionary()
-
-
 def row_levels() -> tf.Tensor:
     """How far rows may be rounded, `LEVELS` or `LEVELS_OF_PAIRS`, as the processor tells when the graph runs.
 
     Where it has the choice, oneDNN takes other instructions for one row than for many.
     """
     graph = tf.compat.v1.get_default_graph()
-    if graph not in _ROW_LEVELS:
-        inputs, outputs = 256, 64
-        largest = np.full([outputs, inputs], LEVELS, np.int8)
-        one, none = tf.ones([outputs]), tf.zeros([outputs])
-        are_exact = []
-        for count in (1, 32):
-            rows = tf.fill([count, inputs], tf.constant(2 * LEVELS, tf.uint8))
-            found = _product(rows, tf.constant(largest), one, none, transposed=True)
-            are_exact.append(tf.reduce_all(found == 2.0 * LEVELS * LEVELS * inputs))
-        _ROW_LEVELS[graph] = tf.where(tf.reduce_all(are_exact), float(LEVELS), float(LEVELS_OF_PAIRS))
-    return _ROW_LEVELS[graph]
+    # Asked once in a graph, which holds the answer itself: whoever else did would keep the graph alive.
+    known = getattr(graph, "_tf_mlm_row_levels", None)
+    if known is not None:
+        return known
+    inputs, outputs = 256, 64
+    largest = tf.constant(np.full([outputs, inputs], LEVELS, np.int8))
+    one, none = tf.ones([outputs]), tf.zeros([outputs])
+    are_exact = []
+    for count in (1, 32):
+        rows = tf.fill([count, inputs], tf.constant(2 * LEVELS, tf.uint8))
+        found = _product(rows, largest, one, none, transposed=True)
+        are_exact.append(tf.reduce_all(found == 2.0 * LEVELS * LEVELS * inputs))
+    levels = tf.where(tf.reduce_all(are_exact), float(LEVELS), float(LEVELS_OF_PAIRS))
+    graph._tf_mlm_row_levels = levels
+    return levels
 
 
 def _product(
