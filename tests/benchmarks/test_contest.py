@@ -105,9 +105,9 @@ def outcome_of(work: str, **ratios: float) -> Outcome:
     return Outcome(work, {}, {name: Ratio(one / 2, one, one * 2) for name, one in ratios.items()}, 0.0)
 
 
-def test_means_are_geometric_and_only_of_peers_in_every_row() -> None:
-    rows = [outcome_of("a", torch=1.0, other=3.0), outcome_of("b", torch=4.0)]
-    assert geometric_means(rows) == {"torch": pytest.approx(2.0)}
+def test_means_are_geometric_and_only_of_peers_in_several_rows() -> None:
+    rows = [outcome_of("a", torch=1.0, other=3.0), outcome_of("b", torch=4.0), outcome_of("c")]
+    assert geometric_means(rows) == {"torch": (pytest.approx(2.0), 2)}
     assert geometric_means(rows[:1]) == {}
 
 

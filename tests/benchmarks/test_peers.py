@@ -54,6 +54,14 @@ def test_onnx_runtime(directory: Path, expected: np.ndarray, model: MaskedLM) ->
     np.testing.assert_allclose(peer.text(2)(lines), text_scores(model, lines), atol=1e-5)
 
 
+def test_onnx_runtime_in_int8(directory: Path, expected: np.ndarray) -> None:
+    from benchmarks.onnx_runtime_peer import OnnxRuntimePeer
+
+    answer = OnnxRuntimePeer(directory, top=fill.TOP, int8=True).fill(*ARRAYS)()
+    difference = np.abs(answer - expected).max()
+    assert 1e-5 < difference < fill.INT8_TOLERANCE  # rounded, and of the same model
+
+
 @pytest.mark.parametrize("jit", [True, False])
 def test_keras_hub(directory: Path, expected: np.ndarray, model: MaskedLM, jit: bool) -> None:
     from benchmarks.keras_hub_peer import KerasHubPeer

@@ -156,6 +156,9 @@ def test_export_calibrates_and_quantizes(
     assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
     assert buckets["length"][-1] == 16  # the model's positions
     assert description["quantization"] == "int8"
+    from tf_mlm.layers.int8_product import is_built_with_int8_product
+
+    assert description["arithmetic"] == ("int8" if is_built_with_int8_product() else "float")
     assert description["accuracy"]["masks"] > 0
     assert run("inspect", tmp_path / "mlm") == 0
     assert "quantization: int8" in capsys.readouterr().out
@@ -201,6 +204,7 @@ def test_documents_are_kept_apart_where_that_is_said(
         (["export", "{model}", "{base}", "--length-buckets", "16,8"], 1, "ascending order"),
         (["export", "{model}", "{base}", "--length-buckets", "16,999"], 1, "positions for 16 tokens"),
         (["export", "{model}", "{base}", "--evaluate", "{corpus}"], 2, "needs --quantize int8"),
+        (["export", "{model}", "{base}", "--arithmetic", "int8"], 2, "needs --quantize int8"),
         (
             ["export", "{model}", "{base}", "--calibrate", "{model}/vocab.txt", "--programs", "4"],
             2,

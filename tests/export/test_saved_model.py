@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
+from export.stock import NAMES, PORTABLE, SMALL, assert_close, stock_session
 
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
@@ -23,37 +22,10 @@ from tf_mlm.export.saved_model import export, read_description
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.version_directory import versions
 
-NAMES = [signature.name for signature in signatures.SIGNATURES]
-PORTABLE = [name + signatures.PORTABLE for name in NAMES]
-SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
-
-
-def stock_session(directory: Path, **job: Any) -> dict[str, Any]:
-    defaults = {"disable_xla": False, "rewrite": False, "dump": None, "warmup": False}
-    defaults |= {"random_requests": 0, "signatures": []}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("stock_session.py")), str(directory)],
-        input=json.dumps({**defaults, **job}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
 
 @pytest.fixture(scope="module")
 def no_xla_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(tiny_model, tmp_path_factory.mktemp("plain"), xla=False, buckets=SMALL, top_k=5)
-
-
-def assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for alias, value in one.items():
-        if np.asarray(value).dtype.kind == "f":
-            np.testing.assert_allclose(value, other[alias], atol=1e-5, rtol=1e-4)
-        else:
-            assert value == other[alias]
 
 
 def test_it_holds_what_the_contract_says(tiny_export: Path) -> None:

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 @click.option(
     "--quantize", type=click.Choice(["int8"]), help="Store matrices as int8, a quarter of the size."
 )
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["float", "int8"]),
+    help="With --quantize: multiply integers, on x86 only, or floats.  [default: int8 where it can be had]",
+)
 @click.option("--evaluate", multiple=True, help="With --quantize: held-out text, to say what it costs.")
 @text_field_option
 @click.option(
@@ -74,6 +79,7 @@ def command(
     calibrate: Path | None,
     programs: int | None,
     quantize: str | None,
+    arithmetic: str | None,
     evaluate: tuple[str, ...],
     text_field: str,
     long_texts: str,
@@ -92,6 +98,8 @@ def command(
 
     if evaluate and not quantize:
         raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
+    if arithmetic and not quantize:
+        raise click.UsageError("--arithmetic says how to multiply int8 weights, so it needs --quantize int8.")
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
@@ -101,6 +109,7 @@ def command(
         import tf_mlm
         from tf_mlm.config import Limits
         from tf_mlm.export.saved_model import export, read_description
+        from tf_mlm.layers.int8_product import is_built_with_int8_product
         from tf_mlm.model.programs import compilations, default_buckets, length_limit
 
         model = tf_mlm.load(model_dir)
@@ -109,8 +118,11 @@ def command(
             chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
         buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
         accuracy: dict[str, Any] = {}
-        if quantize:
-            model, accuracy = _quantized(model, evaluate, text_field)
+        if not quantize:
+            arithmetic = "float"
+        else:
+            arithmetic = arithmetic or ("int8" if is_built_with_int8_product() else "float")
+            model, accuracy = _quantized(model, arithmetic, evaluate, text_field)
         path = export(
             model,
             base_path,
@@ -118,6 +130,7 @@ def command(
             buckets=buckets,
             top_k=top_k,
             xla=not no_xla,
+            arithmetic=arithmetic,
             long_texts=long_texts,
             limits=Limits(**{name: value for name, value in most.items() if value is not None}),
             evaluation=_last_evaluation(model_dir),
@@ -131,7 +144,12 @@ def command(
     out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
-    if no_xla:
+    if arithmetic == "int8":
+        out.print(
+            "With int8 products: runs on any TF-Serving for x86, no flag needed"
+            + ("." if no_xla else "; the `_portable` signatures, with floats, on any other, too.")
+        )
+    elif no_xla:
         out.print("Without XLA: runs on any TF-Serving, no flag needed.")
     else:
         out.print(
@@ -178,7 +196,9 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
     return calibrate(lengths, masks, model.config, programs=programs, limit=limit).buckets
 
 
-def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tuple[MaskedLM, dict[str, Any]]:
+def _quantized(
+    model: MaskedLM, arithmetic: str, files: tuple[str, ...], text_field: str
+) -> tuple[MaskedLM, dict[str, Any]]:
     """The int8 model, and its accuracy on the files, if there are any."""
     import dataclasses
     import tempfile
@@ -203,7 +223,7 @@ def _quantized(model: MaskedLM, files: tuple[str, ...], text_field: str) -> tupl
         corpus = Corpus.from_config(files, config, held_out=1.0)
         rows = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
         batches = evaluation_batches(rows.held_out, model.preprocessor.vocabulary, config)
-        return quantized, dataclasses.asdict(compare(model, quantized, batches))
+        return quantized, dataclasses.asdict(compare(model, quantized, batches, arithmetic))
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.signatures import PORTABLE
 
 
 @click.command("inspect", cls=TensorFlowVerb)
@@ -93,6 +94,20 @@ def _tokenizer(model: Any) -> str | None:
     return f"{vocabulary.config.model}, {named:,} tokens, mask {vocabulary.config.mask_token}"
 
 
+def _needs(description: dict[str, Any]) -> str:
+    """What an export is, and what it needs of a server."""
+    if description["xla"]:
+        return (
+            "export with XLA: a stock server needs --xla_cpu_compilation_enabled=true (or "
+            "--enable_model_warmup=false and the `_portable` signatures)"
+        )
+    if description.get("arithmetic") == "int8":
+        has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
+        others = " (or --enable_model_warmup=false and the `_portable` signatures)" if has_twins else ""
+        return f"export with int8 products: needs a stock server for x86, whose oneDNN has them{others}"
+    return "export without XLA: runs on any stock server, no flag needed"
+
+
 def _version_facts(path: Path) -> dict[str, Any]:
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.framework import dtypes  # type: ignore[import-untyped]
@@ -118,12 +133,7 @@ def _version_facts(path: Path) -> dict[str, Any]:
     description = read_description(path)
     kind = "SavedModel"
     if description:
-        kind = (
-            "export with XLA: a stock server needs --xla_cpu_compilation_enabled=true (or "
-            "--enable_model_warmup=false and the `_portable` signatures)"
-            if description["xla"]
-            else "export without XLA: runs on any stock server, no flag needed"
-        )
+        kind = _needs(description)
     shown = (
         "top_k",
         "max_length",
@@ -136,6 +146,7 @@ def _version_facts(path: Path) -> dict[str, Any]:
         "versions",
         "evaluation",
         "quantization",
+        "arithmetic",
         "accuracy",
         "operations",
     )

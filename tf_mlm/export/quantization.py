@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy as copying
 import dataclasses
+import platform
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from tf_mlm.layers.dense import Dense
-from tf_mlm.layers.int8_weight import Int8Weight
+from tf_mlm.layers.int8_product import OPERATION, is_built_with_int8_product
+from tf_mlm.layers.int8_weight import Int8Weight, multiplied_in_int8
 from tf_mlm.model.masked_lm import MaskedLM
 
 
@@ -74,7 +76,31 @@ def is_quantized(model: MaskedLM) -> bool:
     return any(isinstance(module, Int8Weight) for module in model.submodules)
 
 
-def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Tensor, ...]]) -> Accuracy:
+def check_int8_arithmetic(model: MaskedLM) -> None:
+    """Whether products in integers are to be had for a model.
+
+    Raises:
+        ValueError: for a model that is not quantised, or where TensorFlow was built without oneDNN.
+    """
+    if not is_quantized(model):
+        raise ValueError(
+            "int8 arithmetic needs int8 weights. Received: a model that is not quantised. Give what "
+            "`tf_mlm.export.quantization.quantize` makes of it, or --quantize int8."
+        )
+    if not is_built_with_int8_product():
+        raise ValueError(
+            f"int8 arithmetic needs oneDNN's {OPERATION}, which TensorFlow's builds for x86 on Linux have. "
+            f"Received: TensorFlow {tf.__version__} for {platform.machine()} without it. Export with "
+            "arithmetic='float'."
+        )
+
+
+def compare(
+    model: MaskedLM,
+    quantized: MaskedLM,
+    batches: Iterable[tuple[tf.Tensor, ...]],
+    arithmetic: str = "float",
+) -> Accuracy:
     """Runs both on the same masks.
 
     Args:
@@ -82,6 +108,7 @@ def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Ten
         quantized: what `quantize` made of it.
         batches: tuples of `token_ids`, `lengths`, `mask_positions`, `mask_ids` (the hidden tokens) and
             `mask_weights` (0 at unused slots), as `tf_mlm.training` prepares held-out text.
+        arithmetic: `"int8"` multiplies the int8 weights in integers.
 
     Raises:
         ValueError: if nothing is hidden.
@@ -89,7 +116,8 @@ def compare(model: MaskedLM, quantized: MaskedLM, batches: Iterable[tuple[tf.Ten
 
     def distribution(one: MaskedLM) -> Callable[..., tf.Tensor]:
         def log_probabilities(ids: tf.Tensor, lengths: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-            return tf.nn.log_softmax(one(ids, lengths, None, positions))
+            with multiplied_in_int8(arithmetic == "int8"):
+                return tf.nn.log_softmax(one(ids, lengths, None, positions))
 
         return tf.function(log_probabilities, autograph=False)
 

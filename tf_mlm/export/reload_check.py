@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.errors import ExportMismatchError
+from tf_mlm.layers.int8_weight import multiplied_in_int8
 from tf_mlm.model.masked_lm import MaskedLM
 
 Outputs = Mapping[str, tf.Tensor]
@@ -23,21 +24,28 @@ class _Question(NamedTuple):
     pair: Callable[[Outputs], tuple[np.ndarray, np.ndarray]]
 
 
-def check_reloaded(model: MaskedLM, directory: Path) -> None:
+def check_reloaded(model: MaskedLM, directory: Path, arithmetic: str = "float") -> None:
     """Compares every signature of an export with the model it came from, on a few texts.
 
-    The model's side goes through its plain call: no buckets, no chunks, no XLA.
+    The model's side goes through its plain call: no buckets, no chunks, no XLA; products in integers are
+    those of floats with the same values there.
 
     Raises:
         ExportMismatchError: naming the first signature that answers differently.
     """
     loaded = tf.saved_model.load(str(directory))
-    questions = _questions(model)
+    questions = {"float": _questions(model)}
+    if arithmetic == "int8":
+        with multiplied_in_int8(True):
+            questions["int8"] = _questions(model)
     low = model.head.precision.compute in ("bfloat16", "float16")
     for name, function in loaded.signatures.items():
         kind = name.removesuffix(signatures.PORTABLE)
-        ours, reloaded = questions[kind].pair(function(**questions[kind].inputs))
-        _compare(name, ours, reloaded, low and kind != signatures.TOKENIZE.name)
+        as_called = arithmetic if kind == name else "float"
+        question = questions[as_called][kind]
+        ours, reloaded = question.pair(function(**question.inputs))
+        rounds = low or as_called == "int8"
+        _compare(name, ours, reloaded, rounds and kind != signatures.TOKENIZE.name)
 
 
 def _questions(model: MaskedLM) -> dict[str, _Question]:

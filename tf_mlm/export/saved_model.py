@@ -24,7 +24,7 @@ from tf_mlm.config import Buckets, Limits, to_json
 from tf_mlm.export import batching
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.private_tensorflow import write_fingerprint
-from tf_mlm.export.quantization import is_quantized
+from tf_mlm.export.quantization import check_int8_arithmetic, is_quantized
 from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.state import state_of
 from tf_mlm.export.warmup import write_warmup
@@ -46,6 +46,7 @@ def export(
     buckets: Buckets | None = None,
     top_k: int = 10,
     xla: bool = True,
+    arithmetic: str = "float",
     long_texts: str = "refuse",
     limits: Limits | None = None,
     evaluation: Mapping[str, Any] | None = None,
@@ -62,6 +63,8 @@ def export(
         top_k: how many fills per mask `serving_default` returns.
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
+        arithmetic: `"int8"` multiplies the int8 weights of a quantised model in integers, without XLA, on
+            servers that have oneDNN, which is every one for x86; the `_portable` twins multiply floats.
         long_texts: what to do with masks and embeddings beyond the largest length bucket: `"refuse"` them or
             read `"windows"`; see `tf_mlm.model.questions.Inference`.
         limits: the most that one request may ask for (default: `Limits()`, which is generous).
@@ -74,7 +77,8 @@ def export(
 
     Raises:
         ValueError: for a version that is no whole number, buckets longer than the model's positions,
-            or an operation that stock TF-Serving does not have.
+            an operation that stock TF-Serving does not have, or int8 arithmetic of a model that is not
+            quantised, or where TensorFlow has none.
         FileExistsError: when the version is there already; it is not touched.
         ExportMismatchError: when the reloaded export answers differently from the model.
 
@@ -85,8 +89,16 @@ def export(
         '1'
     """
     path = version_path(Path(base_path), version)
+    if arithmetic == "int8":
+        check_int8_arithmetic(model)
     inference = Inference(
-        model, buckets=buckets, top_k=top_k, xla=xla, long_texts=long_texts, limits=limits or Limits()
+        model,
+        buckets=buckets,
+        top_k=top_k,
+        xla=xla and arithmetic == "float",
+        long_texts=long_texts,
+        limits=limits or Limits(),
+        arithmetic=arithmetic,
     )
     functions = signature_functions(inference)
     if xla:
@@ -110,7 +122,7 @@ def export(
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         parameters = batching.batching_parameters(inference.buckets)
         (directory / batching.FILE).write_text(parameters, encoding="utf-8")
-        check_reloaded(model, directory)
+        check_reloaded(model, directory, arithmetic)
     return path
 
 
@@ -130,6 +142,7 @@ def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
         "vocabulary_size": model.head.vocabulary_size,
         "dtype": model.head.precision.name,
         "quantization": "int8" if is_quantized(model) else None,
+        "arithmetic": inference.arithmetic,
         "versions": {
             "tf_mlm": tf_mlm.__version__,
             "tensorflow": tf.__version__,

@@ -59,9 +59,8 @@ class Dense(tf.Module):
         # Two axes, so that TensorFlow runs one matrix product and not a batch of small ones.
         inputs = self.precision.cast(inputs)
         rows = tf.reshape(inputs, [-1, self.input_dim])
-        kernel = self.precision.cast(self.kernel)
         bias = None if self.bias is None else self.precision.cast(self.bias)
-        rows = times_kernel(rows, kernel, bias)
+        rows = times_kernel(rows, self.kernel, bias)
         rows = activations.activated(self.activation, rows)
         outputs = tf.reshape(rows, tf.concat([tf.shape(inputs)[:-1], [self.output_dim]], 0))
         outputs.set_shape(inputs.shape[:-1].concatenate(self.output_dim))

@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-LEVELS = 127
+from tf_mlm.layers.int8_product import LEVELS, times_int8
 
 
 class Int8Weight(tf.Module):
     """Stands where a float `tf.Variable` stood: in casts, products and lookups.
 
-    Only the int8 values and the scales are variables, so only they are saved. What is read is a float
+    Only the int8 values, their scales and sums are variables, so only they are saved. What is read is a float
     copy, made once when the weight is: converting in every call costs more than reading floats saves. The
-    exception is a single row under XLA, whose product reads the int8 values (`times_row`).
+    exceptions are a single row under XLA, whose product reads the int8 values (`times_row`), and products in
+    integers (`times`), where `multiplied_in_int8` asks for them.
 
     Shapes:
-        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns].
+        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns]; sums: of the
+        values of each channel, float32 [rows] or [columns].
 
     Args:
         weight: the floats, a matrix.
@@ -41,7 +43,9 @@ class Int8Weight(tf.Module):
         values, scale = rounded(weight.numpy().astype(np.float32), channel_axis)
         self.values = tf.Variable(values, name="values", trainable=False)
         self.scale = tf.Variable(scale, name="scale", trainable=False)
-        self.shape, self.dtype = weight.shape, weight.dtype
+        sums = values.sum(1 - channel_axis, dtype=np.int64)
+        self.sums = tf.Variable(sums.astype(np.float32), name="sums", trainable=False)
+        self.shape, self.dtype, self.channel_axis = weight.shape, weight.dtype, channel_axis
         self._floats = _Floats(self)
 
     def read(self) -> tf.Tensor:
@@ -66,6 +70,17 @@ class Int8Weight(tf.Module):
         product = tf.matmul(tf.cast(self.values, tf.float32), tf.cast(row, tf.float32), transpose_b=True)
         return tf.cast(product * self.scale, row.dtype)
 
+    def times(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows [count, inputs], rounded to int8 one by one, times this weight: [count, outputs]."""
+        product = times_int8(
+            tf.cast(rows, tf.float32),
+            tf.convert_to_tensor(self.values),
+            tf.reshape(self.scale, [-1]),
+            tf.convert_to_tensor(self.sums),
+            transposed=self.channel_axis == 0,
+        )
+        return tf.cast(product, rows.dtype)
+
 
 _FOR_XLA = contextvars.ContextVar("for_xla", default=False)
 
@@ -83,6 +98,24 @@ def traced_for_xla(is_so: bool) -> Iterator[None]:
 def reads_int8(weight: Any) -> bool:
     """Whether `times_row` is there for this weight and fast where it is traced."""
     return isinstance(weight, Int8Weight) and _FOR_XLA.get()
+
+
+_IN_INT8 = contextvars.ContextVar("in_int8", default=False)
+
+
+@contextlib.contextmanager
+def multiplied_in_int8(is_so: bool) -> Iterator[None]:
+    """Says that int8 weights are multiplied as such in what is traced or run here, not as floats."""
+    token = _IN_INT8.set(is_so)
+    try:
+        yield
+    finally:
+        _IN_INT8.reset(token)
+
+
+def multiplies_in_int8(weight: Any) -> bool:
+    """Whether `times` is there for this weight and asked for."""
+    return isinstance(weight, Int8Weight) and _IN_INT8.get()
 
 
 def rounded(weight: np.ndarray, channel_axis: int) -> tuple[np.ndarray, np.ndarray]:

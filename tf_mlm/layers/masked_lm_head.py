@@ -14,6 +14,7 @@ from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
+from tf_mlm.layers.product import times_output_kernel
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.layers.tracking import warn_if_untracked
 
@@ -186,7 +187,7 @@ class MaskedLMHead(tf.Module):
         else:
             assert self.output_kernel is not None  # without an embedding there is an own kernel
             rows = tf.reshape(tf.cast(features, dtype), [-1, self.output_kernel.shape[0]])
-            logits = tf.matmul(rows, tf.cast(self.output_kernel, dtype)) + bias
+            logits = times_output_kernel(rows, self.output_kernel) + bias
             shape = tf.concat([tf.shape(features)[:-1], [self.vocabulary_size]], 0)
             logits = tf.ensure_shape(
                 tf.reshape(logits, shape), features.shape[:-1].concatenate(self.vocabulary_size)

@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mlm.layers.int8_weight import reads_int8
+from tf_mlm.layers.int8_weight import multiplies_in_int8, reads_int8
 
 FEW_ROWS = 256
 """Up to so many rows a CPU multiplies faster with a layer's kernel on the left."""
@@ -29,20 +29,27 @@ Finish = Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
 """What comes behind a product: logits and the bias, shaped to be added to them, or None → logits."""
 
 
-def times_kernel(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+def times_kernel(rows: tf.Tensor, kernel: Any, bias: tf.Tensor | None) -> tf.Tensor:
     """`rows @ kernel.T + bias`: [count, inputs], [outputs, inputs] and [outputs] → [count, outputs].
+
+    The kernel may be of another dtype than the rows, or an `Int8Weight`.
 
     Example:
         >>> times_kernel(tf.ones([2, 3]), tf.ones([4, 3]), tf.ones([4])).numpy().tolist()
         [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]
     """
 
+    if multiplies_in_int8(kernel):
+        product = kernel.times(rows)
+        return product if bias is None else product + bias
+    floats = tf.cast(kernel, rows.dtype)
+
     def few() -> tf.Tensor:
-        columns = outputs_first(kernel, rows)
+        columns = outputs_first(floats, rows)
         return tf.transpose(columns if bias is None else columns + bias[:, tf.newaxis])
 
     def many() -> tf.Tensor:
-        product = tf.matmul(rows, kernel, transpose_b=True)
+        product = tf.matmul(rows, floats, transpose_b=True)
         return product if bias is None else product + bias
 
     count = rows.shape[0]
@@ -60,6 +67,8 @@ def times_table(rows: tf.Tensor, table: Any, bias: tf.Tensor | None, finish: Fin
         bias: [outputs] or None; handed on, as a column where the outputs come first.
         finish: adds it, and does what else each logit needs.
     """
+    if multiplies_in_int8(table):
+        return finish(table.times(rows), bias)
     floats, count = tf.cast(table, rows.dtype), tf.shape(rows)[0]
 
     def columns() -> tf.Tensor:
@@ -74,6 +83,13 @@ def times_table(rows: tf.Tensor, table: Any, bias: tf.Tensor | None, finish: Fin
         return tf.transpose(finish(few_columns(), None if bias is None else bias[:, tf.newaxis]))
 
     return tf.cond(count <= FEW_TABLE_ROWS, few, lambda: finish(tf.transpose(columns()), bias))
+
+
+def times_output_kernel(rows: tf.Tensor, kernel: Any) -> tf.Tensor:
+    """`rows @ kernel`, for a variable or `Int8Weight` [inputs, outputs], in the dtype of `rows`."""
+    if multiplies_in_int8(kernel):
+        return kernel.times(rows)
+    return tf.matmul(rows, tf.cast(kernel, rows.dtype))
 
 
 def outputs_first(matrix: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -6,11 +6,13 @@ whole request, the two do not multiply: `compilations` are few, known, and enoug
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from tf_mlm.config import Buckets
 from tf_mlm.layers import top_k as likeliest
-from tf_mlm.layers.int8_weight import traced_for_xla
+from tf_mlm.layers.int8_weight import multiplied_in_int8, traced_for_xla
 from tf_mlm.model.masked_lm import MaskedLM
 
 States = tuple[tf.Tensor, ...]
@@ -23,6 +25,7 @@ class Programs(tf.Module):
         model: the model.
         top_k: how many fills `top` returns per row.
         xla: compile them (`jit_compile=True`); without, they run as plain TensorFlow.
+        arithmetic: `"int8"` multiplies int8 weights in integers, which XLA has not; else `"float"`.
 
     Attributes:
         states: int32 token ids [batch, length], lengths [batch] and segment ids [batch, length] → the model's
@@ -43,23 +46,28 @@ class Programs(tf.Module):
         TensorShape([1, 21])
     """
 
-    def __init__(self, model: MaskedLM, *, top_k: int, xla: bool) -> None:
+    def __init__(self, model: MaskedLM, *, top_k: int, xla: bool, arithmetic: str = "float") -> None:
         super().__init__(name="programs")
         jit = xla or None
+        in_int8 = functools.partial(multiplied_in_int8, arithmetic == "int8")
         ids, lengths = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
 
         def states(token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor) -> States:
-            return model.states(token_ids, lengths, segment_ids)
+            with in_int8():
+                return model.states(token_ids, lengths, segment_ids)
 
         def hidden(*rows: tf.Tensor) -> tf.Tensor:
-            return tf.cast(model.hidden(*rows), tf.float32)
+            with in_int8():
+                return tf.cast(model.hidden(*rows), tf.float32)
 
         def project(features: tf.Tensor) -> tf.Tensor:
-            with traced_for_xla(xla):
+            with traced_for_xla(xla), in_int8():
                 return tf.cast(model.head.project(features), tf.float32)
 
         def logits(*rows: tf.Tensor) -> tf.Tensor:
-            return project(model.features(*rows))
+            with in_int8():
+                features = model.features(*rows)
+            return project(features)
 
         def top(*rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             scores = logits(*rows)
@@ -67,7 +75,9 @@ class Programs(tf.Module):
             return tf.exp(best - tf.reduce_logsumexp(scores, -1, keepdims=True)), token_ids
 
         def head(rows: tf.Tensor) -> tf.Tensor:
-            return project(model.head.transform(rows))
+            with in_int8():
+                features = model.head.transform(rows)
+            return project(features)
 
         self.states = tf.function(states, [ids, lengths, ids], jit_compile=jit, autograph=False)
         self.row_specs = [

@@ -29,6 +29,7 @@ from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
 from tf_mlm.text.whole_words import word_ends
 
 LONG_TEXTS = ("refuse", "windows")
+ARITHMETIC = ("float", "int8")
 
 
 class Inference(tf.Module):
@@ -47,10 +48,12 @@ class Inference(tf.Module):
             `"windows"`: masks may lie anywhere, and an embedding is the mean over all tokens, each from the
             window in whose middle it stands best.
         limits: refuse requests that ask for more; none unless given.
+        arithmetic: how a model of int8 weights is multiplied, `"float"` or in integers, `"int8"`, which are
+            oneDNN's and go without XLA.
 
     Raises:
-        ValueError: when the model has no preprocessor, buckets are longer than its positions, or
-            `long_texts` is none of the two.
+        ValueError: when the model has no preprocessor, buckets are longer than its positions, `long_texts` or
+            `arithmetic` is none of the two, or XLA is to multiply integers.
 
     Example:
         >>> inference = Inference(model, top_k=3, xla=False)
@@ -67,6 +70,7 @@ class Inference(tf.Module):
         xla: bool = True,
         long_texts: str = "refuse",
         limits: Limits | None = None,
+        arithmetic: str = "float",
     ) -> None:
         super().__init__(name="inference" if xla else "inference_portable")
         if model.preprocessor is None:
@@ -91,8 +95,18 @@ class Inference(tf.Module):
             raise ValueError(
                 f"`long_texts` must be one of {', '.join(LONG_TEXTS)}. Received: long_texts={long_texts!r}."
             )
+        if arithmetic not in ARITHMETIC:
+            raise ValueError(
+                f"`arithmetic` must be one of {', '.join(ARITHMETIC)}. Received: arithmetic={arithmetic!r}."
+            )
+        if xla and arithmetic == "int8":
+            raise ValueError(
+                "int8 products are oneDNN's and go without XLA. Received: arithmetic='int8', xla=True. "
+                "Leave one of the two out."
+            )
         self.top_k = top_k
         self.xla = xla
+        self.arithmetic = arithmetic
         self.long_texts = long_texts
         self.limits = limits
         self.preprocessor = TextPreprocessor(
@@ -100,7 +114,7 @@ class Inference(tf.Module):
         )
         self._limit = limit
         self._logits_row = tf.TensorSpec([None, vocab], tf.float32)
-        self.programs = Programs(model, top_k=top_k, xla=xla)
+        self.programs = Programs(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
         self._blocks = BlockRunner(self.programs, self.buckets)
         self._rules = RequestRules(
             limits,
@@ -116,7 +130,7 @@ class Inference(tf.Module):
         return self.programs.hidden_size
 
     def portable(self) -> Inference:
-        """The same without XLA, sharing variables and vocabulary, for servers that refuse XLA."""
+        """The same in floats and without XLA, sharing variables and vocabulary, for any server."""
         twin = Inference(
             self.model,
             buckets=self.buckets,

@@ -100,15 +100,18 @@ def _print(outcomes: Sequence[Outcome]) -> None:
             spread = f"{ratio.low:.2f} to {ratio.high:.2f}" if ratio else ""
             rows.add_row(name, *(cells[column] for column in columns), spread)
         out.print(rows)
-    for peer, mean in geometric_means(outcomes).items():
-        out.print(f"{peer}: ratio [bold]{mean:.2f}[/], geometric mean of {len(outcomes)} rows")
+    for peer, (mean, rows_of_peer) in geometric_means(outcomes).items():
+        out.print(f"{peer}: ratio [bold]{mean:.2f}[/], geometric mean of {rows_of_peer} rows")
 
 
-def geometric_means(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Per peer that took part in every row, when there are several rows."""
-    if len(outcomes) < 2:
-        return {}
-    peers = [name for name in outcomes[0].ratios if all(name in outcome.ratios for outcome in outcomes)]
+def geometric_means(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, int]]:
+    """Per peer that took part in several rows, its mean ratio and their number."""
+    ratios: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for peer, ratio in outcome.ratios.items():
+            ratios.setdefault(peer, []).append(ratio.median)
     return {
-        peer: statistics.geometric_mean(outcome.ratios[peer].median for outcome in outcomes) for peer in peers
+        peer: (statistics.geometric_mean(medians), len(medians))
+        for peer, medians in ratios.items()
+        if len(medians) > 1
     }

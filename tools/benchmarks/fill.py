@@ -14,15 +14,21 @@ import tensorflow as tf
 from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
+from tf_mlm.export.quantization import quantize
+from tf_mlm.layers.int8_product import is_built_with_int8_product
+from tf_mlm.layers.int8_weight import multiplied_in_int8
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
+FLOAT = f"{OURS} in float32"
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128), (32, 64))
 TOP = 5
+INT8_TOLERANCE = 0.1
+"""Between log-probabilities of which one or both come from rounded numbers."""
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """One row per (batch, length), with one mask in sixteen tokens, at most 20."""
+    """One row per (batch, length), with one mask in sixteen tokens, at most 20; the same in int8."""
     config = ModelConfig()
     model = MaskedLM.from_config(config, seed=0)
     machine = Machine()
@@ -45,6 +51,36 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
                 ),
                 settle=2,
             )
+        if is_built_with_int8_product():
+            yield from _int8_outcomes(model, program, Path(directory), peers)
+
+
+def _int8_outcomes(model: MaskedLM, floats: Any, directory: Path, peers: bool) -> Iterator[Outcome]:
+    """Products in int8 beside those of `floats`, and beside ONNX Runtime's."""
+    quantized = quantize(model)
+
+    def multiplied(*inputs: tf.Tensor) -> tf.Tensor:
+        with multiplied_in_int8(True):
+            return top(quantized, *inputs)
+
+    program = tf.function(multiplied, autograph=False)
+    peer = _int8_peer(directory) if peers else None
+    for batch, length in SHAPES:
+        arrays = batch_of(model.config, batch, length)
+        inputs = tuple(tf.constant(array) for array in arrays)
+        contenders: dict[str, Contender] = {
+            OURS: functools.partial(run, program, inputs),
+            FLOAT: functools.partial(run, floats, inputs),
+        }
+        if peer is not None:
+            contenders["ONNX Runtime int8"] = peer.fill(*arrays)
+        yield compete(
+            f"BERT-base fill in int8, {batch}×{length}, {arrays[-1].shape[1]} masks",
+            contenders,
+            seconds=20.0,
+            tolerance=INT8_TOLERANCE,
+            settle=2,
+        )
 
 
 def batch_of(config: ModelConfig, batch: int, length: int) -> tuple[np.ndarray, ...]:
@@ -80,6 +116,12 @@ def top(model: MaskedLM, *inputs: tf.Tensor) -> tf.Tensor:
     """Log-probabilities of the five likeliest tokens: the right five have the right five numbers."""
     logits = model(*inputs)
     return tf.math.top_k(logits, TOP).values - tf.reduce_logsumexp(logits, -1, keepdims=True)
+
+
+def _int8_peer(directory: Path) -> Any:
+    from benchmarks.onnx_runtime_peer import OnnxRuntimePeer
+
+    return OnnxRuntimePeer(directory, top=TOP, int8=True)
 
 
 def _peers(model: MaskedLM, directory: Path) -> dict[str, Any]:

@@ -25,15 +25,19 @@ class OnnxRuntimePeer:
     Args:
         directory: a model directory of a BERT.
         top: how many scores per mask the graph returns.
+        int8: quantise the graph first, with ONNX Runtime's own tool and as its manual says for transformers:
+            dynamically, int8 weights, here with a scale per channel, which is more accurate than its default.
     """
 
-    def __init__(self, directory: Path, *, top: int) -> None:
+    def __init__(self, directory: Path, *, top: int, int8: bool = False) -> None:
         import onnx
         import onnxruntime
 
         self.directory = directory
         path = directory / "model.onnx"
         onnx.save(_graph(directory, top), path, save_as_external_data=True, location="model.onnx.data")
+        if int8:
+            path = _quantized(path)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = cores()
@@ -83,6 +87,17 @@ class OnnxRuntimePeer:
             return np.concatenate(scores)[np.argsort(order)]
 
         return run
+
+
+def _quantized(path: Path) -> Path:
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target = path.with_name("model_int8.onnx")
+    # The tool cannot infer what its own fused operations return, and asks for this.
+    options = {"DefaultTensorType": TensorProto.FLOAT}
+    quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8, extra_options=options)
+    return target
 
 
 class _Graph:

@@ -1,0 +1,151 @@
+"""Rows of floats times an int8 matrix, in integers: both are rounded, the sums of products are exact.
+
+Each row of the left side is rounded to levels of its own, when it comes (dynamic quantisation): so a row's
+result does not depend on what else is in the batch, nor on padding. The sums are oneDNN's, by the operation
+`_QuantizedMatMul`: every x86 build of TensorFlow and of TensorFlow Serving for Linux has it, whatever
+`TF_ENABLE_ONEDNN_OPTS` says; builds for other processors do not.
+
+A processor without VNNI adds pairs of products in 16 bits, and what does not fit is cut off in silence:
+127 · 254 · 2 does not. So the graph looks, with two small products, what the processor does, and rounds rows
+to 255 levels where sums are exact and to 129 elsewhere, with which they are exact too.
+
+References:
+    Jacob et al., https://arxiv.org/abs/1712.05877 (integer arithmetic); Yao et al.,
+    https://arxiv.org/abs/2206.01861 (a scale for each token).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+
+LEVELS = 127
+"""The largest int8 that is used, of either sign."""
+LEVELS_OF_PAIRS = 64
+"""The largest of a row where pairs are added in 16 bits: 2 · 64 · 127 · 2 is less than 2¹⁵."""
+OPERATION = "_QuantizedMatMul"
+
+
+@functools.cache
+def is_built_with_int8_product() -> bool:
+    """Whether this TensorFlow has the operation."""
+    with tf.Graph().as_default():
+        try:
+            row_levels()
+        except RuntimeError:  # "Op type not registered"
+            return False
+    return True
+
+
+def rounded_rows(rows: tf.Tensor, levels: tf.Tensor | float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each row as uint8 [0, 2 · levels], 0.0 being `levels`, and the factor [count, 1] of a level.
+
+    Example:
+        >>> values, scale = rounded_rows(tf.constant([[1.0, -2.0], [0.0, 0.0]]), 127.0)
+        >>> values.numpy().tolist(), (scale * 127).numpy().tolist()
+        ([[191, 0], [127, 127]], [[2.0], [127.0]])
+    """
+    largest = tf.reduce_max(tf.abs(rows), -1, keepdims=True)
+    scale = tf.where(largest > 0, largest / levels, 1.0)
+    # A cast cuts off what is behind the point, and so rounds what a half was added to.
+    return tf.cast(rows * (1 / scale) + (levels + 0.5), tf.uint8), scale
+
+
+def times_int8(
+    rows: tf.Tensor, values: tf.Tensor, scale: tf.Tensor, sums: tf.Tensor, *, transposed: bool
+) -> tf.Tensor:
+    """`rows @ matrix`, or `rows @ matrix.T` if `transposed`, with the matrix `values * scale`.
+
+    In a graph the operation keeps the matrix as oneDNN packs it at its first run. So a graph must hold one
+    node for each matrix, and a matrix must not change; eagerly, where neither holds, floats stand in for the
+    integers.
+
+    Args:
+        rows: float32 [count, inputs].
+        values: int8 [outputs, inputs] if `transposed`, else [inputs, outputs].
+        scale: float32 [outputs].
+        sums: float32 [outputs], of `values` over the inputs.
+
+    Returns:
+        float32 [count, outputs].
+
+    Example:
+        >>> values, one = tf.constant([[1, 2]], tf.int8), tf.constant([1.0])
+        >>> times_int8(tf.ones([1, 2]), values, one / 2, one * 3, transposed=True).numpy().tolist()
+        [[1.5]]
+    """
+    if tf.executing_eagerly():
+        shifted, row_scale = rounded_rows(rows, LEVELS)
+        integers = tf.cast(shifted, tf.float32) - LEVELS
+        product = tf.matmul(integers, tf.cast(values, tf.float32), transpose_b=transposed)
+        return product * scale * row_scale
+    levels = row_levels()
+    shifted, row_scale = rounded_rows(rows, levels)
+    return _product(shifted, values, scale, -levels * sums * scale, transposed) * row_scale
+
+
+def row_levels() -> tf.Tensor:
+    """How far rows may be rounded, `LEVELS` or `LEVELS_OF_PAIRS`, as the processor tells when the graph runs.
+
+    Where it has the choice, oneDNN takes other instructions for one row than for many.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    # Asked once in a graph, which holds the answer itself: whoever else did would keep the graph alive.
+    known = getattr(graph, "_tf_mlm_row_levels", None)
+    if known is not None:
+        return known
+    inputs, outputs = 256, 64
+    largest = tf.constant(np.full([outputs, inputs], LEVELS, np.int8))
+    one, none = tf.ones([outputs]), tf.zeros([outputs])
+    are_exact = []
+    for count in (1, 32):
+        rows = tf.fill([count, inputs], tf.constant(2 * LEVELS, tf.uint8))
+        found = _product(rows, largest, one, none, transposed=True)
+        are_exact.append(tf.reduce_all(found == 2.0 * LEVELS * LEVELS * inputs))
+    levels = tf.where(tf.reduce_all(are_exact), float(LEVELS), float(LEVELS_OF_PAIRS))
+    graph._tf_mlm_row_levels = levels
+    return levels
+
+
+def _product(
+    rows: tf.Tensor, values: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, transposed: bool
+) -> tf.Tensor:
+    """The node: `rows @ values * scale + bias`, from uint8 and int8, in float32."""
+    device = [tf.bitcast(rows, tf.quint8), tf.bitcast(values, tf.qint8), bias]
+    # Ranges, of which the operation makes scales: divided by 255 for uint8, which gives 1, by 127 for int8.
+    largest = scale * LEVELS
+    host = [tf.constant(0.0), tf.constant(255.0), -largest, largest]
+    attributes = {
+        "Tdevice_inputs": _types(device),
+        "Thost_inputs": _types(host),
+        "Tdevice_outputs": _types([scale]),
+        "Thost_outputs": _types([]),
+        "T1": _type(tf.quint8),
+        "T2": _type(tf.qint8),
+        "Tbias": _type(tf.float32),
+        "U": _type(tf.float32),
+        "Tout": _type(tf.float32),
+        "fused_ops": _Value(list=_Value.ListValue(s=[b"BiasAdd", b"Dequantize"])),
+        "input_quant_mode": _Value(s=b"SCALED"),
+        "transpose_b": _Value(b=transposed),
+        "is_weight_const": _Value(b=True),
+        "is_bias_const": _Value(b=False),
+    }
+    graph = tf.compat.v1.get_default_graph()
+    inputs = [*device, *host]
+    node = graph.create_op(OPERATION, inputs, [tf.float32], name="int8_product", attrs=attributes)
+    return tf.ensure_shape(node.outputs[0], [rows.shape[0], scale.shape[0]])
+
+
+_Value = attr_value_pb2.AttrValue
+
+
+def _type(dtype: tf.DType) -> attr_value_pb2.AttrValue:
+    return _Value(type=dtype.as_datatype_enum)
+
+
+def _types(tensors: list[tf.Tensor]) -> attr_value_pb2.AttrValue:
+    return _Value(list=_Value.ListValue(type=[tensor.dtype.as_datatype_enum for tensor in tensors]))
