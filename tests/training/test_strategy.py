@@ -17,6 +17,8 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
+from tf_mlm.corpus.plan import make_job
+from tf_mlm.corpus.run_unit import run_unit
 from tf_mlm.errors import ConfigError
 from tf_mlm.serving.process import free_ports
 from tf_mlm.training.options import TrainConfig
@@ -68,9 +70,42 @@ def _largest_difference(first: Path, second: Path) -> float:
     return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
 
 
-def _arguments(corpus: Path, output: Path, config: TrainConfig, *, compile: bool = True) -> dict[str, Any]:
-    settings = {"files": [str(corpus)], "output": str(output), "config": dataclasses.asdict(config)}
-    return {**settings, "compile": compile}
+@pytest.fixture(scope="module")
+def shards(
+    corpus: Path, config: TrainConfig, one_process: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """The corpus as packed rows, several shards for each worker."""
+    output = tmp_path_factory.mktemp("shards")
+    job = make_job(
+        [str(corpus)],
+        str(output),
+        verb="tokenize",
+        target=str(one_process),
+        model="",
+        options={
+            "length": config.length,
+            "held_out": config.held_out,
+            "line_by_line": False,
+            "text_field": "text",
+            "id_field": "id",
+            "unit_bytes": corpus.stat().st_size // 5 + 1,
+        },
+    )
+    assert [run_unit(job, index).error for index in range(len(job.units))] == [None] * 5
+    return [str(path) for path in sorted(output.glob("*.tfrecord"))]
+
+
+def _arguments(
+    files: Path | list[str],
+    output: Path,
+    config: TrainConfig,
+    *,
+    compile: bool = True,
+    start: Path | None = None,
+) -> dict[str, Any]:
+    paths = files if isinstance(files, list) else [str(files)]
+    settings = {"files": paths, "output": str(output), "config": dataclasses.asdict(config)}
+    return {**settings, "compile": compile, "from_directory": start and str(start)}
 
 
 def test_two_mirrored_devices_match_one(
@@ -103,7 +138,13 @@ opening.make_strategy = functools.cache(opening.make_strategy)  # the workers me
 for name, arguments in json.load(sys.stdin).items():
     config = TrainConfig(**arguments["config"])
     try:
-        result = train(arguments["files"], arguments["output"], config, compile=arguments["compile"])
+        result = train(
+            arguments["files"],
+            arguments["output"],
+            config,
+            compile=arguments["compile"],
+            from_directory=arguments["from_directory"],
+        )
     except ConfigError as error:
         print(json.dumps({"case": name, "error": str(error)}), flush=True)
         ended = error
@@ -136,7 +177,9 @@ class Workers:
     errors: tuple[str, ...]
 
 
-def _cases(index: int, corpus: Path, output: Path, config: TrainConfig) -> dict[str, dict[str, Any]]:
+def _cases(
+    index: int, corpus: Path, shards: list[str], start: Path, output: Path, config: TrainConfig
+) -> dict[str, dict[str, Any]]:
     """What a worker runs, by name; of the last case nothing is left but the error that ends it."""
     config = dataclasses.replace(config, strategy="multiworker")
     short = dataclasses.replace(config, steps=1)
@@ -150,16 +193,27 @@ def _cases(index: int, corpus: Path, output: Path, config: TrainConfig) -> dict[
         "disagreeing": other if index else config,
     }
     directories = {"apart": f"apart-{index}", "apart again": f"apart-{index}"}
-    return {
+    found = {
         case: _arguments(corpus, output / directories.get(case, case), config, compile=case == "same")
         for case, config in cases.items()
     }
+    few = dataclasses.replace(config, steps=4, checkpoint_every=2, evaluate_every=4)
+    for case in ("shards", "shards again"):
+        found[case] = _arguments(shards, output / case, few, compile=False, start=start)
+    found["disagreeing"] = found.pop("disagreeing")  # which ends the process
+    return found
 
 
 @pytest.fixture(scope="module")
-def workers(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Workers:
+def workers(
+    corpus: Path,
+    shards: list[str],
+    one_process: Path,
+    config: TrainConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workers:
     output = tmp_path_factory.mktemp("workers")
-    cases = [_cases(index, corpus, output, config) for index in range(2)]
+    cases = [_cases(index, corpus, shards, one_process, output, config) for index in range(2)]
     results = _run_workers([json.dumps(own) for own in cases])
     found = [{line["case"]: line for line in map(json.loads, out.splitlines())} for _, out, _ in results]
     assert list(found[0]) == list(found[1]) == list(cases[0]), results
@@ -201,6 +255,12 @@ def _run_workers(inputs: list[str]) -> list[tuple[int, str, str]]:
 def test_two_workers_match_one_process_while_batches_grow(growing: Path, workers: Workers) -> None:
     assert [one.get("steps") for one in workers.found["same"]] == [20, 20], workers.found["same"]
     assert _largest_difference(growing, workers.output / "same") < 1e-5
+
+
+def test_two_workers_train_on_shards_of_their_own(one_process: Path, workers: Workers) -> None:
+    assert [one.get("steps") for one in workers.found["shards"]] == [4, 4], workers.found["shards"]
+    assert _largest_difference(workers.output / "shards", workers.output / "shards again") == 0
+    assert _largest_difference(workers.output / "shards", one_process) > 1e-4
 
 
 def test_workers_that_disagree_stop_before_the_first_step(workers: Workers) -> None:
