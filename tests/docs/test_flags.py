@@ -14,8 +14,9 @@ from docs.blocks import PAGES, ROOT, name
 from tf_mlm.cli import VERBS, group
 from tf_mlm.serving.command_line.flags import FLAGS as SERVER
 
-# Of pip, Docker, gcloud and other programs.
+# Of pip, Docker, gcloud, XLA and other programs.
 OF_OTHERS = {
+    "xla_cpu_max_isa",
     "wait",
     "array",
     "flink_master",
