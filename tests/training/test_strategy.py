@@ -198,8 +198,7 @@ def _cases(
         for case, config in cases.items()
     }
     few = dataclasses.replace(config, steps=4, checkpoint_every=2, evaluate_every=4)
-    for case in ("shards", "shards again"):
-        found[case] = _arguments(shards, output / case, few, compile=False, start=start)
+    found["shards"] = _arguments(shards, output / "shards", few, compile=False, start=start)
     found["disagreeing"] = found.pop("disagreeing")  # which ends the process
     return found
 
@@ -259,7 +258,6 @@ def test_two_workers_match_one_process_while_batches_grow(growing: Path, workers
 
 def test_two_workers_train_on_shards_of_their_own(one_process: Path, workers: Workers) -> None:
     assert [one.get("steps") for one in workers.found["shards"]] == [4, 4], workers.found["shards"]
-    assert _largest_difference(workers.output / "shards", workers.output / "shards again") == 0
     assert _largest_difference(workers.output / "shards", one_process) > 1e-4
 
 
