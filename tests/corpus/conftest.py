@@ -44,7 +44,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
     """`plan(*patterns, verb=..., **options)`: a job that writes to `output` in the test's folder."""
 
-    def planned(*patterns: object, verb: str = "score", output: object = None, **options: Any) -> Job:
+    def planned(
+        *patterns: object, verb: str = "score", output: object = None, model: str = "tiny", **options: Any
+    ) -> Job:
         of_verb: dict[str, dict[str, Any]] = {
             "score": {"method": "salazar"},
             "fill": {"top_k": 2, "targets": None},
@@ -56,7 +58,7 @@ def plan(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
             str(output or tmp_path / "output"),
             verb=verb,
             target=str(model_dir),
-            model="tiny",
+            model=model,
             options={**OPTIONS, **of_verb[verb], **options},
         )
 

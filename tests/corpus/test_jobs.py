@@ -113,6 +113,7 @@ def test_shards_share_a_job_and_the_last_one_says_so(
     [
         ({"batch": 9}, "`batch` was 8 and is now 9"),
         ({"verb": "embed"}, "it was `score` and is now `embed`"),
+        ({"model": "other"}, "the model is another one"),
         ({"unit_bytes": 900}, "`unit_bytes` was 700 and is now 900"),
         ({"format": "parquet"}, "`format` was 'jsonl' and is now 'parquet'"),
     ],
