@@ -13,6 +13,7 @@ from corpus.outputs import do, parts, rows
 from tf_mlm.corpus import run_unit as unit_module
 from tf_mlm.corpus.plan import Job, finish
 from tf_mlm.corpus.run import Shard, run_job
+from tf_mlm.corpus.run_unit import Done, run_unit
 from tf_mlm.errors import ConfigError
 
 Plan = Callable[..., Job]
@@ -106,6 +107,12 @@ def test_shards_share_a_job_and_the_last_one_says_so(
     do(plan(files / "*", output=tmp_path / "alone"))
     assert parts(tmp_path / "output") == parts(tmp_path / "alone")
     assert (tmp_path / "output" / "_SUCCESS").exists()
+
+
+def test_a_part_that_is_there_is_not_made_again(plan: Plan, files: Path) -> None:
+    job = plan(files / "a.txt")
+    assert run_unit(job, 0).rows > 0
+    assert run_unit(job, 0) == Done(0)
 
 
 @pytest.mark.parametrize(
