@@ -11,7 +11,7 @@ import tensorflow_text  # noqa: F401  (registers its operations)
 
 from tf_mlm.export.quantization import compare, is_quantized, quantize
 from tf_mlm.export.state import state_of
-from tf_mlm.layers.int8_weight import Int8Weight, rounded, traced_for_xla
+from tf_mlm.layers.int8_weight import Int8Weight, multiplied, rounded
 from tf_mlm.model.masked_lm import MaskedLM
 
 
@@ -59,7 +59,7 @@ def test_only_a_single_row_under_xla_is_multiplied_with_int8(
 
     @tf.function(jit_compile=xla or None, autograph=False)
     def project(x: tf.Tensor) -> tf.Tensor:
-        with traced_for_xla(xla):
+        with multiplied("xla" if xla else "float"):
             return table.project(x)
 
     expected = x.numpy() @ (table.embeddings.values.numpy() * table.embeddings.scale.numpy()).T

@@ -21,7 +21,7 @@ from tf_mlm.layers.int8_product import (
     rounded_rows,
     row_levels,
 )
-from tf_mlm.layers.int8_weight import Int8Weight, multiplied_in_int8
+from tf_mlm.layers.int8_weight import Int8Weight, multiplied
 
 pytestmark = pytest.mark.skipif(
     not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"
@@ -165,7 +165,7 @@ def test_a_dense_layer_multiplies_integers_where_they_are_asked_for(is_int8: boo
     dense.kernel = weight(5)
 
     def call(x: tf.Tensor) -> tf.Tensor:
-        with multiplied_in_int8(is_int8):
+        with multiplied("int8" if is_int8 else "float"):
             return dense(x)
 
     rows = some_rows(6)

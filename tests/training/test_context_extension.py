@@ -162,6 +162,12 @@ def test_a_resumed_run_keeps_its_base(
         train([corpus], long, other, from_directory=short, compile=False)
 
 
+def test_a_run_without_a_length_is_told_the_limit(corpus: Path, short: Path, tmp_path: Path) -> None:
+    config = TrainConfig(steps=1, strategy="cpu", held_out=0.1)
+    with pytest.raises(ConfigError, match="must not exceed the model's 16 positions"):
+        train([corpus], tmp_path, config, from_directory=short, compile=False)
+
+
 @pytest.mark.peers
 def test_transformers_reads_it_and_answers_alike(long: Path) -> None:
     import torch

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.int8_product import OPERATION, is_built_with_int8_product
-from tf_mlm.layers.int8_weight import Int8Weight, multiplied_in_int8
+from tf_mlm.layers.int8_weight import Int8Weight, multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 
@@ -116,7 +116,7 @@ def compare(
 
     def distribution(one: MaskedLM) -> Callable[..., tf.Tensor]:
         def log_probabilities(ids: tf.Tensor, lengths: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-            with multiplied_in_int8(arithmetic == "int8"):
+            with multiplied(arithmetic):
                 return tf.nn.log_softmax(one(ids, lengths, None, positions))
 
         return tf.function(log_probabilities, autograph=False)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.errors import ExportMismatchError
-from tf_mlm.layers.int8_weight import multiplied_in_int8
+from tf_mlm.layers.int8_weight import multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 Outputs = Mapping[str, tf.Tensor]
@@ -36,7 +36,7 @@ def check_reloaded(model: MaskedLM, directory: Path, arithmetic: str = "float") 
     loaded = tf.saved_model.load(str(directory))
     questions = {"float": _questions(model)}
     if arithmetic == "int8":
-        with multiplied_in_int8(True):
+        with multiplied("int8"):
             questions["int8"] = _questions(model)
     low = model.head.precision.compute in ("bfloat16", "float16")
     for name, function in loaded.signatures.items():

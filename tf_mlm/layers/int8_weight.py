@@ -20,7 +20,7 @@ class Int8Weight(tf.Module):
     Only the int8 values, their scales and sums are variables, so only they are saved. What is read is a float
     copy, made once when the weight is: converting in every call costs more than reading floats saves. The
     exceptions are a single row under XLA, whose product reads the int8 values (`times_row`), and products in
-    integers (`times`), where `multiplied_in_int8` asks for them.
+    integers (`times`), where `multiplied` asks for them.
 
     Shapes:
         weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns]; sums: of the
@@ -82,40 +82,32 @@ class Int8Weight(tf.Module):
         return tf.cast(product, rows.dtype)
 
 
-_FOR_XLA = contextvars.ContextVar("for_xla", default=False)
+_PRODUCTS = contextvars.ContextVar("products", default="float")
 
 
 @contextlib.contextmanager
-def traced_for_xla(is_so: bool) -> Iterator[None]:
-    """Says that what is traced here will be compiled by XLA; TensorFlow does not tell."""
-    token = _FOR_XLA.set(is_so)
+def multiplied(how: str) -> Iterator[None]:
+    """Says how int8 weights are multiplied in what is traced or run here.
+
+    Args:
+        how: `"float"`, as the floats they stand for; `"xla"`, the same in what XLA will compile, which
+            TensorFlow does not tell; `"int8"`, in integers.
+    """
+    token = _PRODUCTS.set(how)
     try:
         yield
     finally:
-        _FOR_XLA.reset(token)
+        _PRODUCTS.reset(token)
 
 
 def reads_int8(weight: Any) -> bool:
     """Whether `times_row` is there for this weight and fast where it is traced."""
-    return isinstance(weight, Int8Weight) and _FOR_XLA.get()
-
-
-_IN_INT8 = contextvars.ContextVar("in_int8", default=False)
-
-
-@contextlib.contextmanager
-def multiplied_in_int8(is_so: bool) -> Iterator[None]:
-    """Says that int8 weights are multiplied as such in what is traced or run here, not as floats."""
-    token = _IN_INT8.set(is_so)
-    try:
-        yield
-    finally:
-        _IN_INT8.reset(token)
+    return isinstance(weight, Int8Weight) and _PRODUCTS.get() == "xla"
 
 
 def multiplies_in_int8(weight: Any) -> bool:
     """Whether `times` is there for this weight and asked for."""
-    return isinstance(weight, Int8Weight) and _IN_INT8.get()
+    return isinstance(weight, Int8Weight) and _PRODUCTS.get() == "int8"
 
 
 def rounded(weight: np.ndarray, channel_axis: int) -> tuple[np.ndarray, np.ndarray]:

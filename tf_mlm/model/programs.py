@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from tf_mlm.config import Buckets
 from tf_mlm.layers import top_k as likeliest
-from tf_mlm.layers.int8_weight import multiplied_in_int8, traced_for_xla
+from tf_mlm.layers.int8_weight import multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 States = tuple[tf.Tensor, ...]
+ARITHMETIC = ("float", "int8")
 
 
 class Programs(tf.Module):
@@ -38,6 +39,9 @@ class Programs(tf.Module):
         hidden_row: those that `head` takes.
         hidden_size: their size.
 
+    Raises:
+        ValueError: for another `arithmetic`, or if XLA is to multiply integers.
+
     Example:
         >>> programs = Programs(model, top_k=3, xla=False)
         >>> one = tf.constant([[2, 4, 3]])
@@ -49,23 +53,32 @@ class Programs(tf.Module):
     def __init__(self, model: MaskedLM, *, top_k: int, xla: bool, arithmetic: str = "float") -> None:
         super().__init__(name="programs")
         jit = xla or None
-        in_int8 = functools.partial(multiplied_in_int8, arithmetic == "int8")
+        if arithmetic not in ARITHMETIC:
+            raise ValueError(
+                f"`arithmetic` must be one of {', '.join(ARITHMETIC)}. Received: arithmetic={arithmetic!r}."
+            )
+        if xla and arithmetic == "int8":
+            raise ValueError(
+                "int8 products are oneDNN's and go without XLA. Received: arithmetic='int8', xla=True. "
+                "Leave one of the two out."
+            )
+        products = functools.partial(multiplied, "xla" if xla else arithmetic)
         ids, lengths = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
 
         def states(token_ids: tf.Tensor, lengths: tf.Tensor, segment_ids: tf.Tensor) -> States:
-            with in_int8():
+            with products():
                 return model.states(token_ids, lengths, segment_ids)
 
         def hidden(*rows: tf.Tensor) -> tf.Tensor:
-            with in_int8():
+            with products():
                 return tf.cast(model.hidden(*rows), tf.float32)
 
         def project(features: tf.Tensor) -> tf.Tensor:
-            with traced_for_xla(xla), in_int8():
+            with products():
                 return tf.cast(model.head.project(features), tf.float32)
 
         def logits(*rows: tf.Tensor) -> tf.Tensor:
-            with in_int8():
+            with products():
                 features = model.features(*rows)
             return project(features)
 
@@ -75,7 +88,7 @@ class Programs(tf.Module):
             return tf.exp(best - tf.reduce_logsumexp(scores, -1, keepdims=True)), token_ids
 
         def head(rows: tf.Tensor) -> tf.Tensor:
-            with in_int8():
+            with products():
                 features = model.head.transform(rows)
             return project(features)
 

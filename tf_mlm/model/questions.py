@@ -29,7 +29,6 @@ from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
 from tf_mlm.text.whole_words import word_ends
 
 LONG_TEXTS = ("refuse", "windows")
-ARITHMETIC = ("float", "int8")
 
 
 class Inference(tf.Module):
@@ -94,15 +93,6 @@ class Inference(tf.Module):
         if long_texts not in LONG_TEXTS:
             raise ValueError(
                 f"`long_texts` must be one of {', '.join(LONG_TEXTS)}. Received: long_texts={long_texts!r}."
-            )
-        if arithmetic not in ARITHMETIC:
-            raise ValueError(
-                f"`arithmetic` must be one of {', '.join(ARITHMETIC)}. Received: arithmetic={arithmetic!r}."
-            )
-        if xla and arithmetic == "int8":
-            raise ValueError(
-                "int8 products are oneDNN's and go without XLA. Received: arithmetic='int8', xla=True. "
-                "Leave one of the two out."
             )
         self.top_k = top_k
         self.xla = xla

@@ -16,7 +16,7 @@ from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
 from tf_mlm.export.quantization import quantize
 from tf_mlm.layers.int8_product import is_built_with_int8_product
-from tf_mlm.layers.int8_weight import multiplied_in_int8
+from tf_mlm.layers.int8_weight import multiplied
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
@@ -59,11 +59,11 @@ def _int8_outcomes(model: MaskedLM, floats: Any, directory: Path, peers: bool) -
     """Products in int8 beside those of `floats`, and beside ONNX Runtime's."""
     quantized = quantize(model)
 
-    def multiplied(*inputs: tf.Tensor) -> tf.Tensor:
-        with multiplied_in_int8(True):
+    def top_in_int8(*inputs: tf.Tensor) -> tf.Tensor:
+        with multiplied("int8"):
             return top(quantized, *inputs)
 
-    program = tf.function(multiplied, autograph=False)
+    program = tf.function(top_in_int8, autograph=False)
     peer = _int8_peer(directory) if peers else None
     for batch, length in SHAPES:
         arrays = batch_of(model.config, batch, length)

@@ -51,8 +51,13 @@ def as_started(config: TrainConfig, run_directory: Path) -> TrainConfig:
     """The settings, as they are of a run that was started when BERT's defaults were those of all."""
     manifest = _newest_manifest(run_directory)
     options = {} if manifest is None else manifest["options"]
-    older = {name: BERT[name] for name in config.left_open if options.get(name) == BERT[name]}
-    return dataclasses.replace(config, **older)
+    older = {
+        name: BERT[name]
+        for name in config.left_open
+        if options.get(name) == BERT[name] != getattr(config, name)
+    }
+    # A config that is made again no longer knows what was left open.
+    return dataclasses.replace(config, **older) if older else config
 
 
 def _newest_manifest(run_directory: Path) -> dict[str, Any] | None:
