@@ -9,29 +9,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
+from reference.short_run import SHORT_RUN
 
 import tf_mlm
 from tf_mlm.config import Buckets
-from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.preemption import Preemption
 from tf_mlm.training.run.trainer import train
 
-CONFIG = TrainConfig(
-    steps=6,
-    batch_size=4,
-    length=24,
-    vocabulary_size=400,
-    hidden_size=16,
-    layers=2,
-    heads=2,
-    whole_word=True,
-    held_out=0.1,
-    evaluation_rows=8,
-    evaluate_every=6,
-    checkpoint_every=2,
-    steps_per_call=2,
-    strategy="cpu",
-)
+CONFIG = dataclasses.replace(SHORT_RUN, vocabulary_size=400, hidden_size=16, layers=2, heads=2)
 MASKS = {"roberta": "<mask>", "modernbert": "[MASK]", "albert": "[MASK]"}
 PADDING = {"roberta": 1, "modernbert": 1, "albert": 0}
 

@@ -12,6 +12,7 @@ import safetensors.numpy
 import tensorflow as tf
 from click.testing import CliRunner
 from reference.families import Family, asked_of
+from reference.short_run import SHORT_RUN
 
 import tf_mlm
 from tf_mlm.cli import group
@@ -19,18 +20,6 @@ from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.preemption import Preemption
 from tf_mlm.training.run.trainer import train
 
-CONFIG = TrainConfig(
-    steps=6,
-    batch_size=4,
-    length=24,
-    whole_word=True,
-    held_out=0.1,
-    evaluation_rows=8,
-    evaluate_every=6,
-    checkpoint_every=2,
-    steps_per_call=2,
-    strategy="cpu",
-)
 NOT_TRAINED = {"esm": 3, "roformer": 1, "fnet": 2}
 """How many variables a family keeps as they are: frequencies, angles, heads for other tasks."""
 
@@ -48,7 +37,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     directory: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str) -> int:
-        return train([corpus], tmp_path / name, CONFIG, from_directory=directory, compile=False).steps
+        return train([corpus], tmp_path / name, SHORT_RUN, from_directory=directory, compile=False).steps
 
     assert run("whole") == 6
     asked: list[bool] = []

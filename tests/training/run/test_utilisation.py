@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tf_mlm
 from tf_mlm.config import ModelConfig
+from tf_mlm.model.directory.config_json import read_config
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.data.token_store import Rows
 from tf_mlm.training.options import TrainConfig
@@ -20,21 +21,15 @@ from tf_mlm.training.run.trainer import train
 from tf_mlm.training.run.utilisation import attended, flops_of_row, peak_flops, peak_of_gpu, peak_of_tpu
 
 LENGTH, MASKS = 100, 15
-BERT = ModelConfig(
-    vocab_size=50, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=20
-)
-MODERN = dataclasses.replace(
-    BERT,
-    model_type="modernbert",
-    type_vocab_size=0,
-    norm_position="pre",
-    gated=True,
-    first_norm=False,
-    rope_theta=10_000.0,
-    local_rope_theta=10_000.0,
-    layer_types=("full_attention", "sliding_attention", "sliding_attention"),
-    local_attention=16,
-)
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 8,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 20,
+}
+BERT = ModelConfig(**SIZES)
+MODERN = read_config({**SIZES, "model_type": "modernbert", "local_attention": 16, "pad_token_id": 0})
 ALBERT = dataclasses.replace(BERT, model_type="albert", embedding_size=4, num_hidden_groups=1)
 WHOLE = Rows(np.zeros([2, LENGTH], np.uint16), np.full(2, LENGTH))
 # A row of documents of 60 and 30 tokens, and ten of padding.

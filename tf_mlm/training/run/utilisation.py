@@ -42,8 +42,11 @@ def rows_per_second_at_peak(
     model: MaskedLM, rows: StoredRows, config: TrainConfig, strategy: tf.distribute.Strategy
 ) -> float | None:
     """How many rows a second a run would train on at the peak of its devices; None if that is not known."""
-    peak, flops = peak_flops(strategy), flops_of_row(model, rows, length=config.length, masks=config.masks)
-    return None if peak is None or flops is None else peak / flops
+    peak = peak_flops(strategy)
+    if peak is None:
+        return None  # and no rows need to be read
+    flops = flops_of_row(model, rows, length=config.length, masks=config.masks)
+    return None if flops is None else peak / flops
 
 
 def flops_of_row(model: MaskedLM, rows: StoredRows, *, length: int, masks: int) -> float | None:
