@@ -19,7 +19,7 @@ import tensorflow as tf
 from reference.command_line import run, write_animals
 
 from tf_mlm.cli import VERBS, main
-from tf_mlm.serving.process import free_ports
+from tf_mlm.serving.server_process import free_ports
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from reference.command_line import run
 from waiting import eventually
 
 from tf_mlm.config import Buckets
-from tf_mlm.serving.process import free_ports
+from tf_mlm.serving.server_process import free_ports
 
 if TYPE_CHECKING:
     from tf_mlm.model.masked_lm import MaskedLM

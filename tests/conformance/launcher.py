@@ -14,7 +14,7 @@ import grpc
 
 from conformance.repository import Repository
 from conformance.server import Server
-from tf_mlm.serving.process import ServerProcess, free_ports
+from tf_mlm.serving.server_process import ServerProcess, free_ports
 
 START_TIMEOUT = 180.0  # seconds; a server imports TensorFlow and loads every model first
 EXIT_STATUS_OF_FAILURE = 255

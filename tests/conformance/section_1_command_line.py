@@ -14,7 +14,7 @@ from conformance.launcher import (
     Process,
 )
 from conformance.server import Server, examples_input, model_spec
-from tf_mlm.serving.process import accepts, free_ports
+from tf_mlm.serving.server_process import accepts, free_ports
 
 parsing = Section("1.1 Flags and exit statuses", Needs.PROCESS)
 flags = Section("1.2 Flags in force", Needs.LAUNCHER)

@@ -6,7 +6,7 @@ from conformance.case import Needs, Section
 from conformance.expectations import close, contains, equal, eventually, remains
 from conformance.launcher import EXIT_STATUS_OF_FAILURE, Launcher
 from conformance.section_1_command_line import NO_RETRIES, failed, model_flags
-from tf_mlm.serving.process import accepts
+from tf_mlm.serving.server_process import accepts
 
 start = Section("6 Start-up", Needs.PROCESS)
 

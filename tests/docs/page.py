@@ -17,7 +17,7 @@ from pathlib import Path
 
 from docs.blocks import ROOT, Block
 from docs.small import small_arguments, small_program
-from tf_mlm.serving.process import accepts, free_ports
+from tf_mlm.serving.server_process import accepts, free_ports
 
 PORTS = ("8500", "8501", "8600")  # those that pages speak of
 _LISTENING = {"serve": {"--port": 0, "--rest-port": 1}, "page": {"--port": 2}}

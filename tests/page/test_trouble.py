@@ -17,8 +17,8 @@ from tf_mlm.page.api import TEXT_BYTES
 from tf_mlm.page.model import PageModel
 from tf_mlm.page.server import PageServer
 from tf_mlm.serving.client.client import Client
-from tf_mlm.serving.process import free_ports
 from tf_mlm.serving.server import ModelServer, ServerOptions
+from tf_mlm.serving.server_process import free_ports
 from tf_mlm.target.in_process import InProcess
 
 if TYPE_CHECKING:

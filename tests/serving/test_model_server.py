@@ -17,7 +17,7 @@ import pytest
 from tf_mlm.serving.command_line import flags
 from tf_mlm.serving.command_line.flag_options import channel_arguments, server_options
 from tf_mlm.serving.errors import ServingError
-from tf_mlm.serving.process import ServerProcess, free_ports
+from tf_mlm.serving.server_process import ServerProcess, free_ports
 
 COMMAND = [sys.executable, "-m", "tf_mlm.serving.model_server"]
 

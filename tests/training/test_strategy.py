@@ -20,7 +20,7 @@ import tensorflow as tf
 from tf_mlm.corpus.plan import make_job
 from tf_mlm.corpus.run_unit import run_unit
 from tf_mlm.errors import ConfigError
-from tf_mlm.serving.process import free_ports
+from tf_mlm.serving.server_process import free_ports
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 from tf_mlm.training.strategy import check_batch_size, is_chief, make_strategy, worker_index

@@ -19,7 +19,7 @@ from tf_mlm.cli.console import console, table
 from tf_mlm.cli.fill import fill_table
 from tf_mlm.cli.verb import TensorFlowVerb
 from tf_mlm.serving.errors import ServingError
-from tf_mlm.serving.process import ServerProcess
+from tf_mlm.serving.server_process import ServerProcess
 from tf_mlm.training.options import TrainConfig
 
 QUESTIONS = (

@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from tf_mlm.serving.process import ServerProcess
+from tf_mlm.serving.server_process import ServerProcess
 from tf_mlm.serving.tensor_codec import decode, encode
 
 NAME = "m"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tf_mlm.serving.errors import Code, ServingError
-from tf_mlm.serving.process import ServerProcess, accepts, free_ports
+from tf_mlm.serving.server_process import ServerProcess, accepts, free_ports
 
 LISTEN = """
 import socket, sys, time

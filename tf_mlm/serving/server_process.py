@@ -40,7 +40,7 @@ class ServerProcess:
     Example:
         >>> import sys, tempfile
         >>> from pathlib import Path
-        >>> from tf_mlm.serving.process import ServerProcess
+        >>> from tf_mlm.serving.server_process import ServerProcess
         >>> from tf_mlm.serving.errors import ServingError
         >>> command = [sys.executable, "-c", "exit('no model')"]
         >>> with tempfile.TemporaryDirectory() as directory:
