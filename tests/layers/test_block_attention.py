@@ -12,16 +12,16 @@ from reference import numpy_bert
 
 from tf_mlm.layers import block_attention as blocks
 from tf_mlm.layers.attention_blocks import Dropout
+from tf_mlm.layers.attention_mask import AttentionMask
 from tf_mlm.layers.block_attention import block_attention, takes_blocks
 from tf_mlm.layers.dropout import dropout
 from tf_mlm.layers.rotary import Rotary
 from tf_mlm.layers.self_attention import SelfAttention
-from tf_mlm.layers.visible import Visible
 
 HEADS, SIZE = 2, 4
 SMALL = 32
 """The block of these tests: lengths from 1 to 300 cross its edges nine times."""
-REACHES = [None, 9, 600]
+WINDOWS = [None, 9, 600]
 SEED = tf.constant([3, 5])
 
 
@@ -42,16 +42,18 @@ def _arrays(length: int, batch: int = 1) -> list[np.ndarray]:
     return [draw.normal(size=(batch, HEADS, length, SIZE)) for _ in range(4)]
 
 
-def _visible(length: int, batch: int, reach: int | None, packed: bool) -> tuple[Visible, np.ndarray]:
+def _attention_mask(
+    length: int, batch: int, window: int | None, packed: bool
+) -> tuple[AttentionMask, np.ndarray]:
     """Who attends to whom, and the same as bool [batch, length, length]; the last row ends early."""
     draw = np.random.default_rng(length + 1)
     mask = np.arange(length) < np.array([length] * (batch - 1) + [max(1, length - 3)])[:, np.newaxis]
     documents = _documents(draw, batch, length) if packed else np.zeros([batch, length], np.int32)
     pairs = (documents[:, :, np.newaxis] == documents[:, np.newaxis]) & mask[:, np.newaxis]
-    if reach is not None:
-        pairs &= np.abs(np.subtract.outer(np.arange(length), np.arange(length))) <= reach
+    if window is not None:
+        pairs &= np.abs(np.subtract.outer(np.arange(length), np.arange(length))) <= window
     given = tf.constant(documents) if packed else None
-    return Visible.of(tf.constant(mask), given, reach), pairs
+    return AttentionMask.of(tf.constant(mask), given, window), pairs
 
 
 def _twin(query: np.ndarray, key: np.ndarray, value: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -73,15 +75,15 @@ def _plain(
     return tf.matmul(dropout(tf.nn.softmax(scores), *dropped), value)
 
 
-def _assert_same(length: int, reach: int | None, packed: bool, *, batch: int = 1, rate: float = 0.0) -> None:
+def _assert_same(length: int, window: int | None, packed: bool, *, batch: int = 1, rate: float = 0.0) -> None:
     """Outputs and the three gradients, at the positions that attend to something."""
     *inputs, above = (tf.constant(x) for x in _arrays(length, batch))
-    visible, pairs = _visible(length, batch, reach, packed)
+    attention_mask, pairs = _attention_mask(length, batch, window, packed)
     used = tf.constant(pairs.any(-1)[:, np.newaxis, :, np.newaxis], tf.float64)
     dropped = Dropout(rate, SEED if rate else None)
     results = []
     for form in (
-        lambda *qkv: block_attention(*qkv, visible, dropped, statistics=tf.float64),
+        lambda *qkv: block_attention(*qkv, attention_mask, dropped, statistics=tf.float64),
         lambda *qkv: _plain(*qkv, pairs, dropped),
     ):
         with tf.GradientTape() as tape:
@@ -93,15 +95,15 @@ def _assert_same(length: int, reach: int | None, packed: bool, *, batch: int = 1
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
-@pytest.mark.parametrize("reach", REACHES, ids=str)
-def test_texts_of_all_lengths_up_to_300_equal_plain_attention(reach: int | None, packed: bool) -> None:
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_texts_of_all_lengths_up_to_300_equal_plain_attention(window: int | None, packed: bool) -> None:
     """One text of each length, all in one compiled program."""
     longest = 300
     draw = np.random.default_rng(0)
     *inputs, above = (tf.constant(draw.normal(size=(longest, 1, longest, SIZE))) for _ in range(4))
     mask = np.arange(longest) < 1 + np.arange(longest)[:, np.newaxis]
     documents = tf.constant(_documents(draw, longest, longest)) if packed else None
-    visible = Visible.of(tf.constant(mask), documents, reach)
+    attention_mask = AttentionMask.of(tf.constant(mask), documents, window)
     used = tf.constant(mask[:, np.newaxis, :, np.newaxis], tf.float64)
 
     def results(form: Callable[..., tf.Tensor]) -> list[tf.Tensor]:
@@ -113,33 +115,33 @@ def test_texts_of_all_lengths_up_to_300_equal_plain_attention(reach: int | None,
 
         return tf.function(run, jit_compile=True, autograph=False)(*inputs)
 
-    ours = results(lambda *qkv: block_attention(*qkv, visible, statistics=tf.float64))
-    plain = results(lambda *qkv: _plain(*qkv, visible.of_pairs()[:, 0], Dropout()))
+    ours = results(lambda *qkv: block_attention(*qkv, attention_mask, statistics=tf.float64))
+    plain = results(lambda *qkv: _plain(*qkv, attention_mask.of_pairs()[:, 0], Dropout()))
     for one, wanted in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, wanted, rtol=0, atol=1e-10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
-@pytest.mark.parametrize("reach", REACHES, ids=str)
-def test_every_length_of_rows_up_to_300_equals_plain_attention(reach: int | None, packed: bool) -> None:
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_every_length_of_rows_up_to_300_equals_plain_attention(window: int | None, packed: bool) -> None:
     for length in range(1, 301):
-        _assert_same(length, reach, packed, batch=2)
+        _assert_same(length, window, packed, batch=2)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
-@pytest.mark.parametrize("reach", REACHES, ids=str)
-def test_several_rows_and_dropped_weights_equal_plain_attention(reach: int | None, packed: bool) -> None:
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_several_rows_and_dropped_weights_equal_plain_attention(window: int | None, packed: bool) -> None:
     for length in (5, 63, 64, 65):
-        _assert_same(length, reach, packed, batch=3, rate=0.3)
+        _assert_same(length, window, packed, batch=3, rate=0.3)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
-@pytest.mark.parametrize("reach", REACHES, ids=str)
-def test_it_equals_the_numpy_twin(reach: int | None, packed: bool) -> None:
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_it_equals_the_numpy_twin(window: int | None, packed: bool) -> None:
     query, key, value, _ = _arrays(75, 2)
-    visible, pairs = _visible(75, 2, reach, packed)
-    ours = block_attention(query, key, value, visible, statistics=tf.float64).numpy()
+    attention_mask, pairs = _attention_mask(75, 2, window, packed)
+    ours = block_attention(query, key, value, attention_mask, statistics=tf.float64).numpy()
     used = pairs.any(-1)[:, np.newaxis, :, np.newaxis]
     np.testing.assert_allclose(ours * used, _twin(query, key, value, pairs) * used, atol=1e-12)
 
@@ -150,20 +152,20 @@ def test_blocks_that_cannot_interact_are_not_computed() -> None:
     documents = tf.constant(np.arange(length)[np.newaxis] // SMALL, tf.int32)
     x = np.random.default_rng(0).normal(size=(1, HEADS, length, SIZE))
     x[:, :, 2 * SMALL : 3 * SMALL] = np.nan
-    visible = Visible.of(tf.ones([1, length], tf.bool), documents, None)
-    context = block_attention(x, x, x, visible, statistics=tf.float64).numpy()
+    attention_mask = AttentionMask.of(tf.ones([1, length], tf.bool), documents, None)
+    context = block_attention(x, x, x, attention_mask, statistics=tf.float64).numpy()
     assert np.isnan(context[:, :, 2 * SMALL : 3 * SMALL]).all()
     assert np.isfinite(np.delete(context, np.s_[2 * SMALL : 3 * SMALL], axis=2)).all()
 
 
-@pytest.mark.parametrize("reach", [None, 9], ids=str)
+@pytest.mark.parametrize("window", [None, 9], ids=str)
 @pytest.mark.parametrize("is_static", [True, False], ids=["known length", "unknown length"])
 @pytest.mark.parametrize("jit_compile", [True, False], ids=["xla", "graph"])
 def test_the_layer_takes_blocks_from_their_length_on(
-    monkeypatch: pytest.MonkeyPatch, reach: int | None, is_static: bool, jit_compile: bool
+    monkeypatch: pytest.MonkeyPatch, window: int | None, is_static: bool, jit_compile: bool
 ) -> None:
     """Compiled and not: the same numbers as of all positions at once, gradients included."""
-    layer = SelfAttention(8, HEADS, rotation=Rotary(8 // HEADS, 100.0), reach=reach)
+    layer = SelfAttention(8, HEADS, rotation=Rotary(8 // HEADS, 100.0), window=window)
     x = tf.constant(np.random.default_rng(0).normal(size=(2, 70, 8)), tf.float32)
     mask = tf.sequence_mask([70, 61])
     results = []
@@ -183,7 +185,7 @@ def test_the_layer_takes_blocks_from_their_length_on(
         np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize(("reach", "least"), [(None, 1024), (64, 256), (4096, 1024)])
-def test_short_texts_are_read_at_once(reach: int | None, least: int) -> None:
-    assert not takes_blocks(least - 1, reach)
-    assert takes_blocks(least, reach)
+@pytest.mark.parametrize(("window", "least"), [(None, 1024), (64, 256), (4096, 1024)])
+def test_short_texts_are_read_at_once(window: int | None, least: int) -> None:
+    assert not takes_blocks(least - 1, window)
+    assert takes_blocks(least, window)

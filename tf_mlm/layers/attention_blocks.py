@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_mlm.layers.attention_mask import AttentionMask
 from tf_mlm.layers.dropout import kept
-from tf_mlm.layers.visible import Visible
 
 HIDDEN = -2e9
 """The score of what is not attended to; far below `paired_blocks.LEAST_PEAK`."""
@@ -30,7 +30,7 @@ class Blocks(NamedTuple):
     Attributes:
         batch, heads, length, number: of rows, heads, tokens and blocks.
         block: tokens of a block.
-        visible: who attends to whom, its tensors as int32 [batch, number, block].
+        mask: who attends to whom, its tensors as int32 [batch, number, block].
         dropout: of the weights.
         statistics: the dtype of maxima and sums.
     """
@@ -40,7 +40,7 @@ class Blocks(NamedTuple):
     length: int | tf.Tensor
     number: int | tf.Tensor
     block: int
-    visible: Visible
+    mask: AttentionMask
     dropout: Dropout
     statistics: tf.DType
 

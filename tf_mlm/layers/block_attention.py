@@ -14,9 +14,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_mlm.layers.attention_blocks import HIDDEN, NO_DROPOUT, Blocks, Dropout, size_of
+from tf_mlm.layers.attention_mask import NOWHERE, AttentionMask, near
 from tf_mlm.layers.paired_blocks import attend_in_pairs
 from tf_mlm.layers.recompute import recomputed
-from tf_mlm.layers.visible import NOWHERE, Visible, near
 
 FULL_LENGTH, BAND_LENGTH = 1024, 256
 """From so many tokens on the blocks are faster than one product of all with all, or save much memory."""
@@ -25,19 +25,19 @@ BLOCK = 512
 LEAST_BAND = 64
 """The smallest block of a band; below, products are too small to be fast."""
 WIDEST_BAND = 512
-"""With a longer reach than this, blocks that stand beside each other hold much that is out of reach."""
+"""With a wider window than this, blocks that stand beside each other hold much that is outside it."""
 
 
-def takes_blocks(length: int | tf.Tensor, reach: int | None) -> bool | tf.Tensor:
+def takes_blocks(length: int | tf.Tensor, window: int | None) -> bool | tf.Tensor:
     """Whether texts of this length are worth it."""
-    return length >= (FULL_LENGTH if reach is None or reach > WIDEST_BAND else BAND_LENGTH)
+    return length >= (FULL_LENGTH if window is None or window > WIDEST_BAND else BAND_LENGTH)
 
 
 def block_attention(
     query: tf.Tensor,
     key: tf.Tensor,
     value: tf.Tensor,
-    visible: Visible,
+    mask: AttentionMask,
     dropout: Dropout = NO_DROPOUT,
     *,
     statistics: tf.DType = tf.float32,
@@ -50,7 +50,7 @@ def block_attention(
 
     Args:
         query, key, value: float [batch, heads, length, size], the queries scaled already.
-        visible: who attends to whom.
+        mask: who attends to whom.
         dropout: of the weights.
         statistics: the dtype of maxima, sums and the result of sums over blocks.
         block: tokens of a block, where it is not to be the measured one.
@@ -60,14 +60,14 @@ def block_attention(
 
     Example:
         >>> x = tf.random.stateless_normal([1, 2, 6, 4], seed=[0, 1])
-        >>> visible = Visible.of(tf.ones([1, 6], tf.bool), None, reach=None)
+        >>> mask = AttentionMask.of(tf.ones([1, 6], tf.bool), None, window=None)
         >>> plain = tf.matmul(tf.nn.softmax(tf.matmul(x, x, transpose_b=True)), x)
-        >>> bool(tf.reduce_max(tf.abs(block_attention(x, x, x, visible, block=4) - plain)) < 1e-6)
+        >>> bool(tf.reduce_max(tf.abs(block_attention(x, x, x, mask, block=4) - plain)) < 1e-6)
         True
     """
-    reach = visible.reach
-    is_band = reach is not None and reach <= WIDEST_BAND
-    size = block or (max(reach or 0, LEAST_BAND) if is_band else BLOCK)
+    window = mask.window
+    is_band = window is not None and window <= WIDEST_BAND
+    size = block or (max(window or 0, LEAST_BAND) if is_band else BLOCK)
     length, batch = size_of(query, 2), size_of(query, 0)
     count = -(-length // size)
     padding = [[0, 0], [0, count * size - length]]
@@ -77,11 +77,11 @@ def block_attention(
         x = tf.pad(x, [[0, 0], *padding, [0, 0]])
         return tf.reshape(x, [batch, x.shape[1], count, size, x.shape[3]])
 
-    cut_visible = visible._replace(
-        queries=tf.reshape(tf.pad(visible.queries, padding), [batch, count, size]),
-        keys=tf.reshape(tf.pad(visible.keys, padding, constant_values=NOWHERE), [batch, count, size]),
+    cut_mask = mask._replace(
+        queries=tf.reshape(tf.pad(mask.queries, padding), [batch, count, size]),
+        keys=tf.reshape(tf.pad(mask.keys, padding, constant_values=NOWHERE), [batch, count, size]),
     )
-    blocks = Blocks(batch, query.shape[1], length, count, size, cut_visible, dropout, statistics)
+    blocks = Blocks(batch, query.shape[1], length, count, size, cut_mask, dropout, statistics)
     form = _band if is_band else attend_in_pairs
     context = form(cut(query), cut(key), cut(value), blocks)
     context = tf.reshape(context, [batch, query.shape[1], count * size, value.shape[3]])
@@ -90,12 +90,12 @@ def block_attention(
 
 def _band(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, blocks: Blocks) -> tf.Tensor:
     """All blocks at once, each with its own keys and those of the blocks beside it."""
-    block, visible, statistics = blocks.block, blocks.visible, blocks.statistics
-    assert visible.reach is not None
+    block, mask, statistics = blocks.block, blocks.mask, blocks.statistics
+    assert mask.window is not None
     around = tf.range(3 * block) - block  # places of keys, from the first query of the block on
     distance = tf.range(block)[:, tf.newaxis] - around
-    documents = _with_neighbours(visible.keys, 2, NOWHERE)[:, tf.newaxis, :, tf.newaxis]
-    attends = near(visible.queries[:, tf.newaxis, :, :, tf.newaxis] == documents, distance, visible.reach)
+    documents = _with_neighbours(mask.keys, 2, NOWHERE)[:, tf.newaxis, :, tf.newaxis]
+    attends = near(mask.queries[:, tf.newaxis, :, :, tf.newaxis] == documents, distance, mask.window)
 
     def places() -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.range(blocks.number)[:, tf.newaxis, tf.newaxis] * block

@@ -72,7 +72,7 @@ class EncoderBlock(tf.Module):
                 rotation=positions.local_rotary if is_local else positions.rotary,
                 rotates_values=config.rope_values,
                 bias=positions.bias_of_layer(config, initializer, precision),
-                reach=config.local_attention // 2 if is_local else None,
+                window=config.local_attention // 2 if is_local else None,
                 longest=config.max_length,
                 name="attention",
                 dtype=precision,

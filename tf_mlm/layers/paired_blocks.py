@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mlm.layers.attention_blocks import HIDDEN, Blocks, size_of
+from tf_mlm.layers.attention_mask import NOWHERE, near
 from tf_mlm.layers.recompute import after
-from tf_mlm.layers.visible import NOWHERE, near
 
 LEAST_PEAK = -1e9
 """Where maxima begin: `exp(HIDDEN - LEAST_PEAK)` is 0, so that a row without keys sums up to 0."""
@@ -21,17 +21,17 @@ LEAST_PEAK = -1e9
 
 def attend_in_pairs(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, blocks: Blocks) -> tf.Tensor:
     """What each query reads, each argument and the result [batch, heads, count, block, size]."""
-    block, visible, statistics = blocks.block, blocks.visible, blocks.statistics
+    block, mask, statistics = blocks.block, blocks.mask, blocks.statistics
     first, last = _touching(blocks)
 
     def pair(i: tf.Tensor, j: tf.Tensor, query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Scores [batch, heads, block, block] of one block of queries and one of keys."""
         scores = tf.cast(tf.matmul(query, key, transpose_b=True), statistics)
-        attends = visible.queries[:, i][:, :, tf.newaxis] == visible.keys[:, j][:, tf.newaxis]
-        if visible.reach is not None:
+        attends = mask.queries[:, i][:, :, tf.newaxis] == mask.keys[:, j][:, tf.newaxis]
+        if mask.window is not None:
             offset = (i - j) * block
             distance = tf.range(block)[:, tf.newaxis] - tf.range(block) + offset
-            attends = near(attends, distance, visible.reach)
+            attends = near(attends, distance, mask.window)
         return tf.where(attends[:, tf.newaxis], scores, tf.cast(HIDDEN, statistics))
 
     def drop(weights: tf.Tensor, i: tf.Tensor, j: tf.Tensor) -> tf.Tensor:
@@ -70,21 +70,21 @@ def _blocks_third(x: tf.Tensor) -> tf.Tensor:
 def _touching(blocks: Blocks) -> tuple[Any, Any]:
     """For each block of queries the first block of keys that it may attend to, and the one behind the last.
 
-    Where rows are not packed and the reach is any, these are constants, and so the loops are of a length
+    Where rows are not packed and there is no window, these are constants, and so the loops are of a length
     that XLA knows.
     """
-    visible, count = blocks.visible, blocks.number
+    mask, count = blocks.mask, blocks.number
     index = tf.range(count)
-    if not visible.is_packed and visible.reach is None:
+    if not mask.is_packed and mask.window is None:
         return lambda i: 0, lambda i: count
     touches = tf.ones([count, count], tf.bool)
-    if visible.reach is not None:
-        touches &= tf.abs(index[:, tf.newaxis] - index) <= -(-visible.reach // blocks.block)
-    if visible.is_packed:
+    if mask.window is not None:
+        touches &= tf.abs(index[:, tf.newaxis] - index) <= -(-mask.window // blocks.block)
+    if mask.is_packed:
         high = tf.int32.max
-        least = tf.reduce_min(tf.where(visible.keys == NOWHERE, high, visible.keys), 2)  # [batch, count]
-        most = tf.reduce_max(visible.keys, 2)
-        from_, to = tf.reduce_min(visible.queries, 2), tf.reduce_max(visible.queries, 2)
+        least = tf.reduce_min(tf.where(mask.keys == NOWHERE, high, mask.keys), 2)  # [batch, count]
+        most = tf.reduce_max(mask.keys, 2)
+        from_, to = tf.reduce_min(mask.queries, 2), tf.reduce_max(mask.queries, 2)
         meets = (most[:, tf.newaxis] >= from_[:, :, tf.newaxis]) & (
             least[:, tf.newaxis] <= to[:, :, tf.newaxis]
         )

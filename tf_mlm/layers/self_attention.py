@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from tf_mlm.layers.attention_blocks import Dropout
+from tf_mlm.layers.attention_mask import AttentionMask
 from tf_mlm.layers.block_attention import block_attention, takes_blocks
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
 from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.recompute import either
-from tf_mlm.layers.visible import Visible
 
 
 def length_mask(lengths: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -53,7 +53,7 @@ class SelfAttention(tf.Module):
             given, int32 [batch, length], or from 0.
         rotates_values: turn the values, too.
         bias: what is added to the scores for the distances of positions.
-        reach: how many tokens on either side a position attends to; all unless given.
+        window: how many tokens on either side a position attends to; all unless given.
         longest: the most tokens of a text, where there is a limit.
         kernel_initializer: for the query, key and value kernels.
         dtype: policy of the variables and the arithmetic; softmax always runs in float32 or better.
@@ -78,7 +78,7 @@ class SelfAttention(tf.Module):
         rotation: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor] | None = None,
         rotates_values: bool = False,
         bias: ScoreBias | None = None,
-        reach: int | None = None,
+        window: int | None = None,
         longest: int | None = None,
         name: str | None = None,
         dtype: Any = "float32",
@@ -93,7 +93,7 @@ class SelfAttention(tf.Module):
         self.heads, self.hidden = heads, hidden
         self.dropout_rate = dropout_rate
         self.rotation, self.rotates_values, self.bias = rotation, rotates_values, bias
-        self.reach, self.longest = reach, longest
+        self.window, self.longest = window, longest
         # One product for query, key and value: [hidden, 3 * hidden] uses the processor better than three.
         self.query_key_value = Dense(
             hidden,
@@ -119,25 +119,25 @@ class SelfAttention(tf.Module):
             place = self._places(mask) if packed is None else packed.position_ids
             query, key = self.rotation(query, place), self.rotation(key, place)
             value = self.rotation(value, place) if self.rotates_values else value
-        visible = Visible.of(mask, None if packed is None else packed.documents, self.reach)
+        attention_mask = AttentionMask.of(mask, None if packed is None else packed.documents, self.window)
         dropped = Dropout(self.dropout_rate, dropout_seed)
         bias = None if self.bias is None else self.bias(query, key, self.query_key_value)
         query *= (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
 
         def whole(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-            return self._whole(query, key, value, visible, dropped, bias)
+            return self._whole(query, key, value, attention_mask, dropped, bias)
 
         def blocks(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
             statistics = self.precision.statistics
-            return block_attention(query, key, value, visible, dropped, statistics=statistics)
+            return block_attention(query, key, value, attention_mask, dropped, statistics=statistics)
 
         longest = self.longest if x.shape[1] is None else x.shape[1]
-        if self.bias is not None or (longest is not None and not takes_blocks(longest, self.reach)):
+        if self.bias is not None or (longest is not None and not takes_blocks(longest, self.window)):
             context = whole(query, key, value)
         elif x.shape[1] is not None:
             context = blocks(query, key, value)
         else:
-            context = either(takes_blocks(length, self.reach), blocks, whole, query, key, value)
+            context = either(takes_blocks(length, self.window), blocks, whole, query, key, value)
         context = tf.transpose(context, [0, 2, 1, 3])  # [batch, length, heads, size]
         return tf.ensure_shape(tf.reshape(context, [batch, length, self.hidden]), x.shape)
 
@@ -148,7 +148,7 @@ class SelfAttention(tf.Module):
         some megabytes for each layer.
         """
         length = mask.shape[1]
-        if length is None or not takes_blocks(length, self.reach):
+        if length is None or not takes_blocks(length, self.window):
             return None
         return tf.range(length)[tf.newaxis] + tf.minimum(tf.cast(mask[:1, :1], tf.int32), 0)
 
@@ -157,7 +157,7 @@ class SelfAttention(tf.Module):
         query: tf.Tensor,
         key: tf.Tensor,
         value: tf.Tensor,
-        visible: Visible,
+        attention_mask: AttentionMask,
         dropped: Dropout,
         bias: tf.Tensor | None,
     ) -> tf.Tensor:
@@ -167,6 +167,6 @@ class SelfAttention(tf.Module):
         if bias is not None:
             scores += tf.cast(bias, scores.dtype)
         # A large finite number and not -inf: a row without any real token must not become NaN.
-        scores = tf.where(visible.of_pairs(), scores, tf.cast(-1e9, scores.dtype))
+        scores = tf.where(attention_mask.of_pairs(), scores, tf.cast(-1e9, scores.dtype))
         weights = dropout(self.precision.cast(tf.nn.softmax(scores)), *dropped)
         return tf.matmul(weights, value)
