@@ -25,9 +25,9 @@ import tensorflow_text as tf_text
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.decoder import byte_characters
 from tf_mlm.errors import ConfigError
+from tf_mlm.text.bpe_merges import check_merges, ranks_of
 from tf_mlm.text.composition import one_after_another
 from tf_mlm.text.found_tokens import finder, normalizer_of
-from tf_mlm.text.reach import check_reach, ranks_of
 from tf_mlm.text.segments import Segments, cut, whole
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, Piece, model_proto
 from tf_mlm.text.tokens import Tokens, utf8_size
@@ -275,7 +275,7 @@ def _bytes_of_tokens(vocabulary: Vocabulary, merges: Sequence[tuple[str, str]]) 
             f"A byte-level vocabulary must have a token for each of the 256 bytes; it lacks {len(missing)}, "
             f"{missing[0]!r} among them. Restore the vocabulary that belongs to the merges."
         )
-    made = dict.fromkeys([*characters, *check_reach(ids, merges)])
+    made = dict.fromkeys([*characters, *check_merges(ids, merges)])
     return {ids[token]: bytes(characters[character] for character in token) for token in made}
 
 

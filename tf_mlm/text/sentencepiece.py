@@ -22,11 +22,11 @@ import tensorflow_text as tf_text
 
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.errors import ConfigError, UnsupportedTokenizerError
+from tf_mlm.text.bpe_merges import check_merges
 from tf_mlm.text.character_map import is_white_space
 from tf_mlm.text.characters import Characters, characters_of, cut, in_order
 from tf_mlm.text.found_tokens import finder, normalizer_of
 from tf_mlm.text.normalizer_steps import steps_of
-from tf_mlm.text.reach import check_reach
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, Piece, model_proto
 from tf_mlm.text.tokens import Tokens, utf8_size
 from tf_mlm.text.vocabulary import Vocabulary
@@ -221,7 +221,7 @@ def _bpe_pieces(vocabulary: Vocabulary) -> tuple[list[int], list[Piece]]:
             "A vocabulary with byte fallback must have a token for each of the 256 bytes; it lacks "
             f"{len(missing)}, {missing[0]} among them. Restore the vocabulary that belongs to the merges."
         )
-    ranks = check_reach(tokens, vocabulary.merges)
+    ranks = check_merges(tokens, vocabulary.merges)
     ids, pieces = [vocabulary.unk_id], [Piece(_UNKNOWN, kind=Kind.UNKNOWN)]
     for token, index in tokens.items():
         if index in vocabulary.unnamed_ids or index == vocabulary.blank_id:

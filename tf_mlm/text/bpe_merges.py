@@ -1,4 +1,4 @@
-"""The merges of a BPE vocabulary, and whether SentencePiece can stand for them.
+"""The merges of a BPE vocabulary, and the check that SentencePiece can stand for them.
 
 SentencePiece merges what is made first by the list of merges, `tokenizers` the listed pairs: the same where
 every token that a merge makes is cut into itself alone.
@@ -15,7 +15,7 @@ def ranks_of(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
     """The first merge that makes each token.
 
     Example:
-        >>> from tf_mlm.text.reach import ranks_of
+        >>> from tf_mlm.text.bpe_merges import ranks_of
         >>> ranks_of([("a", "b"), ("ab", "c"), ("a", "bc")])
         {'ab': 0, 'abc': 1}
     """
@@ -25,7 +25,7 @@ def ranks_of(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
     return ranks
 
 
-def check_reach(ids: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, int]:
+def check_merges(ids: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, int]:
     """Checks that merges are of tokens, and that each token that they make is cut into itself alone.
 
     Returns:
