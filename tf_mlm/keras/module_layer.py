@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mlm.layers.keras_tracking import is_tracked
 from tf_mlm.layers.precision import Precision
-from tf_mlm.layers.tracking import is_tracked
 
 Place = tuple[tf.Module, str, Any]
 """A module, the name of its attribute, and the weight of the layer that belongs there."""

@@ -11,12 +11,12 @@ from tf_mlm.layers import activation as activations
 from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers import keras_copy
 from tf_mlm.layers.dense import Dense
+from tf_mlm.layers.keras_tracking import warn_if_untracked
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.product import times_output_kernel
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
-from tf_mlm.layers.tracking import warn_if_untracked
 
 
 class MaskedLMHead(tf.Module):

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tf_mlm.arguments import tensor_argument
 from tf_mlm.layers import initializer as initializers
 from tf_mlm.layers import keras_copy
+from tf_mlm.layers.keras_tracking import warn_if_untracked
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.product import times_table
-from tf_mlm.layers.tracking import warn_if_untracked
 
 # Keys of a Keras config that say nothing about the computation.
 _KERAS_BOOKKEEPING = ("batch_shape", "build_config", "input_length")

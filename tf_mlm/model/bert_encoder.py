@@ -17,6 +17,7 @@ from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import fold_in
 from tf_mlm.layers.encoder_block import EncoderBlock
 from tf_mlm.layers.initializer import truncated_normal
+from tf_mlm.layers.keras_tracking import warn_if_untracked
 from tf_mlm.layers.layer_norm import LayerNorm
 from tf_mlm.layers.layer_positions import LayerPositions
 from tf_mlm.layers.packed import Packed
@@ -25,7 +26,6 @@ from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.recompute import recomputed
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 from tf_mlm.layers.self_attention import length_mask
-from tf_mlm.layers.tracking import warn_if_untracked
 from tf_mlm.model.inputs import ModelInputs, dense_ids
 from tf_mlm.model.rules import checked, in_range
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tf_mlm.config import ROBERTA_TYPES, ModelConfig
 from tf_mlm.errors import ConfigError
 from tf_mlm.layers.initializer import truncated_normal
+from tf_mlm.layers.keras_tracking import warn_if_untracked
 from tf_mlm.layers.masked_lm_head import MaskedLMHead
 from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
-from tf_mlm.layers.tracking import warn_if_untracked
 from tf_mlm.model.bert_encoder import BertEncoder
 from tf_mlm.model.encoder import Encoder, SplitEncoder
 from tf_mlm.model.inputs import ModelInputs, dense_ids
