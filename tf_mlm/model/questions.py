@@ -18,11 +18,11 @@ from tf_mlm import signatures
 from tf_mlm.config import Buckets, Limits
 from tf_mlm.layers.self_attention import length_mask
 from tf_mlm.model.blocks import BlockRunner, Ids, Reads
+from tf_mlm.model.mask_rows import MaskRows
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import Programs, States, default_buckets, length_limit
 from tf_mlm.model.request_rules import RequestRules, inputs_of
 from tf_mlm.model.rules import checked
-from tf_mlm.model.slots import Slots
 from tf_mlm.model.windows import Windows, centred, overlapping, shared, window_ids
 from tf_mlm.text.detokenizer import decoder_of
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
@@ -152,15 +152,15 @@ class Inference(tf.Module):
     def fill(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """The `top_k` likeliest tokens at each mask of each text: `signatures.FILL`."""
         text = inputs_of(signatures.FILL, text=text)["text"]
-        inputs, slots = self._masked(text)
-        inputs = Preprocessed(*checked(inputs, *self._rules.answer(slots.shape, self.top_k)))
+        inputs, masks = self._masked(text)
+        inputs = Preprocessed(*checked(inputs, *self._rules.answer(masks.shape, self.top_k)))
         outputs = [tf.TensorSpec([None, self.top_k], tf.float32), tf.TensorSpec([None, self.top_k], tf.int32)]
-        scores, token_ids = self._at_masks(inputs, slots, self.programs.top, outputs)
+        scores, token_ids = self._at_masks(inputs, masks, self.programs.top, outputs)
         tokens = self.preprocessor.tokens_of(token_ids)
         return {
-            "tokens": slots.scatter(tokens, ""),
-            "token_ids": slots.scatter(token_ids, self.preprocessor.vocabulary.pad_id),
-            "scores": slots.scatter(scores, 0.0),
+            "tokens": masks.scatter(tokens, ""),
+            "token_ids": masks.scatter(token_ids, self.preprocessor.vocabulary.pad_id),
+            "scores": masks.scatter(scores, 0.0),
             "mask_positions": inputs.mask_positions,
             **self._text_tokens(inputs),
         }
@@ -179,18 +179,18 @@ class Inference(tf.Module):
             [text, targets],
             (rows_of_targets == tf.shape(text)[0], rule, tf.stack([rows_of_targets, tf.shape(text)[0]])),
         )
-        inputs, slots = self._masked(text)
+        inputs, masks = self._masked(text)
         target_ids = self._target_ids(targets)
-        [target_ids] = checked([target_ids], *self._rules.answer(slots.shape, tf.shape(targets)[1]))
+        [target_ids] = checked([target_ids], *self._rules.answer(masks.shape, tf.shape(targets)[1]))
         (scores,) = self._at_masks(
             inputs,
-            slots,
+            masks,
             lambda *rows: [tf.exp(self._log_probabilities(rows[:-1], tf.gather(target_ids, rows[-1])))],
             [tf.TensorSpec([None, None], tf.float32)],
-            extras=[slots.texts],
+            extras=[masks.texts],
         )
         return {
-            "scores": slots.scatter(scores, 0.0),
+            "scores": masks.scatter(scores, 0.0),
             "target_ids": target_ids,
             "tokens": self.preprocessor.tokens_of(target_ids),
             "mask_positions": inputs.mask_positions,
@@ -338,7 +338,7 @@ class Inference(tf.Module):
             mask_positions=mask_positions,
         )
         token_ids, lengths, segment_ids, mask_positions = self._rules.masked_ids(**given)
-        slots = Slots(mask_positions)
+        masks = MaskRows(mask_positions)
 
         def ids(rows: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             def fit(part: tf.Tensor) -> tf.Tensor:
@@ -348,12 +348,12 @@ class Inference(tf.Module):
             return fit(token_ids), fit(segment_ids)
 
         (logits,) = self._blocks.at(
-            Reads(lengths, slots.texts, slots.positions),
+            Reads(lengths, masks.texts, masks.positions),
             ids,
             lambda *rows: [self.programs.logits(*rows)],
             [self._logits_row],
         )
-        return {"logits": slots.scatter(logits, 0.0)}
+        return {"logits": masks.scatter(logits, 0.0)}
 
     def masked_lm_head(self, hidden_states: tf.Tensor, mask_positions: tf.Tensor) -> dict[str, tf.Tensor]:
         """Logits from the hidden states of an encoder elsewhere: `signatures.MASKED_LM_HEAD`.
@@ -364,15 +364,15 @@ class Inference(tf.Module):
             signatures.MASKED_LM_HEAD, hidden_states=hidden_states, mask_positions=mask_positions
         )
         hidden_states, mask_positions = self._rules.masked_states(**given)
-        slots = Slots(mask_positions)
-        rows = tf.gather_nd(hidden_states, tf.stack([slots.texts, slots.positions], -1))
+        masks = MaskRows(mask_positions)
+        rows = tf.gather_nd(hidden_states, tf.stack([masks.texts, masks.positions], -1))
         rows = tf.reshape(rows, [-1, self.hidden_size])
         (logits,) = self._blocks.over(lambda rows: [self.programs.head(rows)], [rows], [self._logits_row])
-        return {"logits": slots.scatter(logits, 0.0)}
+        return {"logits": masks.scatter(logits, 0.0)}
 
     # What is asked for, checked.
 
-    def _masked(self, text: tf.Tensor) -> tuple[Preprocessed, Slots]:
+    def _masked(self, text: tf.Tensor) -> tuple[Preprocessed, MaskRows]:
         """Whole texts as ids, and their masks; those must lie where a text of the limit would have them."""
         inputs = self.preprocessor(text)
         if self.long_texts == "refuse":
@@ -386,7 +386,7 @@ class Inference(tf.Module):
         rule = f"Every text must contain the mask token {self.preprocessor.vocabulary.config.mask_token}."
         rule += " The texts at these indices of the batch have none."
         inputs = Preprocessed(*checked(inputs, (tf.reduce_all(masks > 0), rule, tf.where(masks == 0)[:, 0])))
-        return inputs, Slots(inputs.mask_positions)
+        return inputs, MaskRows(inputs.mask_positions)
 
     def _text_tokens(self, inputs: Preprocessed) -> dict[str, tf.Tensor]:
         """What turns the fills of a text into texts, wherever they are read."""
@@ -434,10 +434,10 @@ class Inference(tf.Module):
         return ids
 
     def _at_masks(
-        self, inputs: Preprocessed, slots: Slots, program: Any, outputs: list[tf.TensorSpec], **more: Any
+        self, inputs: Preprocessed, masks: MaskRows, program: Any, outputs: list[tf.TensorSpec], **more: Any
     ) -> list[tf.Tensor]:
         """Runs a program at every mask of texts; `more` as in `BlockRunner.at`."""
-        starts = centred(tf.gather(inputs.lengths, slots.texts), slots.positions, self._limit)
-        windows, which = shared(slots.texts, starts, inputs.lengths, self._limit)
-        reads = Reads(windows.lengths, which, slots.positions - starts)
+        starts = centred(tf.gather(inputs.lengths, masks.texts), masks.positions, self._limit)
+        windows, which = shared(masks.texts, starts, inputs.lengths, self._limit)
+        reads = Reads(windows.lengths, which, masks.positions - starts)
         return self._blocks.at(reads, self._window_ids(inputs.token_ids, windows), program, outputs, **more)

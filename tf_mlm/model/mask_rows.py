@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 
-class Slots:
+class MaskRows:
     """Masks of a batch as flat rows, and answers for the rows back in [batch, masks, ...].
 
     Args:
@@ -15,15 +15,15 @@ class Slots:
 
     Attributes:
         shape: int32 [2].
-        indices: int64 [rows, 2], text and slot of each mask.
+        indices: int64 [rows, 2], text of each mask, and which of its masks it is.
         texts: int32 [rows], the text of each.
         positions: int32 [rows], where it stands in its text.
 
     Example:
-        >>> slots = Slots(tf.constant([[1, 4], [2, -1]]))
-        >>> slots.texts.numpy().tolist(), slots.positions.numpy().tolist()
+        >>> masks = MaskRows(tf.constant([[1, 4], [2, -1]]))
+        >>> masks.texts.numpy().tolist(), masks.positions.numpy().tolist()
         ([0, 0, 1], [1, 4, 2])
-        >>> slots.scatter(tf.constant([[7], [8], [9]]), 0)[..., 0].numpy().tolist()
+        >>> masks.scatter(tf.constant([[7], [8], [9]]), 0)[..., 0].numpy().tolist()
         [[7, 8], [9, 0]]
     """
 
