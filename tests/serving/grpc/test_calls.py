@@ -117,11 +117,11 @@ def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: py
 def test_a_crowd_on_one_connection_does_not_end_the_calls_of_another(
     start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpc_calls, "_MAX_COMING_IN", 5)
+    monkeypatch.setattr(grpc_calls, "_MAX_INCOMING", 5)
     served = start(grpc_receive_timeout=60.0)
     stop = threading.Event()
     slow = half_open(served, PREDICT, stop)
-    eventually(lambda: len(calls_of(served)._coming_in) == 1)
+    eventually(lambda: len(calls_of(served)._incoming) == 1)
     address, options = f"127.0.0.1:{served.server.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, options) as channel:
         crowd = [half_open(served, PREDICT, stop, channel) for _ in range(12)]
@@ -132,11 +132,11 @@ def test_a_crowd_on_one_connection_does_not_end_the_calls_of_another(
 
 @pytest.mark.parametrize("method", [PREDICT, STATUS])
 def test_messages_that_do_not_come(start, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(grpc_calls, "_MAX_COMING_IN", 5)
+    monkeypatch.setattr(grpc_calls, "_MAX_INCOMING", 5)
     served = start(grpc_receive_timeout=2.0, grpc_max_threads=1, max_concurrent_requests=1)
     stop = threading.Event()
     calls = [half_open(served, method, stop) for _ in range(5)]
-    eventually(lambda: len(calls_of(served)._coming_in) == 5)
+    eventually(lambda: len(calls_of(served)._incoming) == 5)
     assert served.predict("shapes", ONE)["x"].tolist() == [1.0]  # it does not stay, so nobody has to go
     assert not any(call.done() for call in calls)
     calls.append(half_open(served, method, stop))

@@ -28,8 +28,8 @@ from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.gate import Gate
-from tf_mlm.serving.grpc.coming_in import ComingIn
 from tf_mlm.serving.grpc.connections import host_and_port
+from tf_mlm.serving.grpc.incoming_calls import IncomingCalls
 from tf_mlm.serving.grpc.status import status_message
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.service import Service
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _MAX_LOGGED_NAME = 1024
 _WATCH_PERIOD = 0.1
-_MAX_COMING_IN = 256
+_MAX_INCOMING = 256
 # Ending a call wakes its thread. A thousand woken together would keep everybody else waiting.
 _AT_ONCE, _PAUSE = 16, 0.01
 _MAX_OTHERS = 256  # questions about models, reloads, health checks
@@ -101,7 +101,7 @@ class GrpcCalls:
         self._gate = Gate(options.grpc_max_threads)
         self._changed = threading.Condition()
         self._begun: set[_Progress] = set()
-        self._coming_in: ComingIn[_Progress] = ComingIn(_MAX_COMING_IN)
+        self._incoming: IncomingCalls[_Progress] = IncomingCalls(_MAX_INCOMING)
         self._admitted: collections.Counter[str] = collections.Counter()  # by method; "" for graphs
         self._in_line: collections.Counter[str] = collections.Counter()
         self._refusing = False
@@ -115,7 +115,7 @@ class GrpcCalls:
     def threads(self) -> int:
         """How many threads the calls can hold at once."""
         most = self._options.max_concurrent_requests or 2**12
-        return most + _MAX_COMING_IN + _MAX_OTHERS
+        return most + _MAX_INCOMING + _MAX_OTHERS
 
     def callers(self) -> set[tuple[str, int]]:
         """Host and port of every client that waits for an answer, or is being given one."""
@@ -176,7 +176,7 @@ class GrpcCalls:
             raise ServingError(Code.CANCELLED, "The request did not come in completely") from None
         finally:
             with self._changed:
-                self._coming_in.discard(progress, progress.connection)
+                self._incoming.discard(progress, progress.connection)
                 progress.times_out = None
         if message is None:
             raise ServingError(Code.INTERNAL, "The call carries no request")
@@ -203,7 +203,7 @@ class GrpcCalls:
                 self._last_refusal = time.monotonic()
                 raise ServingError(Code.UNAVAILABLE, "The server is shutting down")
             self._begun.add(progress)
-            self._coming_in.add(progress, progress.connection)
+            self._incoming.add(progress, progress.connection)
         # At the end of the call: when its answer has been taken, its client has gone, or its time is over.
         if not progress.context.add_callback(lambda: self._end(progress)):
             self._end(progress)
@@ -263,7 +263,7 @@ class GrpcCalls:
             now = time.monotonic()
             with self._changed:
                 late = [p for p in self._begun if p.times_out is not None and now >= p.times_out]
-                surplus = self._coming_in.surplus(_AT_ONCE)
+                surplus = self._incoming.surplus(_AT_ONCE)
             for progress in (*late, *surplus):
                 progress.context.cancel()
 

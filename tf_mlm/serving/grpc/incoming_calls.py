@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class ComingIn(Generic[T]):
+class IncomingCalls(Generic[T]):
     """Calls whose messages are coming in, by the connection they came on, oldest first.
 
     The connection that has most of them gives one up: one that opens calls by the thousand makes room out of
@@ -18,10 +18,10 @@ class ComingIn(Generic[T]):
         most: how many there may be.
 
     Example:
-        >>> coming_in = ComingIn(2)
+        >>> incoming = IncomingCalls(2)
         >>> for call, connection in (("a", "x"), ("b", "y"), ("c", "y")):
-        ...     coming_in.add(call, connection)
-        >>> coming_in.surplus(10)
+        ...     incoming.add(call, connection)
+        >>> incoming.surplus(10)
         ['b']
     """
 
