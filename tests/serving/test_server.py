@@ -176,14 +176,14 @@ def test_an_access_log_that_cannot_be_written_fails_no_request(serve, base: str,
 def test_a_call_cancelled_while_it_waits_is_not_run(serve, models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "shapes", tmp_path / "shapes" / "1")
     served = serve(model_name="shapes", model_base_path=str(tmp_path / "shapes"), grpc_max_threads=1)
-    gate = served.server._grpc._calls._gate
+    limit = served.server._grpc._calls._places
     request = served.request("shapes", {"rounds": np.int32([2_000_000_000])}, "slow")
     running = served.prediction.Predict.future(request, timeout=5)
-    eventually(lambda: gate.working)
+    eventually(lambda: limit.working)
     waiting = served.prediction.Predict.future(served.request("shapes", {"x": np.float32([1.0])}))
-    eventually(lambda: gate.waiting == 1)
+    eventually(lambda: limit.waiting == 1)
     waiting.cancel()
-    eventually(lambda: not gate.waiting)
+    eventually(lambda: not limit.waiting)
     assert running.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert served.predict("shapes", {"x": np.float32([1.0])})["x"].tolist() == [1.0]
     assert served.server.metrics.graph_runs.first_value() == 1

@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
 from waiting import eventually
 
-from tf_mlm.serving import gate as gate_module
+from tf_mlm.serving import concurrency_limit
 from tf_mlm.serving.grpc import calls as grpc_calls
 from tf_mlm.serving.options import BatchingOptions
 
@@ -61,8 +61,8 @@ def test_calls_without_their_client_end(start, batching: BatchingOptions | None)
     served = start(grpc_max_threads=3, max_request_seconds=0, batching=batching)
     request = served.request("shapes", ENDLESS, "slow")
     calls = [served.prediction.Predict.future(request) for _ in range(7)]
-    gate = calls_of(served)._gate
-    eventually(lambda: gate.waiting == 4)
+    limit = calls_of(served)._places
+    eventually(lambda: limit.waiting == 4)
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = "shapes"
     assert served.model.GetModelStatus(status, timeout=10).model_version_status[0].version == 1
@@ -73,7 +73,7 @@ def test_calls_without_their_client_end(start, batching: BatchingOptions | None)
         call.cancel()
     answer = served.prediction.Predict(served.request("shapes", ONE), timeout=20)
     assert list(answer.outputs["x"].float_val) == [1.0]
-    eventually(lambda: not gate.waiting and not calls_of(served)._begun)
+    eventually(lambda: not limit.waiting and not calls_of(served)._begun)
 
 
 def test_the_server_s_own_limit_ends_a_call(start) -> None:
@@ -88,8 +88,8 @@ def test_the_server_s_own_limit_ends_a_call(start) -> None:
 
 
 def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "NOTICE_SECONDS", 0.1)
-    monkeypatch.setattr(gate_module, "MAX_STUCK_RUNS", 2)
+    monkeypatch.setattr(concurrency_limit, "NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(concurrency_limit, "MAX_STUCK_RUNS", 2)
     served = start(grpc_max_threads=1)
     go_on = threading.Event()
     with served.server.manager.lease("shapes") as servable:
@@ -110,7 +110,7 @@ def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: py
         served.prediction.Predict(one, timeout=20)
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
     go_on.set()
-    eventually(lambda: calls_of(served)._gate.working == 0)
+    eventually(lambda: calls_of(served)._places.working == 0)
     assert served.prediction.Predict(one, timeout=20).outputs["x"].float_val[0] == 1.0
 
 

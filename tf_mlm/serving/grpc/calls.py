@@ -26,8 +26,8 @@ from google.protobuf.message import DecodeError, Message
 
 from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
+from tf_mlm.serving.concurrency_limit import ConcurrencyLimit
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
-from tf_mlm.serving.gate import Gate
 from tf_mlm.serving.grpc.connections import host_and_port
 from tf_mlm.serving.grpc.incoming_calls import IncomingCalls
 from tf_mlm.serving.grpc.status import status_message
@@ -98,7 +98,7 @@ class GrpcCalls:
 
     def __init__(self, service: Service, options: ServerOptions, access_log: AccessLog) -> None:
         self._service, self._options, self._access_log = service, options, access_log
-        self._gate = Gate(options.grpc_max_threads)
+        self._places = ConcurrencyLimit(options.grpc_max_threads)
         self._changed = threading.Condition()
         self._begun: set[_Progress] = set()
         self._incoming: IncomingCalls[_Progress] = IncomingCalls(_MAX_INCOMING)
@@ -153,7 +153,7 @@ class GrpcCalls:
             progress.model = method.model(request)
             self._admit(progress)
             graph = method.at_once is None
-            with self._gate.place(call, progress.model) if graph else contextlib.nullcontext():
+            with self._places.place(call, progress.model) if graph else contextlib.nullcontext():
                 call.check()
                 answer = method.work(request, call)
         except Exception as caught:
@@ -286,5 +286,5 @@ class GrpcCalls:
 
     def close(self) -> None:
         self._closed.set()
-        self._gate.close()
+        self._places.close()
         self._gone.put(None)

@@ -22,9 +22,9 @@ from tensorflow_serving.apis import (
 
 from tf_mlm.serving.access_log import AccessLog
 from tf_mlm.serving.call import Call
+from tf_mlm.serving.concurrency_limit import ConcurrencyLimit
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error, invalid_argument
 from tf_mlm.serving.example_service import ExampleService
-from tf_mlm.serving.gate import Gate
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.rest.gzip_body import TooLargeError, inflate
 from tf_mlm.serving.rest.json import request as json_request
@@ -61,8 +61,8 @@ class RestApi:
         self._timeout = options.rest_api_timeout if options.rest_api_timeout > 0 else None
         self._max_body = options.rest_max_body_bytes
         self._max_values = options.rest_max_json_values
-        self._places = Gate(options.rest_api_num_threads)
-        self._long_places = Gate(max(1, options.rest_api_num_threads // _LONG_PLACES))
+        self._places = ConcurrencyLimit(options.rest_api_num_threads)
+        self._long_places = ConcurrencyLimit(max(1, options.rest_api_num_threads // _LONG_PLACES))
         self._long_bodies = threading.Lock()
 
     def new_call(self) -> Call:

@@ -9,109 +9,109 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from waiting import eventually
 
-from tf_mlm.serving import gate as gate_module
+from tf_mlm.serving import concurrency_limit
 from tf_mlm.serving.call import Call
+from tf_mlm.serving.concurrency_limit import ConcurrencyLimit
 from tf_mlm.serving.errors import Code, ServingError
-from tf_mlm.serving.gate import Gate
 
 
 def test_it_serves_in_order_and_forgets_who_has_gone() -> None:
-    gate, order, gone = Gate(1), [], Call()
+    limit, order, gone = ConcurrencyLimit(1), [], Call()
 
     def wait(name: str, call: Call) -> None:
         try:
-            with gate.place(call, "m"):
+            with limit.place(call, "m"):
                 order.append(name)
         except ServingError as error:
             order.append(error.code.name)
 
     with ThreadPoolExecutor(3) as threads:
-        with gate.place(Call(), "m"):
+        with limit.place(Call(), "m"):
             for position, (name, call) in enumerate((("a", Call()), ("b", gone), ("c", Call())), 1):
                 threads.submit(wait, name, call)
-                eventually(lambda position=position: gate.waiting == position)
+                eventually(lambda position=position: limit.waiting == position)
             gone.cancel()
             eventually(lambda: order == [Code.CANCELLED.name])
         threads.shutdown()
     assert order == ["CANCELLED", "a", "c"]
-    with gate.place(Call(timeout=0), "m"):  # its place was given back
+    with limit.place(Call(timeout=0), "m"):  # its place was given back
         pass
-    gate.close()
+    limit.close()
 
 
 def test_one_model_never_takes_the_last_place() -> None:
-    gate = Gate(4)  # and one more
+    limit = ConcurrencyLimit(4)  # and one more
     with contextlib.ExitStack() as stack:
         for _ in range(4):
-            stack.enter_context(gate.place(Call(), "never answers"))
+            stack.enter_context(limit.place(Call(), "never answers"))
         with ThreadPoolExecutor(1) as threads:
             given_up = Call()
-            waiting = threads.submit(lambda: stack.enter_context(gate.place(given_up, "never answers")))
-            eventually(lambda: gate.waiting)
+            waiting = threads.submit(lambda: stack.enter_context(limit.place(given_up, "never answers")))
+            eventually(lambda: limit.waiting)
             for _ in range(10):
-                with gate.place(Call(timeout=0), "another"):
+                with limit.place(Call(timeout=0), "another"):
                     pass
             given_up.cancel()
             with pytest.raises(ServingError, match="client has gone"):
                 waiting.result()
         with (
-            gate.place(Call(timeout=0), "another"),
+            limit.place(Call(timeout=0), "another"),
             pytest.raises(ServingError, match="Timed out"),
-            gate.place(Call(timeout=0.01), "a third"),
+            limit.place(Call(timeout=0.01), "a third"),
         ):
             pass
-    gate.close()
+    limit.close()
 
 
 def test_a_place_goes_to_the_first_who_may_take_it() -> None:
-    gate, order = Gate(1), []
+    limit, order = ConcurrencyLimit(1), []
 
     def wait(model: str) -> None:
-        with gate.place(Call(), model):
+        with limit.place(Call(), model):
             order.append(model)
 
-    with ThreadPoolExecutor(3) as threads, gate.place(Call(), "a"):
-        with gate.place(Call(), "b"):
+    with ThreadPoolExecutor(3) as threads, limit.place(Call(), "a"):
+        with limit.place(Call(), "b"):
             for position, model in enumerate(("a", "c"), 1):
                 threads.submit(wait, model)
-                eventually(lambda position=position: gate.waiting == position)
+                eventually(lambda position=position: limit.waiting == position)
         eventually(lambda: order == ["c"])
-        assert gate.waiting == 1
+        assert limit.waiting == 1
     assert order == ["c", "a"]
-    gate.close()
+    limit.close()
 
 
 def test_names_are_forgotten() -> None:
-    gate = Gate(2)
+    limit = ConcurrencyLimit(2)
     for number in range(100):
-        with gate.place(Call(), str(number)):
+        with limit.place(Call(), str(number)):
             pass
-    assert not gate._taken
-    gate.close()
+    assert not limit._taken
+    limit.close()
 
 
 def test_who_goes_on_for_nobody_gives_its_place_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "NOTICE_SECONDS", 0.05)
-    monkeypatch.setattr(gate_module, "MAX_STUCK_RUNS", 2)
-    gate, end = Gate(1), threading.Event()
+    monkeypatch.setattr(concurrency_limit, "NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(concurrency_limit, "MAX_STUCK_RUNS", 2)
+    limit, end = ConcurrencyLimit(1), threading.Event()
 
     def never_stops(call: Call) -> None:
-        with gate.place(call, "m"):
+        with limit.place(call, "m"):
             assert end.wait(60)
 
     with ThreadPoolExecutor(2) as threads:
         for working in (1, 2):
             call = Call()
             threads.submit(never_stops, call)
-            eventually(lambda working=working: gate.working == working)
+            eventually(lambda working=working: limit.working == working)
             call.cancel()
-            with gate.place(Call(), "m"):
+            with limit.place(Call(), "m"):
                 pass
-        with pytest.raises(ServingError, match="2 earlier requests go on") as error, gate.place(Call(), "m"):
+        with pytest.raises(ServingError, match="2 earlier requests go on") as error, limit.place(Call(), "m"):
             pass
         assert error.value.code is Code.UNAVAILABLE
         end.set()
         threads.shutdown()
-    with gate.place(Call(timeout=0), "m"):
+    with limit.place(Call(timeout=0), "m"):
         pass
-    gate.close()
+    limit.close()

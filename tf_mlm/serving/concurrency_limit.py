@@ -32,7 +32,7 @@ class _Holder:
         self.stuck = False  # has given its place to another
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets a number of calls work at the same time; the others wait their turn, first come, first served.
 
     Unlike a semaphore's, its line is left by calls whose client has gone. One model may hold `places`; a
@@ -45,10 +45,10 @@ class Gate:
 
     Example:
         >>> from tf_mlm.serving.call import Call
-        >>> from tf_mlm.serving.gate import Gate
-        >>> gate = Gate(1)
-        >>> with gate.place(Call(), "mlm"), gate.place(Call(), "another"):
-        ...     with gate.place(Call(timeout=0.01), "mlm"):
+        >>> from tf_mlm.serving.concurrency_limit import ConcurrencyLimit
+        >>> limit = ConcurrencyLimit(1)
+        >>> with limit.place(Call(), "mlm"), limit.place(Call(), "another"):
+        ...     with limit.place(Call(timeout=0.01), "mlm"):
         ...         pass
         Traceback (most recent call last):
         tf_mlm.serving.errors.ServingError: DEADLINE_EXCEEDED: Timed out waiting for notification
@@ -62,7 +62,7 @@ class Gate:
         self._line: list[_Holder] = []
         self._stuck = 0
         self._is_closed = False
-        threading.Thread(target=self._watch, name="gate", daemon=True).start()
+        threading.Thread(target=self._watch, name="concurrency-limit", daemon=True).start()
 
     @property
     def waiting(self) -> int:
