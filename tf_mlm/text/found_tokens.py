@@ -23,7 +23,7 @@ def normalizer_of(config: TokenizerConfig) -> Callable[[str], str]:
         from tokenizers import normalizers
 
         return normalizers.NFC().normalize_str if config.nfc else str
-    from tf_mlm.text.library import library_normalizer
+    from tf_mlm.text.tokenizers_library import library_normalizer
 
     library = library_normalizer(config.normalizer)
     return library.normalize_str if library is not None else str

@@ -13,7 +13,7 @@ from tf_mlm.errors import UnsupportedTokenizerError
 from tf_mlm.text.character_map import CharacterMap, Runs, Strip, WhiteSpaceRuns, of_charsmap, of_library
 from tf_mlm.text.characters import Characters
 from tf_mlm.text.composition import Composition
-from tf_mlm.text.library import library_normalizer
+from tf_mlm.text.tokenizers_library import library_normalizer
 
 Step = Callable[[Characters, tf.Tensor], Characters]
 WHITE_SPACE_RUNS = r"\s{2,}|[\n\r\t]"

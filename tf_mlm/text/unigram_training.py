@@ -18,7 +18,7 @@ import numpy as np
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.library import library_normalizer, library_pre_tokenizer
+from tf_mlm.text.tokenizers_library import library_normalizer, library_pre_tokenizer
 from tf_mlm.text.training_lines import TrainingLines
 from tf_mlm.text.vocabulary import Vocabulary
 
