@@ -19,13 +19,13 @@ from tf_mlm.model.directory import config_json
 from tf_mlm.model.directory.families import family_of
 from tf_mlm.model.directory.memory import check_memory, too_large
 from tf_mlm.model.directory.read_tokenizer import read_preprocessor
+from tf_mlm.model.directory.refused_weights import SAFETENSORS, has_weights, refuse_other_forms
 from tf_mlm.model.directory.restore import restore
 from tf_mlm.model.directory.tensor_files import (
     TensorFiles,
     write_safetensors,
 )
 from tf_mlm.model.directory.tensor_names import Entry, encoder_entries, frozen_entries, head_entries
-from tf_mlm.model.directory.weight_forms import SAFETENSORS, has_weights, refuse_other_forms
 from tf_mlm.model.directory.write_tokenizer import write_preprocessor
 from tf_mlm.model.masked_lm import MaskedLM, head_activation, head_epsilon
 

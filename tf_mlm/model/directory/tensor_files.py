@@ -18,8 +18,7 @@ import safetensors.numpy
 from tf_mlm.config import check_not_a_pointer, read_json
 from tf_mlm.durable import appearing
 from tf_mlm.errors import CheckpointError, ConfigError
-from tf_mlm.model.directory.tf_model_names import pytorch_name, unread, variables
-from tf_mlm.model.directory.weight_forms import (
+from tf_mlm.model.directory.refused_weights import (
     ADAPTER,
     EXPECTED,
     READ,
@@ -27,6 +26,7 @@ from tf_mlm.model.directory.weight_forms import (
     has_weights,
     refuse_other_forms,
 )
+from tf_mlm.model.directory.tf_model_names import pytorch_name, unread, variables
 
 
 class TensorSource(Protocol):

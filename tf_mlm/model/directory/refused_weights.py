@@ -1,4 +1,4 @@
-"""The files that hold weights: those that are read here, and others, with the way out."""
+"""Weights in forms that are not read here, and adapters such as PEFT's: refused, with the way out."""
 
 from __future__ import annotations
 
