@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draws the package from its imports, and writes the picture into CONTRIBUTING.md.
 
-tools/house.py           writes it
-tools/house.py --check   exits with 1 if the picture there is not what the imports say
+tools/structure.py           writes it
+tools/structure.py --check   exits with 1 if the picture there is not what the imports say
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tf_mlm"
 PAGE = ROOT / "CONTRIBUTING.md"
-BEGIN, END = "<!-- house -->\n", "<!-- /house -->\n"
-GROUND = "ground"
+BEGIN, END = "<!-- structure -->\n", "<!-- /structure -->\n"
+FILES = "files"
+"""The node of the files that lie in no folder: everything may import them."""
 
 
 def folders(package: Path = PACKAGE) -> list[Path]:
@@ -25,13 +26,13 @@ def folders(package: Path = PACKAGE) -> list[Path]:
 
 
 def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
-    """Folder directly below the package → those that its files import; single files are the ground."""
-    found: dict[str, set[str]] = {GROUND: set()}
+    """Folder directly below the package → those that its files import; the files outside folders are one."""
+    found: dict[str, set[str]] = {FILES: set()}
     for path in sorted(package.rglob("*.py")):
         inside = path.relative_to(package).parts
         if inside in (("__init__.py",), ("__main__.py",)):
             continue
-        own = inside[0] if len(inside) > 1 else GROUND
+        own = inside[0] if len(inside) > 1 else FILES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
             if isinstance(node, ast.Import):
@@ -39,13 +40,13 @@ def imports(package: Path = PACKAGE) -> dict[str, set[str]]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
             parts = [name.split(".") for name in names if name.startswith(f"{package.name}.")]
-            targets = {part[1] if (package / part[1]).is_dir() else GROUND for part in parts}
+            targets = {part[1] if (package / part[1]).is_dir() else FILES for part in parts}
             found.setdefault(own, set()).update(targets - {own})
     return found
 
 
 def without_shortcuts(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The same order with the fewest arrows: none that a longer way makes plain."""
+    """The same order with the fewest arrows: none that a longer path implies."""
 
     def reachable(start: str) -> set[str]:
         seen: set[str] = set()
@@ -72,7 +73,7 @@ def picture(package: Path = PACKAGE) -> str:
     """A Mermaid diagram of the folders, and a list of what lies in each."""
     graph = without_shortcuts(imports(package))
     single = [path.stem for path in sorted(package.glob("*.py")) if not path.stem.startswith("__")]
-    lines = ["```mermaid", "flowchart TD", f'  {GROUND}["{", ".join(single)}"]']
+    lines = ["```mermaid", "flowchart TD", f'  {FILES}["files: {", ".join(single)}"]']
     lines += [f"  {name} --> {other}" for name in sorted(graph) for other in sorted(graph[name])]
     lines += ["```", "", "| folder | what it holds |", "|---|---|"]
     for folder in folders(package):
@@ -98,7 +99,7 @@ def main() -> int:
     now = drawn(text)
     if "--check" in sys.argv[1:]:
         if now != text:
-            print("The picture in CONTRIBUTING.md is not what the imports say. Run tools/house.py.")
+            print("The picture in CONTRIBUTING.md is not what the imports say. Run tools/structure.py.")
         return int(now != text)
     PAGE.write_text(now, encoding="utf-8")
     return 0
