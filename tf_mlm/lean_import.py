@@ -1,4 +1,4 @@
-"""TensorFlow for a process of our own: without the packages that it would load although nothing uses them.
+"""Imports TensorFlow alone, without Matplotlib, scikit-learn and JAX, which nothing here uses.
 
 Keras loads Matplotlib and scikit-learn wherever they are installed, TensorFlow Lite loads JAX; together they
 take half as long to import as TensorFlow itself. A command or a server has no use for any of them there.

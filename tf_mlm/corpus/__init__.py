@@ -1,1 +1,1 @@
-"""A corpus larger than a machine: a plan of units, one idempotent function, an adapter per engine."""
+"""A corpus larger than a machine: cut into units of work, which one idempotent function does."""

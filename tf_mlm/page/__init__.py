@@ -1,1 +1,1 @@
-"""The page: its small server and its plain files."""
+"""The page of `tf-mlm page`: its small server, and its HTML, CSS and JavaScript."""

@@ -1,1 +1,1 @@
-"""What questions go to: a model directory, an export on disk, or a server. One client for each of them."""
+"""What can be asked: a model directory, an export on disk or a server, each opened as a client."""

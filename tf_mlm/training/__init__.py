@@ -1,1 +1,1 @@
-"""Loss, optimizer, data, strategy and the training loop."""
+"""Training and evaluation: options, starting model, loss, optimizer, schedule, one step, devices."""

@@ -1,1 +1,1 @@
-"""Who does the units: each engine hands out their numbers and repeats those whose worker died."""
+"""What runs the units of work: local processes, Ray or Beam; each repeats those whose worker died."""

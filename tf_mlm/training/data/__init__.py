@@ -1,1 +1,1 @@
-"""From files to documents."""
+"""From files of text to masked batches: documents, split, token ids on disk, shards, packed rows."""

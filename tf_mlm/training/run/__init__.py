@@ -1,1 +1,1 @@
-"""What a run keeps in its directory."""
+"""A run from start to end: trainer, loop, time budget, checkpoints, resume, and what it reports."""
