@@ -30,12 +30,11 @@ from tf_mlm.serving.concurrency_limit import ConcurrencyLimit
 from tf_mlm.serving.errors import Code, ServingError, as_serving_error
 from tf_mlm.serving.grpc.connections import host_and_port
 from tf_mlm.serving.grpc.incoming_calls import IncomingCalls
-from tf_mlm.serving.grpc.status import status_message
+from tf_mlm.serving.grpc.status import status_code, status_message
 from tf_mlm.serving.options import ServerOptions
 from tf_mlm.serving.service import Service
 
 _log = logging.getLogger(__name__)
-_STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _MAX_LOGGED_NAME = 1024
 _WATCH_PERIOD = 0.1
 _MAX_INCOMING = 256
@@ -165,7 +164,7 @@ class GrpcCalls:
             self._service.freed_memory.request_ended(progress.size)
         self._record(progress, error, time.perf_counter() - start)
         if error is not None:
-            context.abort(_STATUS[int(error.code)], status_message(error.message))
+            context.abort(status_code(error.code), status_message(error.message))
         return answer
 
     def _receive(self, progress: _Progress, messages: Iterator[bytes]) -> Any:

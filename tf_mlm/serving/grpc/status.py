@@ -1,9 +1,26 @@
-"""What a gRPC client is told of an error."""
+"""What a gRPC client is told of an error: its status code and its message."""
 
 from __future__ import annotations
 
+import grpc
+
+from tf_mlm.serving.errors import Code
+
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
 _MAX_MESSAGE = 1024
 _MAX_MESSAGE_BYTES = 4096
+
+
+def status_code(code: Code) -> grpc.StatusCode:
+    """The same code as gRPC's own.
+
+    Example:
+        >>> from tf_mlm.serving.errors import Code
+        >>> from tf_mlm.serving.grpc.status import status_code
+        >>> status_code(Code.NOT_FOUND)
+        <StatusCode.NOT_FOUND: (5, 'not found')>
+    """
+    return _STATUS[int(code)]
 
 
 def status_message(message: str) -> str:
