@@ -1,18 +1,18 @@
-"""Configuration to loaded models: applies model lists, polls the file system, resolves labels."""
+"""Configuration to loaded models: applies model lists, polls the file system, lends servables."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.serving.models.config import ModelSettings, read_models
 from tf_mlm.serving.models.servable import Servable
 from tf_mlm.serving.models.store import ModelStore, State, VersionStatus
-from tf_mlm.serving.models.versions import BasePathError, find_versions
+from tf_mlm.serving.models.versions import BasePathError, VersionLabels, find_versions
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +37,8 @@ class ModelManager:
     ) -> None:
         self.store = store
         self._poll_wait = poll_wait
-        self._labels_for_unavailable = labels_for_unavailable
         self._models: dict[str, ModelSettings] = {}
-        self._labels: dict[str, dict[str, int]] = {}
+        self._labels = VersionLabels(may_wait=labels_for_unavailable)
         self._apply_lock = threading.Lock()
         self._poll_lock = threading.Lock()
         self._closed = threading.Event()
@@ -67,7 +66,8 @@ class ModelManager:
                         f"Illegal to change a model's platform. For model {name} platform was "
                         f"{previous.platform} and new platform requested is {model.platform}"
                     )
-            self._set_labels(models)
+            labels = {name: model.labels for name, model in models.items()}
+            self._labels.assign(labels, self.store.is_available)
             _log.info("Adding/updating models.")
             for name in sorted(models):
                 _log.info(" (Re-)adding model: %s", name)
@@ -112,29 +112,13 @@ class ModelManager:
             )
             raise ServingError(Code.UNKNOWN, f"{len(failed)} {noun} did not become available: {{{details}}}")
 
-    # ---- labels --------------------------------------------------------------------------------
-
-    def _set_labels(self, models: Mapping[str, ModelSettings]) -> None:
-        for name, model in models.items():
-            for label, version in model.labels.items():
-                moved = self._labels.get(name, {}).get(label, version) != version
-                may_wait = self._labels_for_unavailable and not moved
-                if not may_wait and not self.store.is_available(name, version):
-                    raise ServingError(
-                        Code.FAILED_PRECONDITION,
-                        f"Request to assign label to version {version} of model {name}, "
-                        "which is not currently available for inference",
-                    )
-        self._labels = {name: dict(model.labels) for name, model in models.items() if model.labels}
+    # ---- requests ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def lease(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
         """The servable a model spec means, kept loaded until the block ends."""
         if label is not None:
-            try:
-                version = self._labels[name][label]
-            except KeyError:
-                raise invalid_argument(f"Unrecognized servable version label: {label}") from None
+            version = self._labels.version(name, label)
         with self.store.lease(name, version) as servable:
             yield servable
 

@@ -1,13 +1,14 @@
-"""Which of the versions under a base path a policy wants."""
+"""Versions of models: those under a base path, those of them that a policy wants, and their labels."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tf_mlm.serving.errors import Code, ServingError, invalid_argument
 from tf_mlm.version_directory import numbered
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,56 @@ class VersionPolicy:
                     "Version %d of servable %s, requested by its policy, was not found", version, name
                 )
         return {version: found[version] for version in self.versions if version in found}
+
+
+class VersionLabels:
+    """Names for versions, of each model its own.
+
+    Args:
+        may_wait: lets a new label name a version that is not loaded yet.
+
+    Example:
+        >>> from tf_mlm.serving.models.versions import VersionLabels
+        >>> labels = VersionLabels()
+        >>> labels.assign({"mlm": {"stable": 7}}, is_available=lambda name, version: True)
+        >>> labels.version("mlm", "stable")
+        7
+    """
+
+    def __init__(self, may_wait: bool = False) -> None:
+        self._may_wait = may_wait
+        self._labels: dict[str, dict[str, int]] = {}
+
+    def assign(
+        self, labels: Mapping[str, Mapping[str, int]], is_available: Callable[[str, int], bool]
+    ) -> None:
+        """Puts the labels of all models into force, in place of those before.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION for a version that is not available; then nothing changes.
+        """
+        for name, versions in labels.items():
+            for label, version in versions.items():
+                moved = self._labels.get(name, {}).get(label, version) != version
+                may_wait = self._may_wait and not moved
+                if not may_wait and not is_available(name, version):
+                    raise ServingError(
+                        Code.FAILED_PRECONDITION,
+                        f"Request to assign label to version {version} of model {name}, "
+                        "which is not currently available for inference",
+                    )
+        self._labels = {name: dict(versions) for name, versions in labels.items() if versions}
+
+    def version(self, name: str, label: str) -> int:
+        """The version of a model that a label names.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT where the model has no such label.
+        """
+        try:
+            return self._labels[name][label]
+        except KeyError:
+            raise invalid_argument(f"Unrecognized servable version label: {label}") from None
 
 
 class BasePathError(OSError):
