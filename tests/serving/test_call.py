@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tf_mlm.serving.call import Call
+from tf_mlm.serving import call as call_module
+from tf_mlm.serving.call import Call, StuckCalls
 from tf_mlm.serving.errors import Code, ServingError
 
 
@@ -49,3 +50,14 @@ def test_the_server_s_own_limit_names_its_flag() -> None:
     assert "raise --max_request_seconds" in call.error().message
     assert Call(timeout=0, limit=5).error().message == "Timed out waiting for notification"
     assert Call(timeout=None, limit=0).remaining() is None
+
+
+def test_a_call_is_stuck_when_it_goes_on_long_after_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(call_module.time, "monotonic", lambda: now)
+    waited_for, over, ends = Call(), Call(timeout=0), Call(timeout=0)
+    stuck = StuckCalls()
+    assert stuck.among([waited_for, over, ends]) == []
+    now += call_module.NOTICE_SECONDS
+    assert stuck.among([waited_for, over]) == [over]
+    assert stuck.among([ends]) == []  # it was not at work in between

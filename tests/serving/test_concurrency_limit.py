@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from waiting import eventually
 
+from tf_mlm.serving import call as call_module
 from tf_mlm.serving import concurrency_limit
 from tf_mlm.serving.call import Call
 from tf_mlm.serving.concurrency_limit import ConcurrencyLimit
@@ -91,7 +92,7 @@ def test_names_are_forgotten() -> None:
 
 
 def test_who_goes_on_for_nobody_gives_its_place_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency_limit, "NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(call_module, "NOTICE_SECONDS", 0.05)
     monkeypatch.setattr(concurrency_limit, "MAX_STUCK_RUNS", 2)
     limit, end = ConcurrencyLimit(1), threading.Event()
 

@@ -11,11 +11,15 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tf_mlm.serving.errors import DEADLINE_MESSAGE, Code, ServingError
 
 _log = logging.getLogger(__name__)
+LOOK_SECONDS = 0.1
+"""Between two looks for calls that go on although nobody waits for them."""
+NOTICE_SECONDS = 1.0
+"""What nobody waits for is given this long to notice."""
 
 
 class Call:
@@ -112,3 +116,19 @@ class Call:
         """
         if self.over:
             raise self.error()
+
+
+class StuckCalls:
+    """Finds the calls that go on although nobody waits for them. Not thread-safe.
+
+    A kernel can do that which ignores its cancellation. Its place is given to another call.
+    """
+
+    def __init__(self) -> None:
+        self._over_since: dict[Call, float] = {}
+
+    def among(self, at_work: Iterable[Call]) -> list[Call]:
+        """Those that were seen to be over `NOTICE_SECONDS` ago, and at every look since then."""
+        now = time.monotonic()
+        self._over_since = {call: self._over_since.get(call, now) for call in at_work if call.over}
+        return [call for call, since in self._over_since.items() if now - since >= NOTICE_SECONDS]

@@ -12,14 +12,11 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tf_mlm.serving.call import Call
+from tf_mlm.serving.call import LOOK_SECONDS, Call, StuckCalls
 from tf_mlm.serving.errors import Code, ServingError
-from tf_mlm.serving.options import MAX_STUCK_RUNS
+from tf_mlm.serving.options import MAX_STUCK_RUNS, spare
 
 _log = logging.getLogger(__name__)
-_PERIOD = 0.1
-# What nobody waits for is given this long to notice.
-NOTICE_SECONDS = 1.0
 
 
 class _Holder:
@@ -28,7 +25,6 @@ class _Holder:
     def __init__(self, call: Call, model: str) -> None:
         self.call, self.model = call, model
         self.turn = threading.Event()
-        self.over_since: float | None = None
         self.stuck = False  # has given its place to another
 
 
@@ -37,8 +33,7 @@ class ConcurrencyLimit:
 
     Unlike a semaphore's, its line is left by calls whose client has gone. One model may hold `places`; a
     quarter more is kept for the others, so that a model that never answers does not silence them. A call that
-    goes on although nobody waits for it, which a kernel can that ignores its cancellation, gives its place to
-    the next; when too many do that, no more are begun.
+    goes on although nobody waits for it gives its place to the next; after too many of those, no more begin.
 
     Args:
         places: calls to one model that may work at once.
@@ -55,12 +50,12 @@ class ConcurrencyLimit:
     """
 
     def __init__(self, places: int) -> None:
-        self._places, self._all_places = places, places + max(1, places // 4)
+        self._places, self._all_places = places, places + spare(places)
         self._changed = threading.Condition()
         self._holders: set[_Holder] = set()
         self._taken: collections.Counter[str] = collections.Counter()  # by model, without those stuck
         self._line: list[_Holder] = []
-        self._stuck = 0
+        self._stuck_calls, self._stuck = StuckCalls(), 0
         self._is_closed = False
         threading.Thread(target=self._watch, name="concurrency-limit", daemon=True).start()
 
@@ -143,17 +138,17 @@ class ConcurrencyLimit:
                 self._changed.wait_for(lambda: self._line or self._is_closed)
                 if self._is_closed:
                     return
-                self._look_for_stuck(time.monotonic())
-            time.sleep(_PERIOD)
+                self._look_for_stuck()
+            time.sleep(LOOK_SECONDS)
 
-    def _look_for_stuck(self, now: float) -> None:
-        for holder in [each for each in self._holders if each.call.over and not each.stuck]:
-            holder.over_since = holder.over_since or now
-            if now - holder.over_since >= NOTICE_SECONDS:
-                holder.stuck = True
-                self._stuck += 1
-                _log.warning("A request to model %.100s goes on although nobody waits for it", holder.model)
-                self._give_away(holder.model)
+    def _look_for_stuck(self) -> None:
+        at_work = {holder.call: holder for holder in self._holders if not holder.stuck}
+        for call in self._stuck_calls.among(at_work):
+            holder = at_work[call]
+            holder.stuck = True
+            self._stuck += 1
+            _log.warning("A request to model %.100s goes on although nobody waits for it", holder.model)
+            self._give_away(holder.model)
 
     def close(self) -> None:
         """Ends the thread that looks for calls that go on."""

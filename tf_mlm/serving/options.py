@@ -24,6 +24,11 @@ _REST_TIMES = ("rest_header_timeout", "rest_body_timeout", "rest_idle_timeout", 
 MAX_STUCK_RUNS = 64
 
 
+def spare(places: int) -> int:
+    """Beside the places that one model may hold, those that are kept for the others."""
+    return max(1, places // 4)
+
+
 @dataclasses.dataclass(frozen=True)
 class SslOptions:
     """PEM contents for gRPC over TLS."""
@@ -187,7 +192,7 @@ class ServerOptions:
     @property
     def most_runs(self) -> int:
         """Graph runs that can be under way at once, those that nobody waits for any more included."""
-        return sum(places + places // 4 + 1 + MAX_STUCK_RUNS for places in self._places)
+        return sum(places + spare(places) + MAX_STUCK_RUNS for places in self._places)
 
     @property
     def _places(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
 from waiting import eventually
 
+from tf_mlm.serving import call as call_module
 from tf_mlm.serving import concurrency_limit
 from tf_mlm.serving.grpc import calls as grpc_calls
 from tf_mlm.serving.options import BatchingOptions
@@ -88,7 +89,7 @@ def test_the_server_s_own_limit_ends_a_call(start) -> None:
 
 
 def test_a_call_that_ignores_its_end_gives_its_place_away(start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency_limit, "NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(call_module, "NOTICE_SECONDS", 0.1)
     monkeypatch.setattr(concurrency_limit, "MAX_STUCK_RUNS", 2)
     served = start(grpc_max_threads=1)
     go_on = threading.Event()

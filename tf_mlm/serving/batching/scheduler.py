@@ -15,14 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from tf_mlm.serving.call import Call
+from tf_mlm.serving.call import LOOK_SECONDS, Call, StuckCalls
 from tf_mlm.serving.errors import Code, ServingError
-from tf_mlm.serving.options import MAX_STUCK_RUNS
+from tf_mlm.serving.options import MAX_STUCK_RUNS, spare
 
 _log = logging.getLogger(__name__)
-_WATCH_PERIOD = 0.1
-# What nobody waits for is given this long to notice.
-_NOTICE_SECONDS = 1.0
 Task = TypeVar("Task")
 
 
@@ -127,7 +124,7 @@ class BatchScheduler:
         self._running: dict[threading.Thread, Call] = {}
         self._owners: dict[threading.Thread, int] = {}
         self._replaced: set[threading.Thread] = set()
-        for _ in range(num_threads + max(num_threads > 1, num_threads // 4)):
+        for _ in range(num_threads + (spare(num_threads) if num_threads > 1 else 0)):
             self._start_thread()
         threading.Thread(target=self._watch, name="batch-watch", daemon=True).start()
 
@@ -149,15 +146,14 @@ class BatchScheduler:
                 del self._running[thread]
 
     def _watch(self) -> None:
-        over_since: dict[Call, float] = {}
+        stuck_calls = StuckCalls()
         while not self.closed:
-            time.sleep(_WATCH_PERIOD)
-            now = time.monotonic()
+            time.sleep(LOOK_SECONDS)
             with self.changed:
-                over = {t: call for t, call in self._running.items() if call.over and t not in self._replaced}
-                over_since = {call: over_since.get(call, now) for call in over.values()}
-                for thread, call in over.items():
-                    if now - over_since[call] >= _NOTICE_SECONDS and len(self._replaced) < MAX_STUCK_RUNS:
+                at_work = {call: t for t, call in self._running.items() if t not in self._replaced}
+                for call in stuck_calls.among(at_work):
+                    if len(self._replaced) < MAX_STUCK_RUNS:
+                        thread = at_work[call]
                         self._replaced.add(thread)
                         self._free(thread)
                         self._start_thread()
