@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, verified, pruned, and refused for another run."""
+"""Checkpoints: whole or absent, verified, pruned, and refused for other variables."""
 
 from __future__ import annotations
 
@@ -83,13 +83,6 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path: Path) -> None:
     assert str(good) in str(caught.value)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [good.name]
     assert checkpoints.restore(_variables()).step == 1
-
-
-def test_other_options_are_refused_by_name(tmp_path: Path) -> None:
-    _checkpoints(tmp_path, seed=1, length=16).save(_variables(), step=1)
-    with pytest.raises(ConfigError, match=r"`length` was 16 and is now 32.*from step 1"):
-        _checkpoints(tmp_path, seed=1, length=32).restore(_variables())
-    assert _checkpoints(tmp_path, length=16, seed=1).restore(_variables()).step == 1
 
 
 def test_other_variables_are_refused(tmp_path: Path) -> None:

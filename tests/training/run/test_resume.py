@@ -1,4 +1,4 @@
-"""What a run of an earlier version was started with, found again in its checkpoints."""
+"""Resuming: other options are refused, and what a run of an earlier version was started with is found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from tf_mlm.durable import read_checked, write_checked
 from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.run.checkpointing import MANIFEST
+from tf_mlm.training.run.checkpointing import MANIFEST, Checkpoint
+from tf_mlm.training.run.resume import check_options
 from tf_mlm.training.run.trainer import train
 
 SETTINGS = {
@@ -45,6 +46,13 @@ def earlier(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
             del manifest["options"][name]
         write_checked(path, manifest)
     return tmp_path
+
+
+def test_other_options_are_refused_by_name(tmp_path: Path) -> None:
+    found = Checkpoint(tmp_path, step=1, options={"seed": 1, "length": 16}, notes={}, digest="")
+    with pytest.raises(ConfigError, match=r"`length` was 16 and is now 32.*from step 1"):
+        check_options(found, {"seed": 1, "length": 32})
+    check_options(found, {"length": 16, "seed": 1})
 
 
 def test_it_goes_on_as_it_was_started(corpus: Path, earlier: Path) -> None:

@@ -1,8 +1,7 @@
-"""The options that shape the finished weights: what a resume must repeat and all workers must share."""
+"""What the workers of a run must agree on before its first step."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,19 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.config import ModelConfig
 from tf_mlm.errors import ConfigError
-from tf_mlm.text.digests import vocabulary_digest
-from tf_mlm.text.vocabulary import Vocabulary
-from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.parameter_groups import named_variables
 
-# What the model says itself, or what only decides how the text was read.
-_COVERED = (
-    *("architecture", "hidden_size", "layers", "heads", "vocabulary_size", "rope_theta"),
-    *("text_field", "line_by_line"),
-)
 # A resume may change these, but workers that differ in them would wait for each other for ever.
 _PACE = (
     "steps_per_call",
@@ -35,42 +24,8 @@ _PACE = (
 )
 
 
-def run_options(
-    config: TrainConfig,
-    model: ModelConfig,
-    vocabulary: Vocabulary,
-    store: TokenStore,
-    *,
-    steps: int,
-    start: str | None = None,
-) -> dict[str, Any]:
-    """Every option that shapes the finished weights, as JSON values.
-
-    `start` is the `weights_digest` of the model that is continued.
-    """
-    options = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if not field.metadata["resumable"] and field.name not in _COVERED
-    }
-    sizes = {
-        f"model.{k}": v
-        for k, v in dataclasses.asdict(dataclasses.replace(model, extra={})).items()
-        if k != "extra"
-    }
-    return {
-        **options,
-        **sizes,
-        "steps": steps,
-        "from": start,
-        "corpus": store.digest,
-        "vocabulary": vocabulary_digest(vocabulary),
-        "tensorflow": tf.__version__,
-    }
-
-
 def shared_options(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What all workers must have in common: `run_options`, and when each of them does what."""
+    """What all workers must have in common: the `run_options` of `resume`, and when each does what."""
     return {**options, **{name: getattr(config, name) for name in _PACE}}
 
 
@@ -119,15 +74,6 @@ def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
         lambda context: tf.constant(float(value) if context.replica_id_in_sync_group == 0 else 0.0)
     )
     return float(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
-
-
-def weights_digest(model: tf.Module) -> str:
-    """A fingerprint of all variables of a model."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, variable in sorted(named_variables(model).items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def _digest(value: Any) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,10 +44,7 @@ class Checkpoints:
     Args:
         directory: made when the first one is written.
         keep: how many of the newest stay.
-        options: every option that shapes the finished weights, as JSON values. A checkpoint written
-            under other ones is refused.
-        explain: name of an option that differs → what to say of it, in place of both values.
-        defaults: what options meant before there were records of them.
+        options: every option that shapes the finished weights, as JSON values; each manifest records them.
 
     Example:
         >>> import tempfile, tensorflow as tf
@@ -63,16 +59,7 @@ class Checkpoints:
         (5, 3.0)
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        keep: int,
-        options: Mapping[str, Any],
-        explain: Callable[[str], str | None] = lambda name: None,
-        defaults: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._explain, self._defaults = explain, defaults or {}
+    def __init__(self, directory: Path, *, keep: int, options: Mapping[str, Any]) -> None:
         self.directory = directory
         self.keep = keep
         self.options = options
@@ -138,36 +125,20 @@ class Checkpoints:
                 self.skipped.append(f"`{directory}` is damaged ({reason})")
         return None
 
-    def restore(self, variables: Mapping[str, tf.Variable]) -> Checkpoint | None:
-        """Assigns the newest whole checkpoint to `variables`; None if there is none.
+    def restore(
+        self, variables: Mapping[str, tf.Variable], check: Callable[[Checkpoint], None] = lambda found: None
+    ) -> Checkpoint | None:
+        """Assigns the newest whole checkpoint to `variables`; None if there is none. `check` may refuse it.
 
         Raises:
-            ConfigError: if it was written under other options or for other variables.
+            ConfigError: if it was written for other variables.
         """
         checkpoint = self.newest()
         if checkpoint is None:
             return None
-        self._check_options(checkpoint)
+        check(checkpoint)
         assign(checkpoint, variables)
         return checkpoint
-
-    def _check_options(self, checkpoint: Checkpoint) -> None:
-        options = json.loads(json.dumps(self.options))  # as they are once they were written
-        names = sorted(set(checkpoint.options) | set(options))
-        absent = object()
-        before = {**{n: self._defaults.get(n, absent) for n in names}, **checkpoint.options}
-        changed = [n for n in names if before[n] != options.get(n, absent)]
-        if changed:
-            details = "; ".join(
-                self._explain(name)
-                or f"`{name}` was {checkpoint.options.get(name)!r} and is now {options.get(name)!r}"
-                for name in changed
-            )
-            raise ConfigError(
-                f"A run is resumed with the options it was started with; {details}. Give what it was started "
-                f"with to continue from step {checkpoint.step}, or another output directory (or --fresh) to "
-                f"start anew."
-            )
 
     def _directories(self) -> list[Path]:
         return sorted(self.directory.glob("step-*"), key=_place)

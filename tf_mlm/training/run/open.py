@@ -26,11 +26,10 @@ from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import DEFAULT_ARCHITECTURE, TrainConfig
 from tf_mlm.training.parameter_groups import named_variables, parameters
-from tf_mlm.training.run.agreement import weights_digest
 from tf_mlm.training.run.checkpointing import Checkpoint
 from tf_mlm.training.run.decay import starting_checkpoint
 from tf_mlm.training.run.result import RUN
-from tf_mlm.training.run.resume import as_started, check_architecture
+from tf_mlm.training.run.resume import as_started, check_architecture, weights_digest
 from tf_mlm.training.run.vocabulary import given_vocabulary, learnt_vocabulary
 from tf_mlm.training.schedule import learning_rate_schedule
 from tf_mlm.training.starting_model import is_packed, loaded_model, new_model, start_from_frequencies

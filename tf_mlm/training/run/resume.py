@@ -1,26 +1,118 @@
-"""What a run that is resumed was started with, and what to say of other text, vocabularies or weights."""
+"""Resuming a run: the options that it was started with, and a refusal, by name, of others.
+
+What shapes the finished weights must stay (`run_options`), text, vocabulary and first weights included; the
+fields of `TrainConfig` that are `resumable` may change.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import tensorflow as tf
 
 from tf_mlm.config import ModelConfig
 from tf_mlm.durable import read_checked, write_checked
 from tf_mlm.errors import ConfigError
+from tf_mlm.text.digests import vocabulary_digest
+from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.data.token_store import TokenStore
 from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.parameter_groups import named_variables
 from tf_mlm.training.recipes import BERT
-from tf_mlm.training.run.checkpointing import CHECKPOINTS, MANIFEST
+from tf_mlm.training.run.checkpointing import CHECKPOINTS, MANIFEST, Checkpoint
 
 CORPUS = "corpus.json"
 FAMILY = "model.model_type"
 """The architecture among the `run_options` of a checkpoint."""
 READING = ("text_field", "line_by_line")
+# What the model says itself, or what only decides how the text was read.
+_COVERED = (
+    *("architecture", "hidden_size", "layers", "heads", "vocabulary_size", "rope_theta"),
+    *READING,
+)
 FILES_SHOWN = 5
+
+
+def run_options(
+    config: TrainConfig,
+    model: ModelConfig,
+    vocabulary: Vocabulary,
+    store: TokenStore,
+    *,
+    steps: int,
+    start: str | None = None,
+) -> dict[str, Any]:
+    """Every option that shapes the finished weights, as JSON values.
+
+    `start` is the `weights_digest` of the model that is continued.
+    """
+    options = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if not field.metadata["resumable"] and field.name not in _COVERED
+    }
+    sizes = {
+        f"model.{k}": v
+        for k, v in dataclasses.asdict(dataclasses.replace(model, extra={})).items()
+        if k != "extra"
+    }
+    return {
+        **options,
+        **sizes,
+        "steps": steps,
+        "from": start,
+        "corpus": store.digest,
+        "vocabulary": vocabulary_digest(vocabulary),
+        "tensorflow": tf.__version__,
+    }
+
+
+def weights_digest(model: tf.Module) -> str:
+    """A fingerprint of all variables of a model."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, variable in sorted(named_variables(model).items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def check_options(
+    checkpoint: Checkpoint,
+    options: Mapping[str, Any],
+    explain: Callable[[str], str | None] = lambda name: None,
+) -> None:
+    """Refuses to resume from a checkpoint that was written under other options.
+
+    Args:
+        checkpoint: of the run.
+        options: its `run_options` now.
+        explain: name of an option that differs → what to say of it, in place of both values.
+
+    Raises:
+        ConfigError: naming the options that differ.
+    """
+    options = json.loads(json.dumps(options))  # as they are once they were written
+    names = sorted(set(checkpoint.options) | set(options))
+    absent, defaults = object(), _earlier_defaults()
+    before = {**{n: defaults.get(n, absent) for n in names}, **checkpoint.options}
+    changed = [n for n in names if before[n] != options.get(n, absent)]
+    if changed:
+        details = "; ".join(
+            explain(name) or f"`{name}` was {checkpoint.options.get(name)!r} and is now {options.get(name)!r}"
+            for name in changed
+        )
+        raise ConfigError(
+            f"A run is resumed with the options it was started with; {details}. Give what it was started "
+            f"with to continue from step {checkpoint.step}, or another output directory (or --fresh) to "
+            "start anew."
+        )
 
 
 def check_architecture(run_directory: Path, architecture: str) -> None:
@@ -40,7 +132,7 @@ def check_architecture(run_directory: Path, architecture: str) -> None:
     )
 
 
-def earlier_defaults() -> dict[str, Any]:
+def _earlier_defaults() -> dict[str, Any]:
     """What options meant in runs that were started before there were records of them."""
     settings = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     sizes = {f"model.{field.name}": field.default for field in dataclasses.fields(ModelConfig)}

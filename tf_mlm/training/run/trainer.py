@@ -26,7 +26,7 @@ from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.text.vocabulary import Vocabulary
 from tf_mlm.training.evaluation import Evaluation, Evaluator
 from tf_mlm.training.options import TrainConfig
-from tf_mlm.training.run.agreement import check_agreement, from_chief, run_options, shared_options
+from tf_mlm.training.run.agreement import check_agreement, from_chief, shared_options
 from tf_mlm.training.run.budget import Pace, steps_within
 from tf_mlm.training.run.checkpointing import CHECKPOINTS, Checkpoint, Checkpoints, assign
 from tf_mlm.training.run.decay import check_same_run
@@ -36,7 +36,7 @@ from tf_mlm.training.run.open import OpenRun, Source, open_run
 from tf_mlm.training.run.preemption import Preemption
 from tf_mlm.training.run.report import Report
 from tf_mlm.training.run.result import TrainResult, summary
-from tf_mlm.training.run.resume import earlier_defaults, explain_change, remember_corpus
+from tf_mlm.training.run.resume import check_options, explain_change, remember_corpus, run_options
 from tf_mlm.training.run.samples import SampleFills
 from tf_mlm.training.run.speed import Speed
 from tf_mlm.training.run.utilisation import rows_per_second_at_peak
@@ -137,11 +137,7 @@ class Trainer:
         self._variables = run.variables()
         self._finite = FiniteWeights(self._variables)
         self._checkpoints = Checkpoints(
-            run.directory / CHECKPOINTS,
-            keep=run.config.keep_checkpoints,
-            options={},
-            explain=explain_change(run.directory, run.store, run.config),
-            defaults=earlier_defaults(),
+            run.directory / CHECKPOINTS, keep=run.config.keep_checkpoints, options={}
         )
         peak = rows_per_second_at_peak(run.model, run.store.train, run.config, run.strategy)
         self._speed = Speed(run.config, peak)
@@ -197,7 +193,10 @@ class Trainer:
             options["decay_from"] = run.decays_from.digest
         check_agreement(run.strategy, shared_options(config, options))
         self._checkpoints.options = options
-        resumed = self._checkpoints.restore(self._variables)
+        explain = explain_change(run.directory, run.store, config)
+        resumed = self._checkpoints.restore(
+            self._variables, check=lambda found: check_options(found, options, explain)
+        )
         if resumed is None and run.decays_from is not None:
             check_same_run(run.decays_from, json.loads(json.dumps(options)))
             assign(run.decays_from, self._variables)
