@@ -1,4 +1,6 @@
-"""`python -m tf_mlm.serving.model_server`: stands in for `tensorflow_model_server`.
+"""The program `python -m tf_mlm.serving.model_server`, which stands in for `tensorflow_model_server`.
+
+It reads the flags, sets signals and logs, and runs a `ModelServer` of `tf_mlm.serving.server`.
 
 Same flags, same start-up rules, same texts on standard output and exit codes; differences are
 that SIGTERM and SIGINT let requests in flight finish and exit with 0, and that `--help` exits

@@ -1,4 +1,4 @@
-"""The embedded server: a model manager, the core, and gRPC and REST around them.
+"""`ModelServer`, the embedded server as an object: a model manager, the core, and gRPC and REST around them.
 
 from tf_mlm.serving.server import ModelServer, ServerOptions
 
