@@ -5,8 +5,8 @@ A window is `[CLS] tokens [SEP]`, as if its tokens were the whole text. Two rule
 * **centred**: one for a token of interest (a mask, or the token to be scored), which stands in its middle;
   near the ends of the text the window moves inwards, so that it is always full. Every token has as much
   context as fits.
-* **overlapping**: the text is covered by windows half of which overlap the one before, and each token is
-  read in the window in whose middle it stands best.
+* **overlapping**: the text is covered by windows that each overlap the one before by half, and each token
+  is read in the window in whose middle it stands best.
 """
 
 from __future__ import annotations

@@ -27,6 +27,11 @@ INT8_TOLERANCE = 0.1
 """Between log-probabilities of which one or both come from rounded numbers."""
 
 
+def shape_name(batch: int, length: int, masks: int) -> str:
+    """As it stands in tables: `1×16, 1 mask`."""
+    return f"{batch}×{length}, {masks} mask{'s' if masks > 1 else ''}"
+
+
 def outcomes(peers: bool) -> Iterator[Outcome]:
     """One row per (batch, length), with one mask in sixteen tokens, at most 20; the same in int8."""
     config = ModelConfig()
@@ -42,7 +47,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
             contenders: dict[str, Contender] = {OURS: functools.partial(run, program, inputs)}
             contenders |= {name: fill(*arrays) for name, fill in others.items()}
             yield compete(
-                f"BERT-base fill, {batch}×{length}, {masks} masks",
+                f"BERT-base fill, {shape_name(batch, length, masks)}",
                 contenders,
                 seconds=20.0,
                 tolerance=5e-3,  # of log-probabilities; KerasHub's GELU is the tanh approximation
@@ -75,7 +80,7 @@ def _int8_outcomes(model: MaskedLM, floats: Any, directory: Path, peers: bool) -
         if peer is not None:
             contenders["ONNX Runtime int8"] = peer.fill(*arrays)
         yield compete(
-            f"BERT-base fill in int8, {batch}×{length}, {arrays[-1].shape[1]} masks",
+            f"BERT-base fill in int8, {shape_name(batch, length, arrays[-1].shape[1])}",
             contenders,
             seconds=20.0,
             tolerance=INT8_TOLERANCE,

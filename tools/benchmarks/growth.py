@@ -28,7 +28,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
             inputs = tuple(tf.constant(array) for array in arrays)
             masks = arrays[-1].shape[1]
             yield compete(
-                f"{batch}×{length}, {masks} masks",
+                fill.shape_name(batch, length, masks),
                 {OURS: functools.partial(fill.run, program, inputs)},
                 rounds=9,
                 seconds=4.0,
