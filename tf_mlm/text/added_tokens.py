@@ -39,6 +39,28 @@ class Found(NamedTuple):
     which: tf.Tensor
 
 
+class Places(NamedTuple):
+    """Where parts of texts go when they are cut at the tokens in them: text, token, text, token, ..., text.
+
+    Attributes:
+        tokens: int32 [found], the place of each token.
+        firsts: int32 [parts + 1], the first of the 2k + 1 places of a part with k tokens, and the end.
+        before: int32 [parts + 1], the tokens in the parts before each part, and in all.
+    """
+
+    tokens: tf.Tensor
+    firsts: tf.Tensor
+    before: tf.Tensor
+
+    @classmethod
+    def of(cls, part_of: tf.Tensor, parts: tf.Tensor) -> Places:
+        """From the part that each token is in, int32 [found], ascending, and the number of parts."""
+        per_part = tf.math.bincount(part_of, minlength=parts, maxlength=parts, dtype=tf.int32)
+        before = tf.concat([[0], tf.cumsum(per_part)], 0)
+        tokens = 2 * tf.range(tf.size(part_of)) + part_of + 1
+        return cls(tokens, 2 * before + tf.range(parts + 1), before)
+
+
 class AddedTokenFinder(tf.Module):
     """Finds tokens by their spelling, in a trie that is walked for all characters at once.
 

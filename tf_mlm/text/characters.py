@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_mlm.text.added_tokens import AddedTokenFinder
+from tf_mlm.text.added_tokens import AddedTokenFinder, Places
 from tf_mlm.text.found_tokens import covered
 from tf_mlm.text.tokens import Tokens, utf8_size
 
@@ -75,26 +75,23 @@ def cut(
     found = finder.find(characters.points, tf.searchsorted(characters.owners, tf.range(count + 1)))
 
     def cut_apart() -> tuple[Characters, Parts]:
-        # A part with k tokens becomes 2k + 1: text, token, text, ...
         part_of = tf.gather(characters.owners, found.starts)
-        total = tf.size(part_of)
-        per_part = tf.math.bincount(part_of, minlength=count, maxlength=count, dtype=tf.int32)
-        before = tf.concat([[0], tf.cumsum(per_part)], 0)
+        places = Places.of(part_of, count)
         ones = tf.ones_like(found.ends)
         ended = tf.cumsum(tf.scatter_nd(found.ends[:, tf.newaxis], ones, [size + 1]))[:-1]
         kept = tf.where(~covered(found, size))[:, 0]
         moved = characters._replace(owners=characters.owners + 2 * ended)
-        places = tf.concat([tf.range(count) + 2 * before[:-1], part_of + 2 * tf.range(total) + 1], 0)
+        indices = tf.concat([places.firsts[:-1], places.tokens], 0)[:, tf.newaxis]
 
         def placed(first: tf.Tensor, tokens: tf.Tensor, default: int) -> tf.Tensor:
-            values = tf.fill([count + 2 * total], default)
-            return tf.tensor_scatter_nd_update(values, places[:, tf.newaxis], tf.concat([first, tokens], 0))
+            values = tf.fill([places.firsts[-1]], default)
+            return tf.tensor_scatter_nd_update(values, indices, tf.concat([first, tokens], 0))
 
         return moved.at(kept), Parts(
             placed(parts.token_ids, tf.gather(ids, found.which), -1),
             placed(parts.starts, tf.gather(characters.starts, found.starts), 0),
             placed(parts.ends, tf.gather(characters.ends, found.ends - 1), 0),
-            tf.gather(2 * before + tf.range(count + 1), parts.splits),
+            tf.gather(places.firsts, parts.splits),
         )
 
     return tf.cond(tf.size(found.which) > 0, cut_apart, lambda: (characters, parts))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_mlm.text.added_tokens import AddedTokenFinder
+from tf_mlm.text.added_tokens import AddedTokenFinder, Places
 
 
 class Segments(NamedTuple):
@@ -41,33 +41,28 @@ def cut(segments: Segments, finder: AddedTokenFinder, ids: tf.Tensor) -> Segment
     """
     is_text = segments.token_ids < 0
     searched = tf.where(is_text, segments.texts, "")
-    characters, places = tf.strings.unicode_decode_with_offsets(searched, "UTF-8", errors="replace")
+    characters, byte_starts = tf.strings.unicode_decode_with_offsets(searched, "UTF-8", errors="replace")
     character_splits = tf.cast(characters.row_splits, tf.int32)
     found = finder.find(characters.flat_values, character_splits)
 
     def cut_apart() -> Segments:
         part_of = tf.searchsorted(character_splits, found.starts, "right") - 1  # [found]
         sizes = tf.strings.length(segments.texts)
-        bytes_of = tf.concat([tf.cast(places.flat_values, tf.int32), [0]], 0)
+        bytes_of = tf.concat([tf.cast(byte_starts.flat_values, tf.int32), [0]], 0)
         begins = tf.gather(bytes_of, found.starts)
         is_last = found.ends == tf.gather(character_splits, part_of + 1)
         ends = tf.where(is_last, tf.gather(sizes, part_of), tf.gather(bytes_of, found.ends))
-        # Part p with k tokens becomes 2k + 1: text, token, text, ... The n-th token of all stands behind n
-        # texts and n tokens, and behind one more text for each part before its own.
         count, parts = tf.size(found.which), tf.size(segments.texts)
-        per_part = tf.math.bincount(part_of, minlength=parts, maxlength=parts, dtype=tf.int32)
-        tokens_before = tf.concat([[0], tf.cumsum(per_part)], 0)  # [parts + 1]
-        token_places = 2 * tf.range(count) + part_of + 1
-        last_places = 2 * tokens_before[1:] + tf.range(parts)
+        places = Places.of(part_of, parts)
         is_first = tf.concat([[True], part_of[1:] != part_of[:-1]], 0)[:count]
         text_begins = tf.where(is_first, 0, tf.concat([[0], ends], 0)[:-1])
-        has_token = per_part > 0
-        last_ends = tf.gather(tf.concat([ends, [0]], 0), tf.where(has_token, tokens_before[1:] - 1, count))
-        places_of_all = tf.concat([token_places - 1, token_places, last_places], 0)[:, tf.newaxis]
+        has_token = places.before[1:] > places.before[:-1]
+        last_ends = tf.gather(tf.concat([ends, [0]], 0), tf.where(has_token, places.before[1:] - 1, count))
+        indices = tf.concat([places.tokens - 1, places.tokens, places.firsts[1:] - 1], 0)[:, tf.newaxis]
         total = tf.reshape(2 * count + parts, [1])
 
         def placed(texts: tf.Tensor, tokens: tf.Tensor, lasts: tf.Tensor) -> tf.Tensor:
-            return tf.scatter_nd(places_of_all, tf.concat([texts, tokens, lasts], 0), total)
+            return tf.scatter_nd(indices, tf.concat([texts, tokens, lasts], 0), total)
 
         owners = placed(part_of, part_of, tf.range(parts))
         begin = placed(text_begins, begins, last_ends)
@@ -77,7 +72,7 @@ def cut(segments: Segments, finder: AddedTokenFinder, ids: tf.Tensor) -> Segment
             texts=tf.strings.substr(tf.gather(segments.texts, owners), begin, end - begin),
             starts=tf.gather(segments.starts, owners) + begin,
             token_ids=placed(tf.fill([count], -1), tf.gather(ids, found.which), kept_ids),
-            splits=tf.gather(2 * tokens_before + tf.range(parts + 1), segments.splits),
+            splits=tf.gather(places.firsts, segments.splits),
         )
 
     return tf.cond(tf.size(found.which) > 0, cut_apart, lambda: segments)
