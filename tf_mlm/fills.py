@@ -1,4 +1,4 @@
-"""Questions for fills and the outputs of a signature to fills, wherever the model runs.
+"""Filling masks, wherever the model runs: which signature is asked what, and its outputs read as fills.
 
 `FillMask` asks the graph in its own process, `Client` a server: both put a `FillRequest` to it, once, and
 let it read the answer. So the same question has the same answer everywhere, down to the last blank.

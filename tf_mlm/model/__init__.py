@@ -1,1 +1,1 @@
-"""Encoder, masked language model, fill-mask, and the model directory."""
+"""Encoder, masked language model, what can be asked of it, and fill-mask."""
