@@ -1,4 +1,4 @@
-"""The contest of long texts at a size of seconds: the same losses on both sides, and the growth of a token's cost."""
+"""The contest of long texts at a size of seconds: the same losses on both sides, and the growth."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
         for name, milliseconds in outcome.milliseconds.items():
             ratio = outcome.ratios.get(name)
             cells = {
-                "median": f"{milliseconds:,.2f} {outcome.unit}",
+                "median": f"{milliseconds:,.{2 if milliseconds >= 10 else 3}f} {outcome.unit}",
                 "µs each": f"{1e3 * milliseconds / outcome.items:.1f}" if outcome.items else "",
                 "per second": f"{1e3 * outcome.items / milliseconds:,.0f}" if outcome.items else "",
                 "ratio": f"{ratio.median:.2f}" if ratio else "",

@@ -1,14 +1,14 @@
 """Training steps of long texts: ModernBERT's shape beside transformers in torch, and what a token costs.
 
 Six layers of 384, heads of 64, a gated feed-forward of 2×576 (1.5 times the width, as in ModernBERT-base), a
-window of 128 and every third layer without one, 30 % masks, float32, AdamW. One row of each length; both sides
-start from the same weights and take the same batch, and the losses of the first call are compared before anything
-is timed: several steps where texts are short, so that the updates are compared too.
+window of 128 and every third layer without one, 30 % masks, float32, AdamW. One row of each length; both
+sides start from the same weights and take the same batch, and the losses of the first call are compared
+before anything is timed: of several steps where texts are short, so that the updates are compared too.
 
-Transformers computes its head at the masked places only (`sparse_prediction`), with torch's fused AdamW and one
-thread per core. Its attentions are contenders of their own: `sdpa`, the same compiled by `torch.compile`, and
-`eager`, which keeps all scores and so is asked up to 2,048 tokens. `flex_attention`, which would skip what no
-window reaches, has no backward pass on CPUs in torch 2.13.
+Transformers computes its head at the masked places only (`sparse_prediction`), with torch's fused AdamW and
+one thread per core. Its attentions are contenders of their own: `sdpa`, the same compiled by `torch.compile`,
+and `eager`, which keeps all scores and so is asked up to 2,048 tokens. `flex_attention`, which would skip
+what no window reaches, has no backward pass on CPUs in torch 2.13.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TOLERANCE = 1e-3
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """A row for each length; with the peers, the same model for everybody. Then the growth in banded layers."""
+    """A row for each length; with peers, the same model for everybody. Then the growth in banded layers."""
     for length, steps in STEPS.items():
         yield _contest(length, steps, peers)
         gc.collect()
@@ -74,9 +74,9 @@ def _contest(length: int, steps: int, peers: bool) -> Outcome:
 
 
 def _growth() -> Outcome:
-    """The same tokens in each step, cut into rows of each length: a ratio is a token's cost over the shortest's.
+    """The same tokens in each step, in rows of each length: a ratio is a token's cost over the shortest's.
 
-    So the weights are updated as often for a token in a short row as in a long one.
+    So a token in a short row pays for as much of an update as one in a long row.
     """
     shortest, *_, longest = STEPS
     contenders = {}

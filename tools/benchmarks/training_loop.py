@@ -1,4 +1,4 @@
-"""Our side of every contest in training: steps of the trainer's own loop, on a batch that is ready in memory."""
+"""Our side of every contest in training: the trainer's own loop, on a batch that is ready in memory."""
 
 from __future__ import annotations
 
