@@ -28,7 +28,8 @@ WORK = {
     "serve": "requests to a server",
     "corpus": "a file over local workers, plan and commits",
     "shards": "text to shards of packed rows, and the memory of training on a thousand",
-    "train": "training steps",
+    "train": "training steps, of short texts and of long ones",
+    "recipes": "what the old and the new way to train learn in the same time",
     "preprocess": "text to masked batches",
     "tokenize": "text to ids",
     "page": "fills on the screen of `tf-mlm page`, and the browser's longest task",
@@ -91,7 +92,7 @@ def _print(outcomes: Sequence[Outcome]) -> None:
         for name, milliseconds in outcome.milliseconds.items():
             ratio = outcome.ratios.get(name)
             cells = {
-                "median": f"{milliseconds:,.2f} {outcome.unit}",
+                "median": f"{milliseconds:,.{2 if milliseconds >= 10 else 3}f} {outcome.unit}",
                 "µs each": f"{1e3 * milliseconds / outcome.items:.1f}" if outcome.items else "",
                 "per second": f"{1e3 * outcome.items / milliseconds:,.0f}" if outcome.items else "",
                 "ratio": f"{ratio.median:.2f}" if ratio else "",

@@ -16,20 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from benchmarks import interpreter
+from benchmarks import interpreter, train_long
 from benchmarks.contest import OURS, Contender, Outcome, Ratio, compete
+from benchmarks.training_loop import random_batch, steps_of
 from tf_mlm.config import ModelConfig
 from tf_mlm.model.directory.checkpoint import load
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.parameter_groups import parameters
-from tf_mlm.training.run.loop import TrainLoop
-from tf_mlm.training.step import Batch, TrainStep
-from tf_mlm.training.strategy import make_strategy
+from tf_mlm.training.step import Batch
 
 LAYERS, HIDDEN, HEADS, INNER = 4, 512, 8, 2048
 BATCH, LENGTH, MASKS = 32, 128, 20
@@ -41,16 +38,16 @@ SETTINGS = TrainConfig(batch_size=BATCH, length=LENGTH, clip_norm=0.0, epsilon=1
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """Two rows of speed, without and with dropout, and one of memory."""
+    """Two rows of speed, without and with dropout, one of memory; then those of long texts."""
     for dropout, tolerance in ((0.0, 1e-3), (0.1, 0.3)):
-        batch = _batch(VOCABULARY)
+        batch = random_batch(VOCABULARY, BATCH, LENGTH, MASKS)
         contenders: dict[str, Contender] = {}
         if peers:
             theirs = _keras_hub_model(VOCABULARY, dropout)
-            contenders[OURS] = _ours(_converted(theirs), batch)
+            contenders[OURS] = steps_of(_converted(theirs), batch, SETTINGS, STEPS)
             contenders["KerasHub XLA"] = _keras_hub(theirs, batch)
         else:
-            contenders[OURS] = _ours(_model(VOCABULARY, dropout), batch)
+            contenders[OURS] = steps_of(_model(VOCABULARY, dropout), batch, SETTINGS, STEPS)
         yield compete(
             f"{STEPS} training steps, 4×512, {BATCH}×{LENGTH}, {MASKS} masks, dropout {dropout}",
             contenders,
@@ -62,18 +59,7 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
         del contenders
         gc.collect()
     yield _memory(["tf_mlm", "KerasHub XLA"] if peers else ["tf_mlm"])
-
-
-def _batch(vocabulary: int) -> Batch:
-    random = np.random.default_rng(0)
-    positions = [np.sort(random.permutation(LENGTH)[:MASKS]) for _ in range(BATCH)]
-    return Batch(
-        tf.constant(random.integers(1000, vocabulary, [BATCH, LENGTH]), tf.int32),
-        tf.fill([BATCH], LENGTH),
-        tf.constant(np.stack(positions), tf.int32),
-        tf.constant(random.integers(1000, vocabulary, [BATCH, MASKS]), tf.int32),
-        tf.ones([BATCH, MASKS]),
-    )
+    yield from train_long.outcomes(peers)
 
 
 def _model(vocabulary: int, dropout: float) -> MaskedLM:
@@ -89,15 +75,6 @@ def _model(vocabulary: int, dropout: float) -> MaskedLM:
         max_position_embeddings=LENGTH,
     )
     return MaskedLM.from_config(config, seed=0)
-
-
-def _ours(model: MaskedLM, batch: Batch) -> Contender:
-    """Some steps of the trainer's own loop; the mean loss."""
-    strategy = make_strategy("cpu")
-    optimizer = Optimizer(parameters(model), lambda step: tf.constant(RATE), SETTINGS)
-    loop = TrainLoop(TrainStep.from_config(model, optimizer, SETTINGS), strategy)
-    batches = loop.distribute(tf.data.Dataset.from_tensors(batch).repeat())
-    return lambda: loop.run(batches, STEPS)[:, 0].mean()
 
 
 def _keras_hub_model(vocabulary: int, dropout: float) -> Any:
@@ -183,13 +160,13 @@ def print_peak(name: str) -> None:
     import keras_hub  # noqa: F401  both processes start from the same imports
 
     before = _megabytes("VmRSS")
-    batch = _batch(LARGE_VOCABULARY)
+    batch = random_batch(LARGE_VOCABULARY, BATCH, LENGTH, MASKS)
     found: dict[str, float] = {}
     if name == OURS:
         model = _model(LARGE_VOCABULARY, 0.0)
         count = sum(parameter.variable.shape.num_elements() or 0 for parameter in parameters(model))
         found["floor"] = 3 * 4 * count / 1e6
-        loss = _ours(model, batch)()
+        loss = steps_of(model, batch, SETTINGS, STEPS)()
     else:
         loss = _keras_hub(_keras_hub_model(LARGE_VOCABULARY, 0.0), batch)()
     print(json.dumps({**found, "megabytes": _megabytes("VmHWM") - before, "loss": float(loss)}))
