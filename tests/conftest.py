@@ -1,11 +1,16 @@
-"""What several folders of tests share: a tiny model, and one export of it."""
+"""What several folders of tests share: a tiny model, and two exports of it."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from reference.without_xla import without_xla
 
 from tf_mlm.config import Buckets, ModelConfig
 
@@ -32,6 +37,7 @@ WORDS = (
     "?",
 )
 BUCKETS = Buckets(batch=(1, 4), length=(8, 16, 32), masks=(1, 4, 16))
+SMALL_BUCKETS = Buckets(batch=(1, 4), length=(32,), masks=(1, 4))
 
 
 def make_tiny_model() -> MaskedLM:
@@ -65,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and evaluation without XLA; what wider fixtures have trained before is compiled."""
+    without_xla(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> MaskedLM:
     """`make_tiny_model`, once."""
@@ -72,9 +84,46 @@ def tiny_model() -> MaskedLM:
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version directory with XLA and portable signatures, in a base path of its own."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)` → a folder that `make` has filled, for all processes of this run together.
+
+    Whoever asks first makes it, and the others wait; nobody may change what is in it.
+    """
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        root = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            root = root.parent  # each process has a folder of its own in that of the run
+        path, made = root / name, root / f"{name}.made"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of somebody who failed
+                path.mkdir()
+                make(path)
+                made.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_model: MaskedLM, made_once: Callable[..., Path]) -> Path:
+    """A version directory with XLA and portable signatures, in a base path of its own; not to be changed."""
     from tf_mlm.export.saved_model import export
 
-    base_path = tmp_path_factory.mktemp("tiny") / "mlm"
-    return export(tiny_model, base_path, buckets=BUCKETS, top_k=5)
+    def make(folder: Path) -> None:
+        export(tiny_model, folder / "mlm", buckets=BUCKETS, top_k=5)
+
+    return made_once("tiny_export", make) / "mlm" / "1"
+
+
+@pytest.fixture(scope="session")
+def plain_export(tiny_model: MaskedLM, made_once: Callable[..., Path]) -> Path:
+    """The same without XLA, for tests of something else than the export: quick to make and to serve."""
+    from tf_mlm.export.saved_model import export
+
+    def make(folder: Path) -> None:
+        export(tiny_model, folder / "mlm", buckets=SMALL_BUCKETS, top_k=5, xla=False)
+
+    return made_once("plain_export", make) / "mlm" / "1"

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 import tf_mlm
-from tf_mlm.config import Buckets
-from tf_mlm.model.masked_lm import MaskedLM
 
 PACKAGES = (Path(tf_mlm.__file__).parent, Path(__file__).parents[1] / "tools" / "benchmarks")
 MODULES = [
@@ -25,14 +23,12 @@ MODULES.remove("benchmarks.tpu_compiler")
 
 
 @pytest.fixture(scope="module")
-def port(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int | None]:
+def port(plain_export: Path) -> Iterator[int | None]:
     """Where a server of the tiny model, called `mlm`, listens for REST."""
-    from tf_mlm.export.saved_model import export
     from tf_mlm.serving.server import ModelServer, ServerOptions
 
-    base_path = tmp_path_factory.mktemp("docstrings") / "mlm"
-    export(tiny_model, base_path, buckets=Buckets(batch=(1,), length=(16,), masks=(1,)), xla=False)
-    with ModelServer(ServerOptions(model_name="mlm", model_base_path=str(base_path), rest_port=0)) as server:
+    base_path = str(plain_export.parent)
+    with ModelServer(ServerOptions(model_name="mlm", model_base_path=base_path, rest_port=0)) as server:
         yield server.rest_port
 
 

@@ -55,6 +55,7 @@ def test_a_users_program_passes_a_strict_type_checker(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_a_users_program_runs(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"the cat sat on mat {number} ." for number in range(60)))

@@ -164,6 +164,7 @@ def test_export_calibrates_and_quantizes(
     assert "quantization: int8" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Path) -> None:
     records = tmp_path / "ids.tfrecord"
     assert run("tokenize", model_dir, corpus, "--to-tfrecord", records, "--json") == 0
@@ -171,6 +172,7 @@ def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Pa
     assert run("train", records, "--from", model_dir, "--output", tmp_path / "again", *settings) == 0
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_documents_are_kept_apart_where_that_is_said(
     model_dir: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

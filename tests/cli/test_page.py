@@ -7,27 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 from reference.command_line import run
 from waiting import eventually
 
-from tf_mlm.config import Buckets
 from tf_mlm.serving.server_process import free_ports
-
-if TYPE_CHECKING:
-    from tf_mlm.model.masked_lm import MaskedLM
-
-
-@pytest.fixture(scope="module")
-def base_path(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tf_mlm.export.saved_model import export
-
-    path = tmp_path_factory.mktemp("exports") / "mlm"
-    export(tiny_model, path, buckets=Buckets(batch=(1,), length=(16,), masks=(1,)), top_k=5, xla=False)
-    return path
 
 
 def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
@@ -59,12 +46,12 @@ def real_server(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("is_real", [False, True], ids=["embedded", "real"])
-def test_serve_starts_its_page_along(base_path: Path, real_server: Path, is_real: bool) -> None:
+def test_serve_starts_its_page_along(plain_export: Path, real_server: Path, is_real: bool) -> None:
     grpc, rest, page = free_ports(3)
     ports = ("--port", grpc, "--rest-port", rest, "--page-port", page)
     path = os.pathsep.join((str(real_server), os.environ["PATH"]))
     more = {"env": {"PATH": path}} if is_real else {}
-    server = start("serve", base_path, *ports, *(() if is_real else ("--embedded",)), **more)
+    server = start("serve", plain_export.parent, *ports, *(() if is_real else ("--embedded",)), **more)
     try:
         eventually(lambda: state(page) == "AVAILABLE")
         body = {"text": "the [MASK]", "top_k": 2}
@@ -80,7 +67,7 @@ def test_serve_starts_its_page_along(base_path: Path, real_server: Path, is_real
     assert f"Its page: http://127.0.0.1:{page}/" in server.stdout.read()
 
 
-def test_a_page_of_a_server_needs_no_tensorflow_and_no_server(base_path: Path) -> None:
+def test_a_page_of_a_server_needs_no_tensorflow_and_no_server() -> None:
     (port,) = free_ports(1)
     blocked = "import sys; sys.modules['tensorflow'] = None\nfrom tf_mlm.cli import main\nmain(sys.argv[1:])"
     page = subprocess.Popen(

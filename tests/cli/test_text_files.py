@@ -20,6 +20,7 @@ from tf_mlm.text.wordpiece_training import train_vocabulary
 
 # Line separators that are none here, in the middle of texts.
 TEXTS = [f"the cat {number} sat\u2028on the\x0c mat\x85again ." for number in range(60)]
+pytestmark = pytest.mark.usefixtures("interpreted")  # what is tested here is how files are read
 VERBS = ("train", "vocab", "evaluate", "tokenize", "score", "calibrate", "evaluate export")
 
 

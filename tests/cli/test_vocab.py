@@ -13,6 +13,7 @@ TINY: tuple[Any, ...] = (
     *("--steps", 1, "--length", 16, "--batch-size", 8),
     *("--hidden-size", 16, "--layers", 1, "--heads", 2),
 )
+pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 @pytest.fixture(scope="module")

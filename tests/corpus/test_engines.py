@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from corpus.outputs import do, parts
-from tf_mlm.config import Buckets
 from tf_mlm.corpus.engines import beam, local, ray
 from tf_mlm.corpus.plan import Job
 from tf_mlm.corpus.run_unit import Done
 from tf_mlm.corpus.units import Unit
 from tf_mlm.errors import ConfigError
-from tf_mlm.model.masked_lm import MaskedLM
 
 Plan = Callable[..., Job]
 
@@ -230,14 +228,6 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "o" / "plan.json").exists()
 
 
-@pytest.fixture(scope="module")
-def small_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tf_mlm.export.saved_model import export
-
-    buckets = Buckets(batch=(1,), length=(16,), masks=(1,))
-    return export(tiny_model, tmp_path_factory.mktemp("export") / "mlm", buckets=buckets, top_k=5, xla=False)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -247,10 +237,10 @@ def small_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory)
     ],
 )
 def test_a_model_that_cannot_answer_is_refused_before_the_first_unit(
-    run: Callable[..., Any], small_export: Path, files: Path, tmp_path: Path, options: list[str], message: str
+    run: Callable[..., Any], plain_export: Path, files: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     verb, *more = options
-    code, _, err = run(verb, small_export, *more, "--corpus", files / "a.txt", "--output", tmp_path / "o")
+    code, _, err = run(verb, plain_export, *more, "--corpus", files / "a.txt", "--output", tmp_path / "o")
     assert code == 1
     assert message in err
     assert not (tmp_path / "o").exists()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reference.without_xla import without_xla
 
 SUBJECTS = ("cat", "dog", "bird", "horse", "list", "array", "file")
 VERBS = ("sat", "slept", "ran", "stood", "was read", "was returned")
@@ -22,21 +24,16 @@ def sentences(count: int, seed: int) -> list[str]:
     ]
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short training runs that do not wait for XLA."""
-    from docs.small import without_xla
-
-    without_xla(monkeypatch)
-
-
 @pytest.fixture(scope="session")
-def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def materials(made_once: Callable[..., Path]) -> Path:
     """The files that pages speak of: `corpus/`, `news/`, texts, `my-model` and `models/mlm`."""
-    from docs.small import small_arguments, without_xla
+    return made_once("materials", _write_materials)
+
+
+def _write_materials(root: Path) -> None:
+    from docs.small import small_arguments
     from tf_mlm.cli import main
 
-    root = tmp_path_factory.mktemp("materials")
     for name in ("corpus", "news", "models"):
         (root / name).mkdir()
     for number in range(2):
@@ -55,4 +52,3 @@ def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["export", model, base_path, "--json"],
         ):
             main(small_arguments(arguments))
-    return root

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
+from reference.without_xla import without_xla
 
 # A later option wins over an earlier one.
 _OPTIONS = {
@@ -58,18 +58,6 @@ def small_program(text: str) -> str:
     for pattern, value in _IN_PYTHON.items():
         text = re.sub(pattern, value, text)
     return text
-
-
-def without_xla(patch: pytest.MonkeyPatch) -> None:
-    """Training and evaluation without the compilation that takes most of a short run."""
-    from tf_mlm.training.per_replica import PerReplica
-
-    compiled = PerReplica.__init__
-
-    def interpreted(self: PerReplica, function: Any, strategy: Any, *, compile: bool) -> None:
-        compiled(self, function, strategy, compile=False)
-
-    patch.setattr(PerReplica, "__init__", interpreted)
 
 
 if __name__ == "__main__":

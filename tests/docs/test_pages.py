@@ -20,7 +20,7 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language in RUN and not block.not_run]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=name)
 def test_blocks_run(page: Path, materials: Path, tmp_path: Path) -> None:
     """The directory holds what the manual speaks of, but not what the page itself makes."""

@@ -23,10 +23,13 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
-import tensorflow as tf
-import tensorflow_text  # noqa: F401  (registers its operations, as the stock binary does)
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tf_mlm.lean_import import import_tensorflow_alone
+
+import_tensorflow_alone()
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+import tensorflow_text  # noqa: E402, F401  (registers its operations, as the stock binary does)
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2  # noqa: E402
 
 _STRING_BYTES = 24  # of a TF_TString; shorter strings than 23 bytes stand inside it, behind 4 * their size
 _POINTER = ctypes.c_void_p

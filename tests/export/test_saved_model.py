@@ -23,11 +23,6 @@ from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.version_directory import versions
 
 
-@pytest.fixture(scope="module")
-def no_xla_export(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(tiny_model, tmp_path_factory.mktemp("plain"), xla=False, buckets=SMALL, top_k=5)
-
-
 def test_it_holds_what_the_contract_says(tiny_export: Path) -> None:
     files = {str(path.relative_to(tiny_export)) for path in tiny_export.rglob("*") if path.is_file()}
     expected = {"saved_model.pb", "assets.extra/tf_serving_warmup_requests", "assets.extra/tf_mlm.json"}
@@ -67,15 +62,26 @@ def without_xla(tiny_export: Path) -> dict[str, Any]:
     return stock_session(tiny_export, disable_xla=True, signatures=[*NAMES, *PORTABLE])
 
 
+@pytest.fixture(scope="module")
+def with_xla(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a server with XLA answers behind its warm-up and 60 requests, and what it has compiled by then."""
+    dump = str(tmp_path_factory.mktemp("dump"))
+    return stock_session(tiny_export, dump=dump, warmup=True, random_requests=60, signatures=NAMES)
+
+
+@pytest.fixture(scope="module")
+def plain(plain_export: Path) -> dict[str, Any]:
+    """What a server that refuses XLA makes of an export without it, behind the warm-up and 5 requests."""
+    return stock_session(plain_export, disable_xla=True, warmup=True, random_requests=5, signatures=NAMES)
+
+
 def test_xla_twins_and_a_stock_server_without_xla_agree(
-    tiny_export: Path, no_xla_export: Path, without_xla: dict[str, Any]
+    with_xla: dict[str, Any], plain: dict[str, Any], without_xla: dict[str, Any]
 ) -> None:
-    with_xla = stock_session(tiny_export, signatures=NAMES)
     assert with_xla["errors"] == {}
     numeric = {name for name in NAMES if name != "tokenize"}  # tokenising runs no numeric program
     assert set(without_xla["errors"]) == numeric
     assert all("XLA compilation disabled" in message for message in without_xla["errors"].values())
-    plain = stock_session(no_xla_export, disable_xla=True, signatures=NAMES)
     assert plain["errors"] == {}
     for name in NAMES:
         assert_close(with_xla["answers"][name], without_xla["answers"][name + signatures.PORTABLE])
@@ -93,18 +99,19 @@ def test_a_stock_server_may_rewrite_the_graphs(
         assert_close(rewritten["answers"][name], without_xla["answers"][twin])
 
 
-def test_warmup_compiles_everything_there_is_to_compile(tiny_export: Path, tmp_path: Path) -> None:
-    counts = stock_session(tiny_export, dump=str(tmp_path), warmup=True, random_requests=60)
+def test_warmup_compiles_everything_there_is_to_compile(tiny_export: Path, with_xla: dict[str, Any]) -> None:
     programs = read_description(tiny_export)["programs"]
     assert programs == 2 * 3 + 4 * 3
-    assert counts["after_warmup"] == programs
-    assert counts["after_requests"] == programs
+    assert with_xla["after_warmup"] == programs
+    assert with_xla["after_requests"] == programs
 
 
-def test_an_export_without_xla_has_no_twins_and_compiles_nothing(no_xla_export: Path, tmp_path: Path) -> None:
-    assert read_description(no_xla_export)["signatures"] == sorted(NAMES)
-    counts = stock_session(no_xla_export, dump=str(tmp_path), warmup=True, random_requests=5)
-    assert counts["after_requests"] == 0
+def test_an_export_without_xla_has_no_twins_and_compiles_nothing(
+    plain_export: Path, plain: dict[str, Any]
+) -> None:
+    assert read_description(plain_export)["signatures"] == sorted(NAMES)
+    assert read_description(plain_export)["programs"] == 0
+    assert plain["errors"] == {}  # the process would refuse what it had to compile, the warm-up included
 
 
 def test_an_existing_version_is_refused_and_stays_as_it_is(tiny_export: Path, tiny_model: MaskedLM) -> None:
@@ -143,15 +150,18 @@ def test_a_failing_check_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
-def test_the_reload_check_finds_an_export_of_another_model(no_xla_export: Path, tiny_model: MaskedLM) -> None:
-    check_reloaded(tiny_model, no_xla_export)
+def test_the_reload_check_finds_an_export_of_another_model(plain_export: Path, tiny_model: MaskedLM) -> None:
     other = MaskedLM.from_config(tiny_model.config, seed=99, preprocessor=tiny_model.preprocessor)
     with pytest.raises(ExportMismatchError, match="must answer as the model does"):
-        check_reloaded(other, no_xla_export)
+        check_reloaded(other, plain_export)
 
 
-def test_too_many_buckets_for_the_warmup_file_are_refused(tiny_model: MaskedLM, tmp_path: Path) -> None:
+def test_too_many_buckets_for_the_warmup_file_are_refused(
+    tiny_model: MaskedLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is traced."""
     buckets = Buckets(batch=tuple(range(1, 30)), length=tuple(range(8, 60)), masks=(1,))
+    monkeypatch.delattr("tf_mlm.export.saved_model.signature_functions")
     with pytest.raises(ValueError, match="at most 1000 warm-up records"):
         export(tiny_model, tmp_path, buckets=buckets, xla=False)
     assert os.listdir(tmp_path) == []

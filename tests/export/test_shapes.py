@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -59,28 +60,7 @@ def ask(directory: Path, questions: list[dict[str, Any]]) -> list[dict[str, Any]
     return answers
 
 
-@pytest.mark.parametrize("suffix", ["", signatures.PORTABLE], ids=["xla", "portable"])
-def test_every_shape_is_answered_or_refused_by_the_name_of_its_input(tiny_export: Path, suffix: str) -> None:
-    asked = []
-    for signature in signatures.SIGNATURES:
-        name = signature.name + suffix
-        for alias, tensor in signature.inputs.items():
-            for shape in bad_shapes(len(tensor.shape)):
-                changed = {"shape": shape, "value": GOOD[alias][1]}
-                asked.append((alias, len(tensor.shape), question(name, signature, **{alias: changed})))
-    good = [question(signature.name + suffix, signature) for signature in signatures.SIGNATURES]
-    answers = ask(tiny_export, [*good, *(one for _, _, one in asked), *good])
-    for first, last in zip(answers[: len(good)], answers[-len(good) :], strict=True):
-        assert first["code"] == OK, first["message"]
-        assert last["shapes"] == first["shapes"]
-    for (alias, rank, one), answer in zip(asked, answers[len(good) : -len(good)], strict=True):
-        shape = one["inputs"][alias]["shape"]
-        assert answer["code"] in (OK, INVALID_ARGUMENT), (one, answer)
-        if len(shape) != rank or max(shape, default=0) >= 2**31:
-            assert answer["code"] == INVALID_ARGUMENT, (one, answer)
-            assert alias in answer["message"]
-
-
+SUFFIXES = ("", signatures.PORTABLE)
 INVALID = [
     ("predict_masked", "token_ids", [-1, 21, 2**31 - 1, -(2**31)]),
     ("predict_masked", "lengths", [-1, 5, 2**31 - 1]),
@@ -90,17 +70,67 @@ INVALID = [
 ]
 
 
-def test_invalid_values_have_the_same_outcome_with_and_without_xla(tiny_export: Path) -> None:
+def good(suffix: str) -> list[dict[str, Any]]:
+    return [question(signature.name + suffix, signature) for signature in signatures.SIGNATURES]
+
+
+def badly_shaped(suffix: str) -> list[tuple[str, int, dict[str, Any]]]:
+    """(input, axes that it should have, question) for each."""
+    asked = []
+    for signature in signatures.SIGNATURES:
+        name = signature.name + suffix
+        for alias, tensor in signature.inputs.items():
+            for shape in bad_shapes(len(tensor.shape)):
+                changed = {"shape": shape, "value": GOOD[alias][1]}
+                asked.append((alias, len(tensor.shape), question(name, signature, **{alias: changed})))
+    return asked
+
+
+def with_invalid_values() -> list[dict[str, Any]]:
+    """With and without XLA in turn."""
     by_name = {signature.name: signature for signature in signatures.SIGNATURES}
-    asked = [
+    return [
         question(name + suffix, by_name[name], **{alias: {"shape": GOOD[alias][0], "value": value}})
         for name, alias, values in INVALID
         for value in values
-        for suffix in ("", signatures.PORTABLE)
+        for suffix in SUFFIXES
     ]
-    answers = ask(tiny_export, asked)
-    for one, answer in zip(asked, answers, strict=True):
+
+
+@pytest.fixture(scope="module")
+def answers(tiny_export: Path) -> dict[str, list[dict[str, Any]]]:
+    """One process is asked everything: whatever comes early must leave it as it was for what comes late."""
+    asked = {
+        suffix: [*good(suffix), *(one for _, _, one in badly_shaped(suffix)), *good(suffix)]
+        for suffix in SUFFIXES
+    }
+    asked["values"] = with_invalid_values()
+    found = iter(ask(tiny_export, [one for questions in asked.values() for one in questions]))
+    return {name: list(itertools.islice(found, len(questions))) for name, questions in asked.items()}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES, ids=["xla", "portable"])
+def test_every_shape_is_answered_or_refused_by_the_name_of_its_input(
+    answers: dict[str, list[dict[str, Any]]], suffix: str
+) -> None:
+    found, count = answers[suffix], len(signatures.SIGNATURES)
+    for first, last in zip(found[:count], found[-count:], strict=True):
+        assert first["code"] == OK, first["message"]
+        assert last["shapes"] == first["shapes"]
+    for (alias, rank, one), answer in zip(badly_shaped(suffix), found[count:-count], strict=True):
+        shape = one["inputs"][alias]["shape"]
+        assert answer["code"] in (OK, INVALID_ARGUMENT), (one, answer)
+        if len(shape) != rank or max(shape, default=0) >= 2**31:
+            assert answer["code"] == INVALID_ARGUMENT, (one, answer)
+            assert alias in answer["message"]
+
+
+def test_invalid_values_have_the_same_outcome_with_and_without_xla(
+    answers: dict[str, list[dict[str, Any]]],
+) -> None:
+    found = answers["values"]
+    for one, answer in zip(with_invalid_values(), found, strict=True):
         assert answer["code"] == INVALID_ARGUMENT, (one, answer)
         assert "must lie in" in answer["message"]
-    for with_xla, without in zip(answers[::2], answers[1::2], strict=True):
+    for with_xla, without in zip(found[::2], found[1::2], strict=True):
         assert with_xla["message"].split(" | ")[0].splitlines()[0] == without["message"].splitlines()[0]

@@ -87,11 +87,17 @@ def test_a_served_signature_answers_as_python_does(
     assert_same(in_python[name], client.predict(QUESTIONS[name], name + suffix))
 
 
+@pytest.fixture(scope="module")
+def loaded(tiny_export: Path) -> Any:
+    """In this process, as Python users load it."""
+    return tf.saved_model.load(str(tiny_export))
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_the_saved_model_answers_as_python_does(
-    tiny_export: Path, in_python: dict[str, dict[str, np.ndarray]], name: str
+    loaded: Any, in_python: dict[str, dict[str, np.ndarray]], name: str
 ) -> None:
-    function = tf.saved_model.load(str(tiny_export)).signatures[name + PORTABLE]
+    function = loaded.signatures[name + PORTABLE]
     answer = {alias: value.numpy() for alias, value in function(**as_arrays(QUESTIONS[name])).items()}
     assert_same(in_python[name], answer)
 

@@ -45,15 +45,17 @@ def _twin(
     return sums, gradients
 
 
-def _with_gradients(function: Callable[..., LossSums], inputs: list[np.ndarray], **options: Any) -> Any:
-    @tf.function(jit_compile=options.pop("jit", True))
+def _with_gradients(function: Callable[..., LossSums], *, jit: bool = True, **options: Any) -> Any:
+    """`run(inputs)` → sums and gradients; a program for all inputs of the same shapes."""
+
+    @tf.function(jit_compile=jit)
     def run(*tensors: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(tensors[:3])
             sums = function(*tensors, **options)
         return sums, tape.gradient(sums.loss, tensors[:3])
 
-    return run(*(tf.constant(x) for x in inputs))
+    return lambda inputs: run(*(tf.constant(x) for x in inputs))
 
 
 @pytest.mark.parametrize("jit", [True, False])
@@ -65,10 +67,11 @@ def _with_gradients(function: Callable[..., LossSums], inputs: list[np.ndarray],
 def test_fused_equals_plain_and_numpy(vocab: int, slice_bytes: int, jit: bool) -> None:
     inputs = _inputs(vocab)
     expected, expected_gradients = _twin(*inputs)
-    for sums, gradients in (
-        _with_gradients(plain_sums, inputs, jit=jit),
-        _with_gradients(fused_sums, inputs, slice_bytes=slice_bytes, jit=jit),
+    for run in (
+        _with_gradients(plain_sums, jit=jit),
+        _with_gradients(fused_sums, slice_bytes=slice_bytes, jit=jit),
     ):
+        sums, gradients = run(inputs)
         np.testing.assert_allclose([float(x) for x in sums], expected, rtol=1e-5)
         for gradient, wanted in zip(gradients, expected_gradients, strict=True):
             np.testing.assert_allclose(gradient, wanted, atol=1e-5)
@@ -103,8 +106,8 @@ def test_large_logits_do_not_overflow() -> None:
     inputs = _inputs(32)
     inputs[0] *= 200
     (fused, gradients), (plain, _) = (
-        _with_gradients(fused_sums, inputs, slice_bytes=4 * ROWS * 8),
-        _with_gradients(plain_sums, inputs),
+        _with_gradients(fused_sums, slice_bytes=4 * ROWS * 8)(inputs),
+        _with_gradients(plain_sums)(inputs),
     )
     np.testing.assert_allclose(fused.loss, plain.loss, rtol=1e-5)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -188,7 +191,8 @@ def test_a_forbidden_token_counts_nothing_and_costs_everything(
     whole = np.zeros_like(states, np.float64)
     whole[hidden] = wanted[0]
     for function, options in ((plain_sums, {}), (fused_sums, {"slice_bytes": slice_bytes})):
-        sums, gradients = _with_gradients(function, inputs, jit=jit, **options)
+        run = _with_gradients(function, jit=jit, **options)
+        sums, gradients = run(inputs)
         np.testing.assert_allclose([float(x) for x in sums], expected, rtol=1e-5)
         for gradient, value in zip(gradients, (whole, *wanted[1:]), strict=True):
             np.testing.assert_allclose(gradient, value, atol=1e-5)
@@ -196,5 +200,4 @@ def test_a_forbidden_token_counts_nothing_and_costs_everything(
         changed = targets.copy()
         for token in forbidden:
             changed[first] = token
-            loss = _with_gradients(function, [*inputs[:3], changed, weights], jit=jit, **options)[0].loss
-            assert float(loss) == np.inf
+            assert float(run([*inputs[:3], changed, weights])[0].loss) == np.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -82,16 +83,6 @@ def _kill_after(step: int, corpus: Path, output: Path, config: TrainConfig, star
     return process.returncode == -signal.SIGKILL
 
 
-def test_a_killed_run_ends_with_the_same_bits(
-    corpus: Path, config: TrainConfig, uninterrupted: Path, tmp_path: Path, start_training: Start
-) -> None:
-    assert _kill_after(27, corpus, tmp_path, config, start_training)
-    assert not (tmp_path / "model.safetensors").exists()
-    result = train([corpus], tmp_path, config)
-    assert result.finished
-    _assert_same_bits(uninterrupted, tmp_path)
-
-
 @pytest.mark.slow
 def test_five_kills_at_random_moments_end_with_the_same_bits(
     corpus: Path, config: TrainConfig, uninterrupted: Path, tmp_path: Path, start_training: Start
@@ -103,9 +94,10 @@ def test_five_kills_at_random_moments_end_with_the_same_bits(
     _assert_same_bits(uninterrupted, tmp_path)
 
 
-def test_sigterm_saves_exits_0_and_resumes_exactly(
+def test_a_run_that_is_stopped_and_then_killed_ends_with_the_same_bits(
     corpus: Path, config: TrainConfig, uninterrupted: Path, tmp_path: Path, start_training: Start
 ) -> None:
+    """SIGTERM saves and exits with 0; what goes on from there is killed between two checkpoints."""
     process = start_training(_arguments(corpus, tmp_path, config))
     log = tmp_path / "training" / "log.jsonl"
     _wait_for(lambda: log.exists() and log.stat().st_size > 0, process)
@@ -115,34 +107,47 @@ def test_sigterm_saves_exits_0_and_resumes_exactly(
     stopped = json.loads(out)
     assert not stopped["finished"]
     assert (tmp_path / "training" / "checkpoints" / f"step-{stopped['steps']:08d}").is_dir()
+    assert _kill_after(stopped["steps"] + 27, corpus, tmp_path, config, start_training)
+    assert not (tmp_path / "model.safetensors").exists()
     assert train([corpus], tmp_path, config).finished
     _assert_same_bits(uninterrupted, tmp_path)
 
 
-def test_a_finished_run_is_not_trained_again(corpus: Path, small: TrainConfig, tmp_path: Path) -> None:
-    train([corpus], tmp_path, small, compile=False)
-    before = _weights(tmp_path)
-    again = train([corpus], tmp_path, small, compile=False)
+@pytest.fixture(scope="module")
+def short(small: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(small, steps=5)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, short: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that took all of its few steps."""
+    output = tmp_path_factory.mktemp("finished")
+    assert train([corpus], output, short, compile=False).finished
+    return output
+
+
+def test_a_finished_run_is_not_trained_again(corpus: Path, short: TrainConfig, finished: Path) -> None:
+    before = _weights(finished)
+    again = train([corpus], finished, short, compile=False)
     assert again.finished
     assert again.evaluation is not None
-    assert all(np.array_equal(before[name], value) for name, value in _weights(tmp_path).items())
+    assert all(np.array_equal(before[name], value) for name, value in _weights(finished).items())
 
 
 def test_options_that_would_make_the_resume_wrong_are_refused_by_name(
-    corpus: Path, small: TrainConfig, tmp_path: Path
+    corpus: Path, short: TrainConfig, finished: Path, tmp_path: Path
 ) -> None:
-    small = dataclasses.replace(small, layers=1, steps=5)
-    train([corpus], tmp_path, small, compile=False)
+    output = Path(shutil.copytree(finished, tmp_path / "run"))
     with pytest.raises(ConfigError, match=r"`learning_rate` was 0\.003 and is now 0\.001"):
-        train([corpus], tmp_path, dataclasses.replace(small, learning_rate=1e-3), compile=False)
+        train([corpus], output, dataclasses.replace(short, learning_rate=1e-3), compile=False)
     other = tmp_path / "other.txt"
     other.write_text(corpus.read_text() + "\n\none more cat sees the house .\n")
     with pytest.raises(
         ConfigError, match=r"the text has changed \(`.*animals\.txt` is gone, `.*other\.txt` is new\)"
     ):
-        train([other], tmp_path, small, compile=False)
+        train([other], output, short, compile=False)
     # What does not change the weights may change.
-    kept = dataclasses.replace(small, keep_checkpoints=7)
-    assert train([corpus], tmp_path, kept, compile=False).finished
-    other_rate = dataclasses.replace(small, learning_rate=1e-3)
-    assert train([corpus], tmp_path, other_rate, fresh=True, compile=False).finished
+    kept = dataclasses.replace(short, keep_checkpoints=7)
+    assert train([corpus], output, kept, compile=False).finished
+    other_rate = dataclasses.replace(short, learning_rate=1e-3)
+    assert train([corpus], output, other_rate, fresh=True, compile=False).finished

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import random
 import re
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,11 @@ from tf_mlm.cli.verb import TensorFlowVerb
 from tf_mlm.serving.errors import ServingError
 from tf_mlm.serving.server_process import ServerProcess
 from tf_mlm.training.options import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tf_mlm.model.fill_mask import FillMask
 
 QUESTIONS = (
     "Return the [MASK] of the array.",
@@ -67,14 +73,7 @@ def command(
     output.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     results: dict[str, Any] = {"seconds": seconds}
-
-    @contextlib.contextmanager
-    def step(name: str, title: str) -> Iterator[None]:
-        out.rule(f"[bold]{title}", align="left")
-        started = time.monotonic()
-        yield
-        seconds[name] = round(time.monotonic() - started, 1)
-
+    step = functools.partial(_step, out, seconds)
     with step("corpus", "1. Text: the documentation inside this Python installation"):
         from tf_mlm.training.data.documentation import write_documentation_corpus
 
@@ -82,16 +81,8 @@ def command(
         words = write_documentation_corpus(corpus)
         out.print(f"{words:,} words in {corpus}; one document in twenty is held out.")
     with step("train", f"2. Train until top-1 reaches {until_top_1:.0%}, {minutes:g} minutes at most"):
-        from tf_mlm.training.run.trainer import train
-
         model_dir = output / "model"
-        trained = train([corpus], model_dir, config, console=out, fresh=True)
-        if not trained.finished:
-            raise click.Abort
-        evaluation = trained.evaluation
-        assert evaluation is not None
-        results |= {"ended": trained.ended, "steps": trained.steps}
-        results["evaluation"] = {**dataclasses.asdict(evaluation), "lift": evaluation.lift}
+        results |= _train(corpus, model_dir, config, out)
     with step("export", "3. Export: one SavedModel that takes raw strings"):
         import tf_mlm
         from tf_mlm.config import Buckets
@@ -113,18 +104,7 @@ def command(
             rest = f"http://127.0.0.1:{server.rest_port}/mlm"
             out.print(f"gRPC {grpc}   REST {rest}   log {log}")
         with step("ask", "5. Ask: in Python, over gRPC, over REST"):
-            from tf_mlm.serving.client.client import Client
-
-            answers: dict[str, Any] = {"python": tf_mlm.FillMask(model)(QUESTIONS)}
-            for name, address in (("grpc", grpc), ("rest", rest)):
-                with Client(address) as client:
-                    answers[name] = client.fill(list(QUESTIONS))
-            for question, fills in zip(QUESTIONS, answers["grpc"], strict=True):
-                out.print(fill_table(question, fills))
-            results["fills"] = answers
-            results["largest_difference"] = largest_difference(answers)
-            with Client(grpc) as client:
-                results["word_order"] = word_order(client, corpus)
+            results |= ask(tf_mlm.FillMask(model), {"grpc": grpc, "rest": rest}, corpus, out)
         if keep_serving:
             stack.pop_all()
     results["seconds"]["total"] = round(time.monotonic() - begun, 1)
@@ -138,6 +118,43 @@ def command(
         out.print(f'Still serving: tf-mlm fill {grpc} "..."; stop it with: kill {server.popen.pid}')
     else:
         out.print(f"Serve again: [bold]tf-mlm serve {version.parent}[/]")
+
+
+@contextlib.contextmanager
+def _step(out: Console, seconds: dict[str, float], name: str, title: str) -> Iterator[None]:
+    """Says what begins, and keeps how long it took."""
+    out.rule(f"[bold]{title}", align="left")
+    started = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - started, 1)
+
+
+def _train(corpus: Path, model_dir: Path, config: TrainConfig, out: Console) -> dict[str, Any]:
+    """What ended the training, its steps and its last evaluation."""
+    from tf_mlm.training.run.trainer import train
+
+    trained = train([corpus], model_dir, config, console=out, fresh=True)
+    if not trained.finished:
+        raise click.Abort
+    found = trained.evaluation
+    assert found is not None
+    evaluation = {**dataclasses.asdict(found), "lift": found.lift}
+    return {"ended": trained.ended, "steps": trained.steps, "evaluation": evaluation}
+
+
+def ask(fill_mask: FillMask, addresses: dict[str, str], corpus: Path, out: Console) -> dict[str, Any]:
+    """The answers of Python and of each address, how much they differ, and what the server makes of order."""
+    from tf_mlm.serving.client.client import Client
+
+    answers: dict[str, Any] = {"python": fill_mask(QUESTIONS)}
+    for name, address in addresses.items():
+        with Client(address) as client:
+            answers[name] = client.fill(list(QUESTIONS))
+    for question, fills in zip(QUESTIONS, answers["grpc"], strict=True):
+        out.print(fill_table(question, fills))
+    with Client(addresses["grpc"]) as client:
+        order = word_order(client, corpus)
+    return {"fills": answers, "largest_difference": largest_difference(answers), "word_order": order}
 
 
 def show(results: dict[str, Any], config: TrainConfig, out: Any) -> None:

@@ -11,6 +11,7 @@ from tf_mlm.cli.console import console, json_option, print_json
 from tf_mlm.cli.sizes import Sizes
 from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
+from tf_mlm.signatures import PORTABLE
 
 if TYPE_CHECKING:
     from tf_mlm.config import Buckets
@@ -104,19 +105,13 @@ def command(
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
     with console().status("Loading, tracing, writing and reading back ..."):
-        import dataclasses
-
         import tf_mlm
         from tf_mlm.config import Limits
         from tf_mlm.export.saved_model import export, read_description
         from tf_mlm.layers.int8_product import is_built_with_int8_product
-        from tf_mlm.model.programs import compilations, default_buckets, length_limit
 
         model = tf_mlm.load(model_dir)
-        chosen = default_buckets(length_limit(model))
-        if calibrate is not None:
-            chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
-        buckets = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
+        buckets = _buckets(model, given, calibrate, text_field, programs)
         accuracy: dict[str, Any] = {}
         if not quantize:
             arithmetic = "float"
@@ -140,23 +135,29 @@ def command(
     description = read_description(path)
     if as_json:
         print_json({"path": str(path), **description})
-        return
+    else:
+        _show(path, description)
+
+
+def _show(path: Path, description: dict[str, Any]) -> None:
+    """What was written, what it needs, and what to do with it."""
     out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
-    if arithmetic == "int8":
+    if description["arithmetic"] == "int8":
+        has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
         out.print(
             "With int8 products: runs on any TF-Serving for x86, no flag needed"
-            + ("." if no_xla else "; the `_portable` signatures, with floats, on any other, too.")
+            + ("; the `_portable` signatures, with floats, on any other, too." if has_twins else ".")
         )
-    elif no_xla:
-        out.print("Without XLA: runs on any TF-Serving, no flag needed.")
-    else:
+    elif description["xla"]:
         out.print(
             f"With XLA: {description['programs']} programs, compiled while a server starts. Stock TF-Serving "
             "needs --xla_cpu_compilation_enabled=true, or use the `_portable` signatures."
         )
-    if accuracy:
+    else:
+        out.print("Without XLA: runs on any TF-Serving, no flag needed.")
+    if accuracy := description["accuracy"]:
         out.print(
             f"int8 beside float32 at {accuracy['masks']:,} masks: the same first token at "
             f"{accuracy['top_1_agreement']:.2%}, KL {accuracy['kl']:.1e} nats; loss {accuracy['loss']:.4f} "
@@ -164,9 +165,27 @@ def command(
             f"{accuracy['float_top_1']:.2%}."
         )
     limit = description["max_length"]
-    longer = "refused" if long_texts == "refuse" else "read in windows around them"
+    longer = "refused" if description["long_texts"] == "refuse" else "read in windows around them"
     out.print(f"Masks within the first {limit} tokens of a text; later ones are {longer}.")
-    out.print(f"Next: tf-mlm serve {base_path}")
+    out.print(f"Next: tf-mlm serve {path.parent}")
+
+
+def _buckets(
+    model: MaskedLM,
+    given: dict[str, tuple[int, ...] | None],
+    calibrate: Path | None,
+    text_field: str,
+    programs: int | None,
+) -> Buckets:
+    """Those that are given, and for the others the best for a file of texts, or the default ones."""
+    import dataclasses
+
+    from tf_mlm.model.programs import compilations, default_buckets, length_limit
+
+    chosen = default_buckets(length_limit(model))
+    if calibrate is not None:
+        chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
+    return dataclasses.replace(chosen, **{name: sizes for name, sizes in given.items() if sizes is not None})
 
 
 def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:

@@ -71,33 +71,11 @@ def command(
         raise click.UsageError(f"--{unused[0]} is of shards: name a directory with --to-tfrecord.")
     refuse_settings(settings, "--to-tfrecord DIRECTORY")
     if to_tfrecord:
-        from rich.progress import MofNCompleteColumn, Progress
-
-        import tf_mlm
-        from tf_mlm.training.data.records import write_token_records
-
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=as_json) as progress:
-            task = progress.add_task("documents", total=None)
-            preprocessor = tf_mlm.load(target).preprocessor
-            if preprocessor is None:
-                raise click.ClickException(
-                    f"`{target}` has no tokenizer that runs here; use one with WordPiece, BPE or Unigram."
-                )
-            documents, written = write_token_records(
-                texts,
-                to_tfrecord,
-                preprocessor,
-                text_field=text_field,
-                line_by_line=line_by_line,
-                progress=lambda count: progress.advance(task, count),
-            )
-        if as_json:
-            print_json({"path": to_tfrecord, "documents": documents, "tokens": written})
-        else:
-            click.echo(f"Wrote {to_tfrecord}: {documents} documents, {written} tokens.")
+        _write_records(target, texts, to_tfrecord, text_field, line_by_line, as_json)
         return
     with open_target(target) as model:
         found = model.tokenize(list(texts))
+    columns = (found[alias] for alias in ("lengths", "tokens", "token_ids", "starts", "ends"))
     results = [
         [
             {
@@ -106,11 +84,9 @@ def command(
                 "start": int(start),
                 "end": int(end),
             }
-            for token, index, start, end in zip(*(row[:length] for row in rows), strict=True)
+            for token, index, start, end in zip(*(row[:count] for row in rows), strict=True)
         ]
-        for length, *rows in zip(
-            *(found[alias] for alias in ("lengths", "tokens", "token_ids", "starts", "ends")), strict=True
-        )
+        for count, *rows in zip(*columns, strict=True)
     ]
     if as_json:
         print_json(results)
@@ -120,6 +96,36 @@ def command(
         for token in tokens:
             rows.add_row(token["token"], str(token["id"]), str(token["start"]), str(token["end"]))
         console().print(rows)
+
+
+def _write_records(
+    target: str, files: Sequence[str], output: str, text_field: str, line_by_line: bool, as_json: bool
+) -> None:
+    """Tokenizes files into one file of records, each a document."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    import tf_mlm
+    from tf_mlm.training.data.records import write_token_records
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=as_json) as progress:
+        task = progress.add_task("documents", total=None)
+        preprocessor = tf_mlm.load(target).preprocessor
+        if preprocessor is None:
+            raise click.ClickException(
+                f"`{target}` has no tokenizer that runs here; use one with WordPiece, BPE or Unigram."
+            )
+        documents, written = write_token_records(
+            files,
+            output,
+            preprocessor,
+            text_field=text_field,
+            line_by_line=line_by_line,
+            progress=lambda count: progress.advance(task, count),
+        )
+    if as_json:
+        print_json({"path": output, "documents": documents, "tokens": written})
+    else:
+        click.echo(f"Wrote {output}: {documents} documents, {written} tokens.")
 
 
 def _write_shards(

@@ -27,7 +27,7 @@ from tf_mlm.export.private_tensorflow import write_fingerprint
 from tf_mlm.export.quantization import check_int8_arithmetic, is_quantized
 from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.state import state_of
-from tf_mlm.export.warmup import write_warmup
+from tf_mlm.export.warmup import check_warmup, write_warmup
 from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import compilations
@@ -76,9 +76,9 @@ def export(
         The version directory.
 
     Raises:
-        ValueError: for a version that is no whole number, buckets longer than the model's positions,
-            an operation that stock TF-Serving does not have, or int8 arithmetic of a model that is not
-            quantised, or where TensorFlow has none.
+        ValueError: for a version that is no whole number, buckets longer than the model's positions or more
+            than a server would warm up, an operation that stock TF-Serving does not have, or int8 arithmetic
+            of a model that is not quantised, or where TensorFlow has none.
         FileExistsError: when the version is there already; it is not touched.
         ExportMismatchError: when the reloaded export answers differently from the model.
 
@@ -100,6 +100,7 @@ def export(
         limits=limits or Limits(),
         arithmetic=arithmetic,
     )
+    check_warmup(inference)
     functions = signature_functions(inference)
     if xla:
         twins = signature_functions(inference.portable())

@@ -75,27 +75,26 @@ def warmup_inputs(inference: Inference) -> Iterator[tuple[str, dict[str, Any]]]:
     yield signatures.PSEUDO_LOG_LIKELIHOOD.name, {"text": np.array([text(1)], dtype=object)}
 
 
-def write_warmup(inference: Inference, version_directory: Path, model_name: str) -> int:
-    """Writes the records of `warmup_inputs`; returns their number.
-
-    Raises:
-        ValueError: when there are more than TF-Serving replays.
-    """
-    path = version_directory / "assets.extra" / "tf_serving_warmup_requests"
-    path.parent.mkdir(exist_ok=True)
-    records = [
-        _record(model_name, signature, inputs).SerializeToString()
-        for signature, inputs in warmup_inputs(inference)
-    ]
-    if len(records) > MAX_RECORDS:
+def check_warmup(inference: Inference) -> None:
+    """A `ValueError` where the buckets need more records than TF-Serving replays."""
+    count = sum(1 for _ in warmup_inputs(inference))
+    if count > MAX_RECORDS:
         raise ValueError(
             f"TF-Serving replays at most {MAX_RECORDS} warm-up records. Received: buckets that need "
-            f"{len(records)} ({inference.buckets}). Choose fewer buckets."
+            f"{count} ({inference.buckets}). Choose fewer buckets."
         )
+
+
+def write_warmup(inference: Inference, version_directory: Path, model_name: str) -> int:
+    """Writes the records of `warmup_inputs`; returns their number."""
+    path = version_directory / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir(exist_ok=True)
+    count = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record)
-    return len(records)
+        for signature, inputs in warmup_inputs(inference):
+            writer.write(_record(model_name, signature, inputs).SerializeToString())
+            count += 1
+    return count
 
 
 def _record(model_name: str, signature: str, inputs: dict[str, Any]) -> prediction_log_pb2.PredictionLog:

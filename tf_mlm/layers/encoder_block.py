@@ -54,7 +54,6 @@ class EncoderBlock(tf.Module):
         hidden, inner = config.hidden_size, config.intermediate_size
         self.dropout_rate = config.hidden_dropout_prob
         self.is_pre_norm, self.is_gated = config.norm_position == "pre", config.gated
-        is_local = config.is_local(index)
         positions = positions or LayerPositions(config, initializer, dtype=precision)
 
         def norm(name: str) -> LayerNorm:
@@ -62,57 +61,27 @@ class EncoderBlock(tf.Module):
                 hidden, config.layer_norm_eps, use_bias=config.norm_bias, name=name, dtype=precision
             )
 
-        self.attention: SelfAttention | FourierMixing = (
-            SelfAttention(
-                hidden,
-                config.num_attention_heads,
-                config.attention_probs_dropout_prob,
-                initializer(),
-                use_bias=config.attention_bias,
-                rotation=positions.local_rotary if is_local else positions.rotary,
-                rotates_values=config.rope_values,
-                bias=positions.bias_of_layer(config, initializer, precision),
-                window=config.local_attention // 2 if is_local else None,
-                longest=config.max_length,
-                name="attention",
-                dtype=precision,
+        def dense(inputs: int, units: int, name: str, use_bias: bool, activation: str | None = None) -> Dense:
+            return Dense(
+                inputs, units, activation, initializer(), use_bias=use_bias, name=name, dtype=precision
             )
-            if config.mixing == "attention"
-            else FourierMixing(hidden, name="attention", dtype=precision)
-        )
+
+        self.attention = _attention(config, initializer, index, positions, precision)
         self.attention_output = (
-            Dense(
-                hidden,
-                hidden,
-                kernel_initializer=initializer(),
-                use_bias=config.attention_bias,
-                name="attention_output",
-                dtype=precision,
-            )
+            dense(hidden, hidden, "attention_output", config.attention_bias)
             if config.mixing == "attention"
             else None
         )
         self.attention_norm = (
             norm("attention_norm") if index or config.first_norm or not self.is_pre_norm else None
         )
-        self.intermediate = Dense(
-            hidden,
-            2 * inner if self.is_gated else inner,
-            None if self.is_gated else config.hidden_act,
-            initializer(),
-            use_bias=config.mlp_bias,
-            name="intermediate",
-            dtype=precision,
+        self.intermediate = (
+            dense(hidden, 2 * inner, "intermediate", config.mlp_bias)
+            if self.is_gated
+            else dense(hidden, inner, "intermediate", config.mlp_bias, config.hidden_act)
         )
         self.activation = activations.get(config.hidden_act)
-        self.output = Dense(
-            inner,
-            hidden,
-            kernel_initializer=initializer(),
-            use_bias=config.mlp_bias,
-            name="output",
-            dtype=precision,
-        )
+        self.output = dense(inner, hidden, "output", config.mlp_bias)
         self.output_norm = norm("output_norm")
 
     def __call__(
@@ -154,3 +123,30 @@ class EncoderBlock(tf.Module):
             values, gates = tf.split(inner, 2, axis=-1)
             inner = activations.activated(self.activation, values) * gates
         return dropout(self.output(inner), self.dropout_rate, fold_in(dropout_seed, 2))
+
+
+def _attention(
+    config: ModelConfig,
+    initializer: Callable[[], Any],
+    index: int,
+    positions: LayerPositions,
+    precision: Precision,
+) -> SelfAttention | FourierMixing:
+    """What mixes the positions in layer `index`."""
+    if config.mixing != "attention":
+        return FourierMixing(config.hidden_size, name="attention", dtype=precision)
+    is_local = config.is_local(index)
+    return SelfAttention(
+        config.hidden_size,
+        config.num_attention_heads,
+        config.attention_probs_dropout_prob,
+        initializer(),
+        use_bias=config.attention_bias,
+        rotation=positions.local_rotary if is_local else positions.rotary,
+        rotates_values=config.rope_values,
+        bias=positions.bias_of_layer(config, initializer, precision),
+        window=config.local_attention // 2 if is_local else None,
+        longest=config.max_length,
+        name="attention",
+        dtype=precision,
+    )

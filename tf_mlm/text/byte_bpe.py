@@ -26,6 +26,7 @@ from tf_mlm.arguments import tensor_argument
 from tf_mlm.decoder import byte_characters
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.bpe_merges import check_merges, ranks_of
+from tf_mlm.text.byte_offsets import BLANKS, ByteOffsets
 from tf_mlm.text.composition import one_after_another
 from tf_mlm.text.found_tokens import finder, normalizer_of
 from tf_mlm.text.segments import Segments, cut, whole
@@ -33,10 +34,8 @@ from tf_mlm.text.sentencepiece_model import Kind, ModelType, Piece, model_proto
 from tf_mlm.text.tokens import Tokens, utf8_size
 from tf_mlm.text.vocabulary import Vocabulary
 
-# What Unicode counts as white space, for RE2, whose own class has less.
-_BLANKS = r"\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}"
-_LAST_BLANK = f"([{_BLANKS}])([{_BLANKS}][^{_BLANKS}])"
-_WORDS = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{_BLANKS}\p{{L}}\p{{N}}]+|[{_BLANKS}]+"
+_LAST_BLANK = f"([{BLANKS}])([{BLANKS}][^{BLANKS}])"
+_WORDS = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^{BLANKS}\p{{L}}\p{{N}}]+|[{BLANKS}]+"
 _MARK = b"\xff"  # no UTF-8 text holds it
 
 
@@ -56,7 +55,6 @@ class ByteBpeTokenizer(tf.Module):
         super().__init__(name=name)
         self.vocabulary = vocabulary
         merges, config = vocabulary.merges, vocabulary.config
-        self._add_prefix_space, self._trim_offsets = config.add_prefix_space, config.trim_offsets
         self._literal, self._normal = (
             [(found, ids)] if found is not None else []
             for found, ids in (finder(vocabulary, None), finder(vocabulary, normalizer_of(config)))
@@ -73,14 +71,7 @@ class ByteBpeTokenizer(tf.Module):
             ),
             -1,
         )
-        sizes, blanks_before, blanks_behind = ([0] * vocabulary.size for _ in range(3))
-        for index, token in bytes_of.items():
-            sizes[index] = len(token)
-            blanks_before[index] = len(token) - len(token.lstrip(b" "))
-            blanks_behind[index] = len(token) - len(token.rstrip(b" "))
-        self._sizes = tf.constant(sizes, tf.int32)
-        self._blanks_before = tf.constant(blanks_before, tf.int32)
-        self._blanks_behind = tf.constant(blanks_behind, tf.int32)
+        self._offsets = ByteOffsets(bytes_of, vocabulary)
 
     def __call__(self, text: tf.Tensor) -> Tokens:
         """Tokens of the texts.
@@ -161,71 +152,31 @@ class ByteBpeTokenizer(tf.Module):
         parts = segments.splits[1:] - segments.splits[:-1]
         begins = tf.repeat(tf.gather(segments.starts, segments.splits[:-1]), parts)  # of each part's text
         added = tf.zeros_like(segments.starts)  # a blank that the text has not
-        if self._add_prefix_space:
+        if self.vocabulary.config.add_prefix_space:
             needs = is_text & (texts != "") & (tf.strings.substr(texts, 0, 1) != " ")
             texts = tf.where(needs, tf.strings.join([" ", texts]), texts)
             added = tf.cast(needs, tf.int32)
         pieces = self._pieces_of(texts)  # ragged [segments, (tokens)]
-        counts = tf.cast(pieces.row_lengths(), tf.int32)
-        token_ids = pieces.flat_values
-        owners = tf.cast(pieces.value_rowids(), tf.int32)
-        sizes = tf.gather(self._sizes, token_ids)
-        before = tf.cumsum(sizes, exclusive=True)
-        firsts = tf.concat([[0], tf.cumsum(counts)], 0)
-        behind = tf.concat([before, [tf.reduce_sum(sizes)]], 0)
-        shift = tf.gather(segments.starts - added, owners) - tf.gather(tf.gather(behind, firsts[:-1]), owners)
-        segment_starts = tf.gather(segments.starts, owners)
-        # A blank that was put before a text stands for the text's first character.
-        is_added = before + shift < segment_starts
-        starts, ends = before + shift, before + sizes + shift
-        starts, ends = _whole_characters(
-            segments,
-            owners,
-            tf.maximum(starts, segment_starts),
-            tf.where(is_added & (sizes == 1), ends + 1, ends),
-        )
-        if self._trim_offsets:
-            leading = tf.gather(self._blanks_before, token_ids)
-            if self._add_prefix_space:  # the library's rule, whether the blank was put there or stood there
-                is_begin = starts == tf.gather(begins, owners)
-                leading = tf.where(is_begin & (leading == 1), 0, leading)
-            # A blank that was put in and is left out takes the character with it that it stands for.
-            first = tf.gather(tf.strings.length(tf.strings.substr(segments.texts, 0, 1, "UTF8_CHAR")), owners)
-            starts = tf.minimum(starts + tf.where(is_added & (leading == 1), first, leading), ends)
-            ends = tf.maximum(ends - tf.gather(self._blanks_behind, token_ids), starts)
-            ends = tf.where(is_added & (sizes == 1), starts, ends)
+        starts, ends = self._offsets.of_pieces(pieces, segments, begins, added)
         # A token found takes the place of the tokens of its segment, of which there are none.
-        counts = tf.where(is_text, counts, 1)
-        splits = tf.concat([[0], tf.cumsum(counts)], 0)
-        given = tf.cast(tf.where(~is_text)[:, 0], tf.int32)
-        places = tf.gather(splits, owners) + tf.range(tf.size(token_ids)) - tf.gather(firsts, owners)
-        indices = tf.concat([places, tf.gather(splits, given)], 0)[:, tf.newaxis]
+        counts = tf.cast(pieces.row_lengths(), tf.int32)
+        splits = tf.concat([[0], tf.cumsum(tf.where(is_text, counts, 1))], 0)
+        found = tf.cast(tf.where(~is_text)[:, 0], tf.int32)
+        found_starts, found_ends = self._offsets.of_found(found, segments, begins)
+        owners = tf.cast(pieces.value_rowids(), tf.int32)
+        before = tf.gather(tf.cumsum(counts, exclusive=True), owners)
+        places = tf.gather(splits, owners) + tf.range(tf.size(owners)) - before
+        indices = tf.concat([places, tf.gather(splits, found)], 0)[:, tf.newaxis]
         total = tf.reshape(splits[-1], [1])
-        given_starts = tf.gather(segments.starts, given)
-        given_texts = tf.gather(segments.texts, given)
-        given_ends = given_starts + tf.strings.length(given_texts)
-        if self._trim_offsets:  # of the white space that a token takes along
-            size = tf.strings.length(given_texts)
-            behind_blanks = tf.strings.regex_replace(given_texts, f"^[{_BLANKS}]+", "")
-            leading = size - tf.strings.length(behind_blanks)
-            if self._add_prefix_space:
-                is_begin = given_starts == tf.gather(begins, given)
-                is_one = tf.strings.length(given_texts, "UTF8_CHAR") == 1 + tf.strings.length(
-                    behind_blanks, "UTF8_CHAR"
-                )
-                leading = tf.where(is_begin & is_one, 0, leading)
-            trailing = size - tf.strings.length(tf.strings.regex_replace(given_texts, f"[{_BLANKS}]+$", ""))
-            given_starts += leading
-            given_ends = tf.maximum(given_ends - trailing, given_starts)
 
-        def placed(cut_out: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-            return tf.scatter_nd(indices, tf.concat([cut_out, found], 0), total)
+        def placed(of_pieces: tf.Tensor, of_found: tf.Tensor) -> tf.Tensor:
+            return tf.scatter_nd(indices, tf.concat([of_pieces, of_found], 0), total)
 
         text_firsts = tf.gather(splits, segments.splits)
         return Tokens(
-            token_ids=placed(token_ids, tf.gather(segments.token_ids, given)),
-            starts=placed(starts, given_starts),
-            ends=placed(ends, given_ends),
+            token_ids=placed(pieces.flat_values, tf.gather(segments.token_ids, found)),
+            starts=placed(starts, found_starts),
+            ends=placed(ends, found_ends),
             firsts=text_firsts[:-1],
             counts=text_firsts[1:] - text_firsts[:-1],
         )
@@ -249,21 +200,6 @@ class ByteBpeTokenizer(tf.Module):
         values = tf.gather(tf.concat([ids, tf.gather(self._ids, found.flat_values)], 0), index.flat_values)
         row_splits = tf.gather(index.row_splits, tf.cast(words.row_splits, tf.int64))
         return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
-
-
-def _whole_characters(
-    segments: Segments, owners: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Offsets in texts, moved apart to the edges of the characters that they lie in."""
-    data = tf.io.decode_raw(tf.strings.reduce_join(segments.texts), tf.uint8)
-    is_inside = tf.concat([tf.bitwise.bitwise_and(data, 0xC0) == 0x80, [False]], 0)
-    sizes = tf.strings.length(segments.texts)
-    shift = tf.gather(tf.cumsum(sizes, exclusive=True) - segments.starts, owners)
-    starts, ends = starts + shift, ends + shift
-    for _ in range(3):  # a character has at most four bytes
-        starts -= tf.cast(tf.gather(is_inside, starts), tf.int32)
-        ends += tf.cast(tf.gather(is_inside, ends), tf.int32)
-    return starts - shift, ends - shift
 
 
 def _bytes_of_tokens(vocabulary: Vocabulary, merges: Sequence[tuple[str, str]]) -> dict[int, bytes]:

@@ -186,10 +186,18 @@ class _Slices:
         """bool [size]: entries that no earlier slice has covered."""
         return self.start(index) + tf.range(self.size) >= index * self.size
 
+    def holds(self, index: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """bool [size, rows]: where the row's target lies, in the slice that covers it first."""
+        is_target = (self.start(index) + tf.range(self.size))[:, tf.newaxis] == targets[tf.newaxis, :]
+        return is_target & self.fresh(index)[:, tf.newaxis]
+
+    def part(self, index: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        """[size, embedding]: the entries of the slice."""
+        return tf.slice(table, [self.start(index), 0], [self.size, table.shape[1]])
+
     def logits(self, index: tf.Tensor, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         """[size, rows], vocabulary first: as fast as a product with the table gets."""
-        part = tf.slice(table, [self.start(index), 0], [self.size, table.shape[1]])
-        logits = product(part, states, transpose_b=True)
+        logits = product(self.part(index, table), states, transpose_b=True)
         logits += tf.slice(bias, [self.start(index)], [self.size])[:, tf.newaxis]
         return tf.where(self.fresh(index)[:, tf.newaxis], logits, -float("inf")) if self.overlap else logits
 
@@ -208,68 +216,75 @@ def _sliced_cross_entropy(rows: int, slices: _Slices) -> Callable[..., tuple[tf.
     @tf.custom_gradient
     def cross_entropy(states, table, bias, targets):  # type: ignore[no-untyped-def]
         targets = tf.cast(targets, tf.int32)
-
-        def target_in(index: tf.Tensor) -> tf.Tensor:
-            """bool [size, rows]: where the row's target lies, in the slice that covers it first."""
-            is_target = (slices.start(index) + tf.range(slices.size))[:, tf.newaxis] == targets[tf.newaxis, :]
-            return is_target & slices.fresh(index)[:, tf.newaxis]
-
-        def forward(index, peak, total, target_logit, best):  # type: ignore[no-untyped-def]
-            logits = slices.logits(index, states, table, bias)
-            slice_peak = tf.reduce_max(logits, axis=0)
-            slice_best = slices.start(index) + tf.argmax(logits, axis=0, output_type=tf.int32)
-            best = tf.where(slice_peak > peak, slice_best, best)
-            new_peak = tf.maximum(peak, slice_peak)
-            # Minus infinity is less than any peak, even while there is no other.
-            shift = tf.where(new_peak > -float("inf"), new_peak, 0.0)
-            total = total * tf.exp(peak - shift) + tf.reduce_sum(tf.exp(logits - shift), axis=0)
-            found = tf.where(target_in(index), logits, 0.0)
-            return index + 1, new_peak, total, target_logit + tf.reduce_sum(found, axis=0), best
-
-        _, peak, total, target_logit, _best = tf.while_loop(
-            lambda index, *_: index < slices.count,
-            forward,
-            (
-                0,
-                tf.fill([rows], -float("inf")),
-                tf.zeros([rows]),
-                tf.zeros([rows]),
-                tf.zeros([rows], tf.int32),
-            ),
-            maximum_iterations=slices.count,
-        )
-        normaliser = peak + tf.math.log(total)
+        normaliser, target_logit, best_ids = _forward(rows, slices, states, table, bias, targets)
 
         def gradient(loss_gradient: tf.Tensor, best_gradient: tf.Tensor):  # type: ignore[no-untyped-def]
             del best_gradient  # ids have none
+            return (*_backward(slices, states, table, bias, targets, normaliser, loss_gradient), None)
 
-            def backward(index, states_gradient, table_parts, bias_parts):  # type: ignore[no-untyped-def]
-                logits = slices.logits(index, states, table, bias)
-                error = tf.exp(logits - normaliser)
-                error -= tf.cast(target_in(index), tf.float32)
-                error *= loss_gradient
-                part = tf.slice(table, [slices.start(index), 0], [slices.size, table.shape[1]])
-                states_gradient += product(error, part, transpose_a=True)
-                table_parts = table_parts.write(index, product(error, states))
-                bias_parts = bias_parts.write(index, tf.reduce_sum(error, axis=1))
-                return index + 1, states_gradient, table_parts, bias_parts
-
-            def parts(tail: list[int]) -> tf.TensorArray:
-                return tf.TensorArray(tf.float32, slices.count, element_shape=[slices.size, *tail])
-
-            _, states_gradient, table_parts, bias_parts = tf.while_loop(
-                lambda index, *_: index < slices.count,
-                backward,
-                (0, tf.zeros(states.shape), parts([table.shape[1]]), parts([])),
-                maximum_iterations=slices.count,
-            )
-            return (
-                tf.cast(states_gradient, states.dtype),
-                tf.cast(slices.join(table_parts, [table.shape[1]]), table.dtype),
-                slices.join(bias_parts, []),
-                None,
-            )
-
-        return (normaliser - target_logit, _best), gradient
+        return (normaliser - target_logit, best_ids), gradient
 
     return cross_entropy
+
+
+def _forward(
+    rows: int, slices: _Slices, states: tf.Tensor, table: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """[rows] each: the logarithm of the sum of all exponentials, the target's logit, and the best id."""
+
+    def step(index, peak, total, target_logit, best):  # type: ignore[no-untyped-def]
+        logits = slices.logits(index, states, table, bias)
+        slice_peak = tf.reduce_max(logits, axis=0)
+        slice_best = slices.start(index) + tf.argmax(logits, axis=0, output_type=tf.int32)
+        best = tf.where(slice_peak > peak, slice_best, best)
+        new_peak = tf.maximum(peak, slice_peak)
+        # Minus infinity is less than any peak, even while there is no other.
+        shift = tf.where(new_peak > -float("inf"), new_peak, 0.0)
+        total = total * tf.exp(peak - shift) + tf.reduce_sum(tf.exp(logits - shift), axis=0)
+        found = tf.where(slices.holds(index, targets), logits, 0.0)
+        return index + 1, new_peak, total, target_logit + tf.reduce_sum(found, axis=0), best
+
+    zeros = tf.zeros([rows])
+    _, peak, total, target_logit, best = tf.while_loop(
+        lambda index, *_: index < slices.count,
+        step,
+        (0, tf.fill([rows], -float("inf")), zeros, zeros, tf.zeros([rows], tf.int32)),
+        maximum_iterations=slices.count,
+    )
+    return peak + tf.math.log(total), target_logit, best
+
+
+def _backward(
+    slices: _Slices,
+    states: tf.Tensor,
+    table: tf.Tensor,
+    bias: tf.Tensor,
+    targets: tf.Tensor,
+    normaliser: tf.Tensor,
+    loss_gradient: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Gradients of states, table and bias; the logits of each slice are computed again."""
+
+    def step(index, states_gradient, table_parts, bias_parts):  # type: ignore[no-untyped-def]
+        error = tf.exp(slices.logits(index, states, table, bias) - normaliser)
+        error -= tf.cast(slices.holds(index, targets), tf.float32)
+        error *= loss_gradient
+        states_gradient += product(error, slices.part(index, table), transpose_a=True)
+        table_parts = table_parts.write(index, product(error, states))
+        bias_parts = bias_parts.write(index, tf.reduce_sum(error, axis=1))
+        return index + 1, states_gradient, table_parts, bias_parts
+
+    def parts(tail: list[int]) -> tf.TensorArray:
+        return tf.TensorArray(tf.float32, slices.count, element_shape=[slices.size, *tail])
+
+    _, states_gradient, table_parts, bias_parts = tf.while_loop(
+        lambda index, *_: index < slices.count,
+        step,
+        (0, tf.zeros(states.shape), parts([table.shape[1]]), parts([])),
+        maximum_iterations=slices.count,
+    )
+    return (
+        tf.cast(states_gradient, states.dtype),
+        tf.cast(slices.join(table_parts, [table.shape[1]]), table.dtype),
+        slices.join(bias_parts, []),
+    )

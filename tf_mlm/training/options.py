@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from tf_mlm.config.architectures import ARCHITECTURES
@@ -148,77 +149,28 @@ class TrainConfig:
         object.__setattr__(self, "_left_open", frozenset(left_open))
         for field in dataclasses.fields(self):
             self._check_type(field)
-        for name in (
-            "batch_size",
-            "vocabulary_size",
-            "hidden_size",
-            "layers",
-            "heads",
-            "accumulation",
-            "steps_per_call",
-            "evaluate_every",
-            "checkpoint_every",
-            "keep_checkpoints",
-            "evaluation_rows",
-        ):
-            self._check(
-                name,
-                _whole(getattr(self, name)) and getattr(self, name) >= 1,
-                "must be a whole number of at least 1",
-            )
-        self._check(
-            "steps", self.steps is None or (_whole(self.steps) and self.steps >= 1), "must be at least 1"
-        )
-        for name in ("minutes", "within_minutes"):
-            value = getattr(self, name)
-            self._check(name, value is None or value > 0, "must be positive")
+        for rule, holds, names in _RULES:
+            for name in names:
+                value = getattr(self, name)
+                self._check(name, value is None or holds(value), rule)
+        for field in dataclasses.fields(self):
+            choices, value = field.metadata["choices"], getattr(self, field.name)
+            if choices and value is not None:
+                self._check(field.name, value in choices, f"must be one of {', '.join(choices)}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """What no setting says alone."""
         if self.steps is not None and self.minutes is not None:
             raise ConfigError(
                 "Give `steps` or `minutes`, not both: each of them ends the run. "
                 f"Received: steps={self.steps!r}, minutes={self.minutes!r}."
             )
-        self._check(
-            "length",
-            _whole(self.length) and self.length >= 3,
-            "must leave room for [CLS], one token and [SEP]",
-        )
-        self._check(
-            "seed", _whole(self.seed) and 0 <= self.seed < 2**31, "must be a whole number in [0, 2**31)"
-        )
-        for name, values in (
-            ("mask_rate", self.mask_rates),
-            ("held_out", (self.held_out,)),
-            ("until_top_1", (self.until_top_1,)),
-        ):
-            holds = all(value is None or 0 < value < 1 for value in values)
-            self._check(name, holds, "must lie between 0 and 1, both excluded")
-        for name in ("mask_token_rate", "random_token_rate", "warmup", "decay"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "must lie in [0, 1]")
         if self.mask_token_rate + self.random_token_rate > 1:
             raise ConfigError(
                 "`mask_token_rate` and `random_token_rate` must add up to at most 1; lower one of them. "
                 f"Received: {self.mask_token_rate!r} + {self.random_token_rate!r}."
             )
-        for name in ("beta_1", "beta_2"):
-            self._check(name, 0 <= getattr(self, name) < 1, "must lie in [0, 1)")
-        for name in ("learning_rate", "epsilon", "rope_theta"):
-            value = getattr(self, name)
-            self._check(name, value is None or value > 0, "must be positive")
-        for name in ("weight_decay", "clip_norm"):
-            self._check(name, getattr(self, name) >= 0, "must not be negative")
-        self._check("layer_decay", 0 < self.layer_decay <= 1, "must lie in (0, 1]")
-        self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "must lie in [0, 1)")
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            if choices and getattr(self, field.name) is not None:
-                self._check(
-                    field.name, getattr(self, field.name) in choices, f"must be one of {', '.join(choices)}"
-                )
-        self._check(
-            "train",
-            re.fullmatch(r"all|head|last:\d+", self.train) is not None,
-            "must be all, head or last:N (as in last:2)",
-        )
         self._check(
             "masking",
             self.masking == "dynamic" or len(set(self.mask_rates)) == 1,
@@ -275,15 +227,19 @@ class TrainConfig:
     @property
     def mask_rates(self) -> tuple[float, float]:
         """The share that is predicted in the first step, and in the last."""
-        if isinstance(self.mask_rate, str):
-            found = _two_numbers(self.mask_rate)
-            assert found is not None  # checked when it was made
-            return found
-        return self.mask_rate, self.mask_rate
+        return _rates(self.mask_rate)
 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _rates(value: float | str) -> tuple[float, float]:
+    if isinstance(value, str):
+        found = _two_numbers(value)
+        assert found is not None  # its type was checked
+        return found
+    return value, value
 
 
 def _two_numbers(text: str) -> tuple[float, float] | None:
@@ -296,3 +252,42 @@ def _two_numbers(text: str) -> tuple[float, float] | None:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Rule, test and names, behind the check of types; what is None is left out.
+_RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
+    (
+        "must be a whole number of at least 1",
+        lambda value: value >= 1,
+        (
+            *("batch_size", "vocabulary_size", "hidden_size", "layers", "heads", "accumulation"),
+            *("steps_per_call", "evaluate_every", "checkpoint_every", "keep_checkpoints", "evaluation_rows"),
+        ),
+    ),
+    ("must be at least 1", lambda value: value >= 1, ("steps",)),
+    ("must leave room for [CLS], one token and [SEP]", lambda value: value >= 3, ("length",)),
+    ("must be a whole number in [0, 2**31)", lambda value: 0 <= value < 2**31, ("seed",)),
+    (
+        "must be positive",
+        lambda value: value > 0,
+        ("minutes", "within_minutes", "learning_rate", "epsilon", "rope_theta"),
+    ),
+    ("must not be negative", lambda value: value >= 0, ("weight_decay", "clip_norm")),
+    (
+        "must lie between 0 and 1, both excluded",
+        lambda value: all(0 < rate < 1 for rate in _rates(value)),
+        ("mask_rate", "held_out", "until_top_1"),
+    ),
+    (
+        "must lie in [0, 1]",
+        lambda value: 0 <= value <= 1,
+        ("mask_token_rate", "random_token_rate", "warmup", "decay"),
+    ),
+    ("must lie in [0, 1)", lambda value: 0 <= value < 1, ("beta_1", "beta_2", "dropout")),
+    ("must lie in (0, 1]", lambda value: 0 < value <= 1, ("layer_decay",)),
+    (
+        "must be all, head or last:N (as in last:2)",
+        lambda value: re.fullmatch(r"all|head|last:\d+", value) is not None,
+        ("train",),
+    ),
+)

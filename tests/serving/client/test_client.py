@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,15 +20,9 @@ from tf_mlm.serving.errors import Code
 
 
 @pytest.fixture(scope="module")
-def mlm(serve, tiny_model, tmp_path_factory: pytest.TempPathFactory):
+def mlm(serve, plain_export: Path):
     """The tiny model, exported without XLA: what is tested here is the way to it."""
-    from tf_mlm.config import Buckets
-    from tf_mlm.export.saved_model import export
-
-    base = tmp_path_factory.mktemp("client") / "mlm"
-    buckets = Buckets(batch=(1, 4), length=(16,), masks=(1, 4))
-    export(tiny_model, base, buckets=buckets, top_k=5, xla=False)
-    return serve(model_name="mlm", model_base_path=str(base))
+    return serve(model_name="mlm", model_base_path=str(plain_export.parent))
 
 
 @pytest.fixture(scope="module", params=["grpc", "http"])

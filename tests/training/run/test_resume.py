@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,19 +34,26 @@ NEW = ("batch_warmup", "recompute", "decay", "packed", "model.mixing")
 """Options of which the records of earlier versions say nothing."""
 
 
-@pytest.fixture
-def earlier(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def stopped(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped, as a version left it that had BERT's defaults for every architecture."""
+    output = tmp_path_factory.mktemp("stopped")
     config = TrainConfig(**SETTINGS, steps=3, length=128, optimizer="adamw", beta_2=0.98)
-    monkeypatch.setattr("tf_mlm.training.run.trainer.Preemption.requested", lambda self: True)
-    assert not train([corpus], tmp_path, config, compile=False).finished
-    monkeypatch.undo()
-    for path in (tmp_path / "training" / "checkpoints").glob(f"*/{MANIFEST}"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tf_mlm.training.run.trainer.Preemption.requested", lambda self: True)
+        assert not train([corpus], output, config, compile=False).finished
+    for path in (output / "training" / "checkpoints").glob(f"*/{MANIFEST}"):
         manifest = read_checked(path)
         for name in NEW:
             del manifest["options"][name]
         write_checked(path, manifest)
-    return tmp_path
+    return output
+
+
+@pytest.fixture
+def earlier(stopped: Path, tmp_path: Path) -> Path:
+    """A copy to go on with."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
 def test_other_options_are_refused_by_name(tmp_path: Path) -> None:

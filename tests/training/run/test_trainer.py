@@ -99,6 +99,7 @@ def test_everything_is_written_down(run: TrainResult) -> None:
     assert "[MASK]" in screen  # sample fills
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_adaptation_of_a_model_directory_and_comparison_on_the_same_masks(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:
@@ -301,6 +302,7 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(
     assert '"step-00000005"' in (checkpoints / "best.json").read_text()
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_a_model_that_answers_no_numbers_is_not_evaluated(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:
@@ -368,6 +370,7 @@ def test_the_vocabulary_of_an_earlier_try_is_not_taken_for_other_text(
     assert "cat" in preprocessor.vocabulary
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_text_that_the_vocabulary_does_not_know(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:
