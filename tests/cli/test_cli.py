@@ -205,6 +205,17 @@ def test_documents_are_kept_apart_where_that_is_said(
         (["export", "{model}", "{base}", "--length-buckets", "16,999"], 1, "positions for 16 tokens"),
         (["export", "{model}", "{base}", "--evaluate", "{corpus}"], 2, "needs --quantize int8"),
         (["export", "{model}", "{base}", "--arithmetic", "int8"], 2, "needs --quantize int8"),
+        (["export", "{model}", "{base}", "--arithmetic", "float"], 2, "needs --quantize int8 or --dtype"),
+        (
+            ["export", "{model}", "{base}", "--quantize", "int8", "--arithmetic", "bfloat16"],
+            2,
+            "needs --dtype bfloat16",
+        ),
+        (
+            ["export", "{model}", "{base}", "--quantize", "int8", "--dtype", "bfloat16"],
+            2,
+            "Give one of the two",
+        ),
         (
             ["export", "{model}", "{base}", "--calibrate", "{model}/vocab.txt", "--programs", "4"],
             2,

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.errors import ExportMismatchError
-from tf_mlm.layers.int8_weight import multiplied
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 Outputs = Mapping[str, tf.Tensor]
@@ -35,16 +35,16 @@ def check_reloaded(model: MaskedLM, directory: Path, arithmetic: str = "float") 
     """
     loaded = tf.saved_model.load(str(directory))
     questions = {"float": _questions(model)}
-    if arithmetic == "int8":
-        with multiplied("int8"):
-            questions["int8"] = _questions(model)
+    if arithmetic != "float":
+        with multiplied(arithmetic):
+            questions[arithmetic] = _questions(model)
     low = model.head.precision.compute in ("bfloat16", "float16")
     for name, function in loaded.signatures.items():
         kind = name.removesuffix(signatures.PORTABLE)
         as_called = arithmetic if kind == name else "float"
         question = questions[as_called][kind]
         ours, reloaded = question.pair(function(**question.inputs))
-        rounds = low or as_called == "int8"
+        rounds = low or as_called != "float"
         _compare(name, ours, reloaded, rounds and kind != signatures.TOKENIZE.name)
 
 

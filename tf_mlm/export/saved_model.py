@@ -22,9 +22,10 @@ import tf_mlm
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, Limits, to_json
 from tf_mlm.export import batching
+from tf_mlm.export.description import DESCRIPTION
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.private_tensorflow import write_fingerprint
-from tf_mlm.export.quantization import check_int8_arithmetic, is_quantized
+from tf_mlm.export.quantization import check_arithmetic, stored_as
 from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.state import state_of
 from tf_mlm.export.warmup import write_warmup
@@ -33,8 +34,6 @@ from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import compilations
 from tf_mlm.model.questions import Inference
 from tf_mlm.version_directory import new_version, version_path
-
-DESCRIPTION = Path("assets.extra", "tf_mlm.json")
 
 
 @graphs_as_written()
@@ -64,7 +63,9 @@ def export(
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
         arithmetic: `"int8"` multiplies the int8 weights of a quantised model in integers, without XLA, on
-            servers that have oneDNN, which is every one for x86; the `_portable` twins multiply floats.
+            servers that have oneDNN, which is every one for x86; `"bfloat16"` those of
+            `tf_mlm.export.quantization.to_bfloat16` as they are, without XLA, on any server, fast where the
+            processor can. The `_portable` twins multiply floats.
         long_texts: what to do with masks and embeddings beyond the largest length bucket: `"refuse"` them or
             read `"windows"`; see `tf_mlm.model.questions.Inference`.
         limits: the most that one request may ask for (default: `Limits()`, which is generous).
@@ -77,8 +78,8 @@ def export(
 
     Raises:
         ValueError: for a version that is no whole number, buckets longer than the model's positions,
-            an operation that stock TF-Serving does not have, or int8 arithmetic of a model that is not
-            quantised, or where TensorFlow has none.
+            an operation that stock TF-Serving does not have, or int8 or bfloat16 arithmetic of a model whose
+            weights are not stored so, or int8 where TensorFlow has none.
         FileExistsError: when the version is there already; it is not touched.
         ExportMismatchError: when the reloaded export answers differently from the model.
 
@@ -89,8 +90,7 @@ def export(
         '1'
     """
     path = version_path(Path(base_path), version)
-    if arithmetic == "int8":
-        check_int8_arithmetic(model)
+    check_arithmetic(model, arithmetic)
     inference = Inference(
         model,
         buckets=buckets,
@@ -141,7 +141,8 @@ def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
         "tokenizer": to_json(inference.preprocessor.vocabulary.config),
         "vocabulary_size": model.head.vocabulary_size,
         "dtype": model.head.precision.name,
-        "quantization": "int8" if is_quantized(model) else None,
+        "weights": stored_as(model) or model.head.precision.variable,
+        "quantization": "int8" if stored_as(model) == "int8" else None,
         "arithmetic": inference.arithmetic,
         "versions": {
             "tf_mlm": tf_mlm.__version__,
@@ -149,12 +150,6 @@ def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
             "tensorflow_text": tensorflow_text.__version__,
         },
     }
-
-
-def read_description(version_directory: Path) -> dict[str, Any]:
-    """The `tf_mlm.json` of an export, or an empty object for any other SavedModel."""
-    path = version_directory / DESCRIPTION
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def signature_functions(inference: Inference) -> dict[str, Callable[..., Any]]:

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from tf_mlm.config import Buckets
 from tf_mlm.layers import top_k as likeliest
-from tf_mlm.layers.int8_weight import multiplied
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 States = tuple[tf.Tensor, ...]
-ARITHMETIC = ("float", "int8")
+ARITHMETIC = ("float", "int8", "bfloat16")
 
 
 class Programs(tf.Module):
@@ -26,7 +26,8 @@ class Programs(tf.Module):
         model: the model.
         top_k: how many fills `top` returns per row.
         xla: compile them (`jit_compile=True`); without, they run as plain TensorFlow.
-        arithmetic: `"int8"` multiplies int8 weights in integers, which XLA has not; else `"float"`.
+        arithmetic: how compact weights are multiplied: as `"float"`s, or as they are stored, `"int8"` or
+            `"bfloat16"`, without XLA.
 
     Attributes:
         states: int32 token ids [batch, length], lengths [batch] and segment ids [batch, length] → the model's
@@ -40,7 +41,7 @@ class Programs(tf.Module):
         hidden_size: their size.
 
     Raises:
-        ValueError: for another `arithmetic`, or if XLA is to multiply integers.
+        ValueError: for another `arithmetic`, or if XLA is to multiply anything but floats.
 
     Example:
         >>> programs = Programs(model, top_k=3, xla=False)
@@ -57,10 +58,10 @@ class Programs(tf.Module):
             raise ValueError(
                 f"`arithmetic` must be one of {', '.join(ARITHMETIC)}. Received: arithmetic={arithmetic!r}."
             )
-        if xla and arithmetic == "int8":
+        if xla and arithmetic != "float":
             raise ValueError(
-                "int8 products are oneDNN's and go without XLA. Received: arithmetic='int8', xla=True. "
-                "Leave one of the two out."
+                f"{arithmetic} products are oneDNN's and go without XLA. Received: "
+                f"arithmetic={arithmetic!r}, xla=True. Leave one of the two out."
             )
         products = functools.partial(multiplied, "xla" if xla else arithmetic)
         ids, lengths = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)

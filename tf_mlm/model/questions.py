@@ -47,12 +47,12 @@ class Inference(tf.Module):
             `"windows"`: masks may lie anywhere, and an embedding is the mean over all tokens, each from the
             window in whose middle it stands best.
         limits: refuse requests that ask for more; none unless given.
-        arithmetic: how a model of int8 weights is multiplied, `"float"` or in integers, `"int8"`, which are
-            oneDNN's and go without XLA.
+        arithmetic: how a model of compact weights is multiplied: as `"float"`s, or as they are stored,
+            `"int8"` or `"bfloat16"`, by products that are oneDNN's and go without XLA.
 
     Raises:
         ValueError: when the model has no preprocessor, buckets are longer than its positions, `long_texts` or
-            `arithmetic` is none of the two, or XLA is to multiply integers.
+            `arithmetic` is none of those, or XLA is to multiply anything but floats.
 
     Example:
         >>> inference = Inference(model, top_k=3, xla=False)

@@ -15,8 +15,8 @@ from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
 from tf_mlm.export.quantization import quantize
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.layers.int8_product import is_built_with_int8_product
-from tf_mlm.layers.int8_weight import multiplied
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
