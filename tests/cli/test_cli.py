@@ -146,22 +146,52 @@ def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
 
 
-def test_export_calibrates_and_quantizes(
-    model_dir: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("option", "stored"), [("--quantize", "int8"), ("--dtype", "bfloat16")])
+def test_export_calibrates_and_rounds(
+    option: str,
+    stored: str,
+    model_dir: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = ["--calibrate", corpus, "--programs", 6, "--quantize", "int8", "--evaluate", corpus]
+    settings = ["--calibrate", corpus, "--programs", 6, option, stored, "--evaluate", corpus]
     assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings, "--json") == 0
     description = json.loads(capsys.readouterr().out)
     buckets = description["buckets"]
     assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
     assert buckets["length"][-1] == 16  # the model's positions
-    assert description["quantization"] == "int8"
+    assert description["weights"] == stored
     from tf_mlm.layers.int8_product import is_built_with_int8_product
 
-    assert description["arithmetic"] == ("int8" if is_built_with_int8_product() else "float")
+    can = stored == "bfloat16" or is_built_with_int8_product()
+    assert description["arithmetic"] == (stored if can else "float")
     assert description["accuracy"]["masks"] > 0
     assert run("inspect", tmp_path / "mlm") == 0
-    assert "quantization: int8" in capsys.readouterr().out
+    assert f"weights: {stored}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", ["avx2", "avx512_bf16"])
+@pytest.mark.parametrize("arithmetic", ["float", "bfloat16"])
+def test_serve_says_where_bfloat16_is_slow(
+    flags: str,
+    arithmetic: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tf_mlm.cli.serve import _warn_of_the_processor
+    from tf_mlm.export import processor
+    from tf_mlm.export.description import DESCRIPTION
+
+    cpuinfo, description = tmp_path / "cpuinfo", tmp_path / DESCRIPTION
+    cpuinfo.write_text(f"flags: {flags}")
+    description.parent.mkdir()
+    description.write_text(json.dumps({"arithmetic": arithmetic}))
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
+    _warn_of_the_processor(tmp_path)
+    is_slow = (flags, arithmetic) == ("avx2", "bfloat16")
+    assert ("slower than in float32" in capsys.readouterr().err) == is_slow
 
 
 def test_token_records_train_a_model(model_dir: Path, corpus: Path, tmp_path: Path) -> None:
