@@ -146,18 +146,22 @@ def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
 
 
-@pytest.mark.parametrize(("option", "stored"), [("--quantize", "int8"), ("--dtype", "bfloat16")])
-def test_export_calibrates_and_rounds(
-    option: str,
+@pytest.mark.parametrize("stored", ["int8", "bfloat16"])
+def test_export_calibrates_rounds_and_tunes(
     stored: str,
     model_dir: Path,
     corpus: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = ["--calibrate", corpus, "--programs", 6, option, stored, "--evaluate", corpus]
-    assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings, "--json") == 0
-    description = json.loads(capsys.readouterr().out)
+    settings = ["--calibrate", corpus, "--programs", 6, "--evaluate", corpus]
+    settings += ["--quantize", "int8"] if stored == "int8" else ["--dtype", "bfloat16", "--tune"]
+    assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    from tf_mlm.export.description import read_description
+
+    description = read_description(tmp_path / "mlm" / "1")
+    assert f"{stored} beside float32 at" in printed
     buckets = description["buckets"]
     assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
     assert buckets["length"][-1] == 16  # the model's positions
@@ -165,7 +169,15 @@ def test_export_calibrates_and_rounds(
     from tf_mlm.layers.int8_product import is_built_with_int8_product
 
     can = stored == "bfloat16" or is_built_with_int8_product()
-    assert description["arithmetic"] == (stored if can else "float")
+    if stored == "int8":
+        assert description["arithmetic"] == (stored if can else "float")
+        assert description["tuning"] is None
+    else:
+        length = buckets["length"][0]
+        assert f"batch {buckets['batch'][0]}, length {length}" in printed
+        chosen = {bucket["chosen"] for bucket in description["tuning"].values()}
+        assert chosen <= {"float", "bfloat16"}
+        assert description["arithmetic"] == ("bfloat16" if "bfloat16" in chosen else "float")
     assert description["accuracy"]["masks"] > 0
     assert run("inspect", tmp_path / "mlm") == 0
     assert f"weights: {stored}" in capsys.readouterr().out

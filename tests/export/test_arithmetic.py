@@ -14,7 +14,7 @@ from export.stock import NAMES, PORTABLE, SMALL, assert_close, stock_session
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_mlm import signatures
-from tf_mlm.cli.inspect import _needs
+from tf_mlm.cli.inspect import needs
 from tf_mlm.errors import ExportMismatchError, SlowProcessorWarning
 from tf_mlm.export import processor, quantization
 from tf_mlm.export.description import read_description
@@ -57,9 +57,9 @@ def test_it_says_what_it_is_and_what_it_needs(exported: Path, arithmetic: str) -
     assert description["signatures"] == sorted([*NAMES, *PORTABLE])
     assert (OPERATION in description["operations"]) == (arithmetic == "int8")
     need = {"int8": "needs a stock server for x86", "bfloat16": "without avx512_bf16 or amx_bf16"}
-    assert need[arithmetic] in _needs(description)
-    assert "`_portable`" in _needs(description)
-    assert "`_portable`" not in _needs({**description, "signatures": NAMES})
+    assert need[arithmetic] in needs(description)
+    assert "`_portable`" in needs(description)
+    assert "`_portable`" not in needs({**description, "signatures": NAMES})
 
 
 def test_matrices_are_saved_small_and_once(exported: Path, tiny_model: MaskedLM, arithmetic: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tf_mlm.cli.console import console, json_option, print_json
+from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.sizes import Sizes
 from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     "[default: what is stored, where it can be had]",
 )
 @click.option(
+    "--tune",
+    is_flag=True,
+    help="Measure here which is fastest in each bucket: XLA, floats without it, or what is stored.",
+)
+@click.option(
     "--evaluate", multiple=True, help="With --quantize or --dtype: held-out text, to say what it costs."
 )
 @text_field_option
@@ -89,6 +94,7 @@ def command(
     quantize: str | None,
     dtype: str | None,
     arithmetic: str | None,
+    tune: bool,
     evaluate: tuple[str, ...],
     text_field: str,
     long_texts: str,
@@ -139,6 +145,7 @@ def command(
             top_k=top_k,
             xla=not no_xla,
             arithmetic=arithmetic,
+            tune=tune,
             long_texts=long_texts,
             limits=Limits(**{name: value for name, value in most.items() if value is not None}),
             evaluation=_last_evaluation(model_dir),
@@ -152,7 +159,9 @@ def command(
     out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
-    if arithmetic == "int8":
+    if tune:
+        _print_tuning(description)
+    elif arithmetic == "int8":
         out.print(
             "With int8 products: runs on any TF-Serving for x86, no flag needed"
             + ("." if no_xla else "; the `_portable` signatures, with floats, on any other, too.")
@@ -177,6 +186,19 @@ def command(
     longer = "refused" if long_texts == "refuse" else "read in windows around them"
     out.print(f"Masks within the first {limit} tokens of a text; later ones are {longer}.")
     out.print(f"Next: tf-mlm serve {base_path}")
+
+
+def _print_tuning(description: dict[str, Any]) -> None:
+    """What each bucket took, and what it needs of a server."""
+    from tf_mlm.cli.inspect import needs
+
+    tuning = description["tuning"]
+    names = list(next(iter(tuning.values()))["milliseconds"])
+    found = table("fastest here, bucket by bucket", "bucket", *(f"{name}, ms" for name in names), "chosen")
+    for bucket, times in tuning.items():
+        found.add_row(bucket, *(f"{times['milliseconds'][name]:.2f}" for name in names), times["chosen"])
+    console().print(found)
+    click.echo(f"It is an {needs(description)}.")
 
 
 def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:

@@ -101,19 +101,19 @@ _PRODUCTS_NEED = {
 }
 
 
-def _needs(description: dict[str, Any]) -> str:
+def needs(description: dict[str, Any]) -> str:
     """What an export is, and what it needs of a server."""
-    if description["xla"]:
-        return (
-            "export with XLA: a stock server needs --xla_cpu_compilation_enabled=true (or "
-            "--enable_model_warmup=false and the `_portable` signatures)"
-        )
     arithmetic = description.get("arithmetic", "float")
+    parts = []
+    if description["xla"]:
+        parts.append("with XLA: a stock server needs --xla_cpu_compilation_enabled=true")
     if arithmetic != "float":
-        has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
-        others = " (or --enable_model_warmup=false and the `_portable` signatures)" if has_twins else ""
-        return f"export with {arithmetic} products: {_PRODUCTS_NEED[arithmetic]}{others}"
-    return "export without XLA: runs on any stock server, no flag needed"
+        parts.append(f"with {arithmetic} products: {_PRODUCTS_NEED[arithmetic]}")
+    if not parts:
+        return "export without XLA: runs on any stock server, no flag needed"
+    has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
+    others = " (or --enable_model_warmup=false and the `_portable` signatures)" if has_twins else ""
+    return f"export {'; '.join(parts)}{others}"
 
 
 def _version_facts(path: Path) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _version_facts(path: Path) -> dict[str, Any]:
     description = read_description(path)
     kind = "SavedModel"
     if description:
-        kind = _needs(description)
+        kind = needs(description)
     shown = (
         "top_k",
         "max_length",
@@ -157,6 +157,7 @@ def _version_facts(path: Path) -> dict[str, Any]:
         "quantization",
         "arithmetic",
         "accuracy",
+        "tuning",
         "operations",
     )
     return {

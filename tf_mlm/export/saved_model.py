@@ -28,11 +28,13 @@ from tf_mlm.export.private_tensorflow import write_fingerprint
 from tf_mlm.export.quantization import check_arithmetic, stored_as
 from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.state import state_of
+from tf_mlm.export.tuning import Tuning, measure
 from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.model.programs import compilations
+from tf_mlm.model.programs import default_buckets, length_limit
 from tf_mlm.model.questions import Inference
+from tf_mlm.model.tuned_programs import TunedPrograms, candidates
 from tf_mlm.version_directory import new_version, version_path
 
 
@@ -46,6 +48,7 @@ def export(
     top_k: int = 10,
     xla: bool = True,
     arithmetic: str = "float",
+    tune: bool = False,
     long_texts: str = "refuse",
     limits: Limits | None = None,
     evaluation: Mapping[str, Any] | None = None,
@@ -66,6 +69,9 @@ def export(
             servers that have oneDNN, which is every one for x86; `"bfloat16"` those of
             `tf_mlm.export.quantization.to_bfloat16` as they are, without XLA, on any server, fast where the
             processor can. The `_portable` twins multiply floats.
+        tune: measure on this machine, bucket by bucket, which is fastest: XLA, floats without it, or what
+            `arithmetic` names; and let each bucket run that. `tf_mlm.json` keeps the times. Takes minutes,
+            as XLA compiles every program for it.
         long_texts: what to do with masks and embeddings beyond the largest length bucket: `"refuse"` them or
             read `"windows"`; see `tf_mlm.model.questions.Inference`.
         limits: the most that one request may ask for (default: `Limits()`, which is generous).
@@ -79,7 +85,8 @@ def export(
     Raises:
         ValueError: for a version that is no whole number, buckets longer than the model's positions,
             an operation that stock TF-Serving does not have, or int8 or bfloat16 arithmetic of a model whose
-            weights are not stored so, or int8 where TensorFlow has none.
+            weights are not stored so, or int8 where TensorFlow has none, or nothing to choose from
+            when tuning.
         FileExistsError: when the version is there already; it is not touched.
         ExportMismatchError: when the reloaded export answers differently from the model.
 
@@ -91,6 +98,10 @@ def export(
     """
     path = version_path(Path(base_path), version)
     check_arithmetic(model, arithmetic)
+    buckets = buckets or default_buckets(length_limit(model))
+    programs, tuning = None, None
+    if tune:
+        programs, tuning = _tuned(model, buckets, top_k, xla, arithmetic)
     inference = Inference(
         model,
         buckets=buckets,
@@ -99,6 +110,7 @@ def export(
         long_texts=long_texts,
         limits=limits or Limits(),
         arithmetic=arithmetic,
+        programs=programs,
     )
     functions = signature_functions(inference)
     if xla:
@@ -114,6 +126,7 @@ def export(
         description = {
             **_description(model, inference),
             "warmup_records": records,
+            "tuning": tuning.to_json() if tuning else None,
             "signatures": sorted(functions),
             "operations": dict(sorted(counts.items())),
             "accuracy": dict(accuracy or {}),
@@ -122,8 +135,22 @@ def export(
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         parameters = batching.batching_parameters(inference.buckets)
         (directory / batching.FILE).write_text(parameters, encoding="utf-8")
-        check_reloaded(model, directory, arithmetic)
+        check_reloaded(model, directory, inference.arithmetic, is_mixed=tune)
     return path
+
+
+def _tuned(
+    model: MaskedLM, buckets: Buckets, top_k: int, xla: bool, arithmetic: str
+) -> tuple[TunedPrograms, Tuning]:
+    """The fastest programs for each bucket, and how long all of them took."""
+    if not xla and arithmetic == "float":
+        raise ValueError(
+            "Tuning chooses between XLA, floats without it, and int8 or bfloat16. Received: xla=False, "
+            "arithmetic='float', which leaves one. Allow XLA, or export int8 or bfloat16."
+        )
+    found = candidates(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
+    tuning = measure(found, buckets, model.head.vocabulary_size)
+    return TunedPrograms(found, buckets, tuning.choices), tuning
 
 
 def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
@@ -136,7 +163,7 @@ def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
         "max_length": inference.buckets.length[-1],
         "long_texts": inference.long_texts,
         "limits": to_json(inference.limits),
-        "programs": compilations(inference.buckets) if inference.xla else 0,
+        "programs": inference.programs.compilations(inference.buckets),
         "model": to_json(model.config),
         "tokenizer": to_json(inference.preprocessor.vocabulary.config),
         "vocabulary_size": model.head.vocabulary_size,

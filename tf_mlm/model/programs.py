@@ -30,6 +30,7 @@ class Programs(tf.Module):
             `"bfloat16"`, without XLA.
 
     Attributes:
+        xla, arithmetic: as given.
         states: int32 token ids [batch, length], lengths [batch] and segment ids [batch, length] → the model's
             states, one or more floats [batch, length, size].
         hidden: a row [rows, size] of each state → final hidden states, float32 [rows, hidden].
@@ -53,6 +54,7 @@ class Programs(tf.Module):
 
     def __init__(self, model: MaskedLM, *, top_k: int, xla: bool, arithmetic: str = "float") -> None:
         super().__init__(name="programs")
+        self.xla, self.arithmetic = xla, arithmetic
         jit = xla or None
         if arithmetic not in ARITHMETIC:
             raise ValueError(
@@ -104,6 +106,10 @@ class Programs(tf.Module):
         self.logits = tf.function(logits, self.row_specs, jit_compile=jit, autograph=False)
         self.top = tf.function(top, self.row_specs, jit_compile=jit, autograph=False)
         self.head = tf.function(head, [self.hidden_row], jit_compile=jit, autograph=False)
+
+    def compilations(self, buckets: Buckets) -> int:
+        """How many programs XLA compiles for these buckets."""
+        return compilations(buckets) if self.xla else 0
 
 
 def compilations(buckets: Buckets) -> int:

@@ -23,6 +23,7 @@ from tf_mlm.model.programs import Programs, States, default_buckets, length_limi
 from tf_mlm.model.request_rules import RequestRules, inputs_of
 from tf_mlm.model.rules import checked
 from tf_mlm.model.slots import Slots
+from tf_mlm.model.tuned_programs import TunedPrograms
 from tf_mlm.model.windows import Windows, centred, overlapping, shared, window_ids
 from tf_mlm.text.detokenizer import decoder_of
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
@@ -49,6 +50,8 @@ class Inference(tf.Module):
         limits: refuse requests that ask for more; none unless given.
         arithmetic: how a model of compact weights is multiplied: as `"float"`s, or as they are stored,
             `"int8"` or `"bfloat16"`, by products that are oneDNN's and go without XLA.
+        programs: what to run, made of the same model, `top_k` and buckets, in place of what `xla` and
+            `arithmetic` say.
 
     Raises:
         ValueError: when the model has no preprocessor, buckets are longer than its positions, `long_texts` or
@@ -70,6 +73,7 @@ class Inference(tf.Module):
         long_texts: str = "refuse",
         limits: Limits | None = None,
         arithmetic: str = "float",
+        programs: Programs | TunedPrograms | None = None,
     ) -> None:
         super().__init__(name="inference" if xla else "inference_portable")
         if model.preprocessor is None:
@@ -95,8 +99,6 @@ class Inference(tf.Module):
                 f"`long_texts` must be one of {', '.join(LONG_TEXTS)}. Received: long_texts={long_texts!r}."
             )
         self.top_k = top_k
-        self.xla = xla
-        self.arithmetic = arithmetic
         self.long_texts = long_texts
         self.limits = limits
         self.preprocessor = TextPreprocessor(
@@ -104,7 +106,8 @@ class Inference(tf.Module):
         )
         self._limit = limit
         self._logits_row = tf.TensorSpec([None, vocab], tf.float32)
-        self.programs = Programs(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
+        self.programs = programs or Programs(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
+        self.xla, self.arithmetic = self.programs.xla, self.programs.arithmetic
         self._blocks = BlockRunner(self.programs, self.buckets)
         self._rules = RequestRules(
             limits,
