@@ -60,7 +60,7 @@ class TunedPrograms(tf.Module):
         >>> buckets = Buckets((1,), (8, 16), (4,))
         >>> tuned = TunedPrograms(both, buckets, choices)
         >>> ids = tf.ones([1, 16], tf.int32)
-        >>> [states] = tuned.states(ids, tf.constant([16]), tf.zeros_like(ids))
+        >>> states, *_ = tuned.states(ids, tf.constant([16]), tf.zeros_like(ids))
         >>> tuned.compilations(buckets), states.shape
         (5, TensorShape([1, 16, 16]))
     """
