@@ -156,7 +156,24 @@ def test_a_server_compiles_what_was_chosen_and_no_more(exported: Path, tmp_path:
         assert_close(without["answers"][name + signatures.PORTABLE], portable)
 
 
-def test_one_candidate_is_no_choice(tiny_model: MaskedLM, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"xla=False, arithmetic='float', which leaves one"):
-        export(tiny_model, tmp_path, tune=True, xla=False)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"xla": False}, r"xla=False, arithmetic='float', which leaves one"),
+        ({"top_k": 999}, "`top_k` must lie in"),
+        ({"buckets": Buckets(length=(999,))}, "no length bucket may be larger"),
+        ({"arithmetic": "bfloat16"}, "needs bfloat16 weights"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else None,
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(
+    settings: dict[str, Any],
+    message: str,
+    tiny_model: MaskedLM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(saved_model, "measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(ValueError, match=message):
+        export(tiny_model, tmp_path, tune=True, **settings)
     assert not list(tmp_path.iterdir())

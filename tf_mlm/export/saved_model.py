@@ -32,7 +32,6 @@ from tf_mlm.export.tuning import Tuning, measure
 from tf_mlm.export.warmup import write_warmup
 from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.model.programs import default_buckets, length_limit
 from tf_mlm.model.questions import Inference
 from tf_mlm.model.tuned_programs import TunedPrograms, candidates
 from tf_mlm.version_directory import new_version, version_path
@@ -98,10 +97,6 @@ def export(
     """
     path = version_path(Path(base_path), version)
     check_arithmetic(model, arithmetic)
-    buckets = buckets or default_buckets(length_limit(model))
-    programs, tuning = None, None
-    if tune:
-        programs, tuning = _tuned(model, buckets, top_k, xla, arithmetic)
     inference = Inference(
         model,
         buckets=buckets,
@@ -110,8 +105,9 @@ def export(
         long_texts=long_texts,
         limits=limits or Limits(),
         arithmetic=arithmetic,
-        programs=programs,
     )
+    # Behind what refuses: measuring takes minutes.
+    inference, tuning = _tuned(inference, xla) if tune else (inference, None)
     functions = signature_functions(inference)
     if xla:
         twins = signature_functions(inference.portable())
@@ -139,18 +135,17 @@ def export(
     return path
 
 
-def _tuned(
-    model: MaskedLM, buckets: Buckets, top_k: int, xla: bool, arithmetic: str
-) -> tuple[TunedPrograms, Tuning]:
-    """The fastest programs for each bucket, and how long all of them took."""
+def _tuned(inference: Inference, xla: bool) -> tuple[Inference, Tuning]:
+    """The same with the fastest programs for each bucket, and how long all of them took."""
+    model, buckets, arithmetic = inference.model, inference.buckets, inference.arithmetic
     if not xla and arithmetic == "float":
         raise ValueError(
             "Tuning chooses between XLA, floats without it, and int8 or bfloat16. Received: xla=False, "
             "arithmetic='float', which leaves one. Allow XLA, or export int8 or bfloat16."
         )
-    found = candidates(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
+    found = candidates(model, top_k=inference.top_k, xla=xla, arithmetic=arithmetic)
     tuning = measure(found, buckets, model.head.vocabulary_size)
-    return TunedPrograms(found, buckets, tuning.choices), tuning
+    return inference.running(TunedPrograms(found, buckets, tuning.choices)), tuning
 
 
 def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:

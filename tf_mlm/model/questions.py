@@ -75,7 +75,7 @@ class Inference(tf.Module):
         arithmetic: str = "float",
         programs: Programs | TunedPrograms | None = None,
     ) -> None:
-        super().__init__(name="inference" if xla else "inference_portable")
+        super().__init__(name="inference")
         if model.preprocessor is None:
             raise ValueError(
                 "The model must have a preprocessor, as the questions come as text. "
@@ -124,13 +124,17 @@ class Inference(tf.Module):
 
     def portable(self) -> Inference:
         """The same in floats and without XLA, sharing variables and vocabulary, for any server."""
+        return self.running(Programs(self.model, top_k=self.top_k, xla=False))
+
+    def running(self, programs: Programs | TunedPrograms) -> Inference:
+        """The same by other programs of this model, `top_k` and these buckets, sharing the vocabulary."""
         twin = Inference(
             self.model,
             buckets=self.buckets,
             top_k=self.top_k,
-            xla=False,
             long_texts=self.long_texts,
             limits=self.limits,
+            programs=programs,
         )
         twin.preprocessor = self.preprocessor
         return twin
