@@ -38,6 +38,7 @@ _HOME = {
     "ReplacedTargetWarning": "tf_mlm.errors",
     "ReversibleEmbedding": "tf_mlm.layers.reversible_embedding",
     "SameFileWarning": "tf_mlm.errors",
+    "SlowProcessorWarning": "tf_mlm.errors",
     "save": "tf_mlm.model.directory.checkpoint",
     "ServerOptions": "tf_mlm.serving.options",
     "ServingError": "tf_mlm.serving.errors",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from tf_mlm.errors import NewHeadWarning as NewHeadWarning
     from tf_mlm.errors import ReplacedTargetWarning as ReplacedTargetWarning
     from tf_mlm.errors import SameFileWarning as SameFileWarning
+    from tf_mlm.errors import SlowProcessorWarning as SlowProcessorWarning
     from tf_mlm.errors import TfMlmError as TfMlmError
     from tf_mlm.errors import TfMlmWarning as TfMlmWarning
     from tf_mlm.errors import TokenizerWarning as TokenizerWarning

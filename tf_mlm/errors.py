@@ -19,6 +19,7 @@
     TfMlmWarning
     ├── ConfigWarning, TokenizerWarning, NewHeadWarning      while a model directory is read
     ├── SameFileWarning, UnknownTokensWarning                about texts to train on
+    ├── SlowProcessorWarning                                 about an export and the machine it is for
     └── ReplacedTargetWarning                                about targets to score
 
 Most are also the built-in exception that fits, such as `ValueError`.
@@ -104,6 +105,10 @@ class SameFileWarning(TfMlmWarning):
 
 class UnknownTokensWarning(TfMlmWarning):
     """Much of the text is unknown to the vocabulary: what is learnt or measured says little about it."""
+
+
+class SlowProcessorWarning(TfMlmWarning):
+    """An export is slower on this machine's processor than another one of the same model would be."""
 
 
 class ReplacedTargetWarning(TfMlmWarning):

@@ -118,7 +118,7 @@ def main(base_path: Path, requests: int, seed: int, as_json: bool) -> None:
 
     Example: tools/compilations demo/models/mlm
     """
-    from tf_mlm.export.saved_model import read_description
+    from tf_mlm.export.description import read_description
     from tf_mlm.serving.client.client import Client
     from tf_mlm.version_directory import newest
 

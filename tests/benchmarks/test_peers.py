@@ -59,7 +59,7 @@ def test_onnx_runtime_in_int8(directory: Path, expected: np.ndarray) -> None:
 
     answer = OnnxRuntimePeer(directory, top=fill.TOP, int8=True).fill(*ARRAYS)()
     difference = np.abs(answer - expected).max()
-    assert 1e-5 < difference < fill.INT8_TOLERANCE  # rounded, and of the same model
+    assert 1e-5 < difference < fill.ROUNDED_TOLERANCE  # rounded, and of the same model
 
 
 @pytest.mark.parametrize("jit", [True, False])

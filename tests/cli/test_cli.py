@@ -146,22 +146,64 @@ def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
 
 
-def test_export_calibrates_and_quantizes(
-    model_dir: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("stored", ["int8", "bfloat16"])
+def test_export_calibrates_rounds_and_tunes(
+    stored: str,
+    model_dir: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = ["--calibrate", corpus, "--programs", 6, "--quantize", "int8", "--evaluate", corpus]
-    assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings, "--json") == 0
-    description = json.loads(capsys.readouterr().out)
+    settings = ["--calibrate", corpus, "--programs", 6, "--evaluate", corpus]
+    settings += ["--quantize", "int8"] if stored == "int8" else ["--dtype", "bfloat16", "--tune"]
+    assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    from tf_mlm.export.description import read_description
+
+    description = read_description(tmp_path / "mlm" / "1")
+    assert f"{stored} beside float32 at" in printed
     buckets = description["buckets"]
     assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
     assert buckets["length"][-1] == 16  # the model's positions
-    assert description["quantization"] == "int8"
+    assert description["weights"] == stored
     from tf_mlm.layers.int8_product import is_built_with_int8_product
 
-    assert description["arithmetic"] == ("int8" if is_built_with_int8_product() else "float")
+    can = stored == "bfloat16" or is_built_with_int8_product()
+    if stored == "int8":
+        assert description["arithmetic"] == (stored if can else "float")
+        assert description["tuning"] is None
+    else:
+        length = buckets["length"][0]
+        assert f"batch {buckets['batch'][0]}, length {length}" in printed
+        chosen = {bucket["chosen"] for bucket in description["tuning"].values()}
+        assert chosen <= {"float", "bfloat16"}
+        assert description["arithmetic"] == ("bfloat16" if "bfloat16" in chosen else "float")
     assert description["accuracy"]["masks"] > 0
     assert run("inspect", tmp_path / "mlm") == 0
-    assert "quantization: int8" in capsys.readouterr().out
+    assert f"weights: {stored}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", ["avx2", "avx512_bf16"])
+@pytest.mark.parametrize("arithmetic", ["float", "bfloat16"])
+def test_serve_says_where_bfloat16_is_slow(
+    flags: str,
+    arithmetic: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tf_mlm.cli.serve import _warn_of_the_processor
+    from tf_mlm.export import processor
+    from tf_mlm.export.description import DESCRIPTION
+
+    cpuinfo, description = tmp_path / "cpuinfo", tmp_path / DESCRIPTION
+    cpuinfo.write_text(f"flags: {flags}")
+    description.parent.mkdir()
+    description.write_text(json.dumps({"arithmetic": arithmetic}))
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
+    _warn_of_the_processor(tmp_path)
+    is_slow = (flags, arithmetic) == ("avx2", "bfloat16")
+    assert ("slower than in float32" in capsys.readouterr().err) == is_slow
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -207,6 +249,17 @@ def test_documents_are_kept_apart_where_that_is_said(
         (["export", "{model}", "{base}", "--length-buckets", "16,999"], 1, "positions for 16 tokens"),
         (["export", "{model}", "{base}", "--evaluate", "{corpus}"], 2, "needs --quantize int8"),
         (["export", "{model}", "{base}", "--arithmetic", "int8"], 2, "needs --quantize int8"),
+        (["export", "{model}", "{base}", "--arithmetic", "float"], 2, "needs --quantize int8 or --dtype"),
+        (
+            ["export", "{model}", "{base}", "--quantize", "int8", "--arithmetic", "bfloat16"],
+            2,
+            "needs --dtype bfloat16",
+        ),
+        (
+            ["export", "{model}", "{base}", "--quantize", "int8", "--dtype", "bfloat16"],
+            2,
+            "Give one of the two",
+        ),
         (
             ["export", "{model}", "{base}", "--calibrate", "{model}/vocab.txt", "--programs", "4"],
             2,

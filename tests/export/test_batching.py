@@ -8,7 +8,7 @@ import pytest
 
 from tf_mlm.config import Buckets, from_json
 from tf_mlm.export.batching import FILE, batching_parameters
-from tf_mlm.export.saved_model import read_description
+from tf_mlm.export.description import read_description
 from tf_mlm.serving.batching.parameters_file import read_batching_options
 
 

@@ -11,7 +11,8 @@ import tensorflow_text  # noqa: F401  (registers its operations)
 
 from tf_mlm.export.quantization import compare, is_quantized, quantize
 from tf_mlm.export.state import state_of
-from tf_mlm.layers.int8_weight import Int8Weight, multiplied, rounded
+from tf_mlm.layers.compact_weight import multiplied
+from tf_mlm.layers.int8_weight import Int8Weight, rounded
 from tf_mlm.model.masked_lm import MaskedLM
 
 

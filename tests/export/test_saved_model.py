@@ -16,9 +16,10 @@ from export.stock import NAMES, PORTABLE, SMALL, assert_close, stock_session
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.errors import ExportMismatchError, VersionExistsError
+from tf_mlm.export.description import read_description
 from tf_mlm.export.quantization import quantize
 from tf_mlm.export.reload_check import check_reloaded
-from tf_mlm.export.saved_model import export, read_description
+from tf_mlm.export.saved_model import export
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.version_directory import versions
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
-from tf_mlm.export.saved_model import read_description
+from tf_mlm.export.description import read_description
 from tf_mlm.export.state import state_of
 
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.layers import int8_product
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.int8_product import (
     LEVELS,
@@ -21,7 +22,7 @@ from tf_mlm.layers.int8_product import (
     rounded_rows,
     row_levels,
 )
-from tf_mlm.layers.int8_weight import Int8Weight, multiplied
+from tf_mlm.layers.int8_weight import Int8Weight
 
 pytestmark = pytest.mark.skipif(
     not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"

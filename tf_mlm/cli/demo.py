@@ -86,7 +86,8 @@ def command(
     with step("export", "3. Export: one SavedModel that takes raw strings"):
         import tf_mlm
         from tf_mlm.config import Buckets
-        from tf_mlm.export.saved_model import export, read_description
+        from tf_mlm.export.description import read_description
+        from tf_mlm.export.saved_model import export
 
         model = tf_mlm.load(model_dir)
         longest = model.config.max_length

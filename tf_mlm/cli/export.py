@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tf_mlm.cli.console import console, json_option, print_json
+from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.sizes import Sizes
 from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
@@ -41,11 +41,24 @@ if TYPE_CHECKING:
     "--quantize", type=click.Choice(["int8"]), help="Store matrices as int8, a quarter of the size."
 )
 @click.option(
-    "--arithmetic",
-    type=click.Choice(["float", "int8"]),
-    help="With --quantize: multiply integers, on x86 only, or floats.  [default: int8 where it can be had]",
+    "--dtype",
+    type=click.Choice(["bfloat16"]),
+    help="Store and multiply matrices as bfloat16, half of the size; fast with AVX512-BF16 or AMX.",
 )
-@click.option("--evaluate", multiple=True, help="With --quantize: held-out text, to say what it costs.")
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["float", "int8", "bfloat16"]),
+    help="With --quantize or --dtype: multiply floats, or what is stored, int8 on x86 only.  "
+    "[default: what is stored, where it can be had]",
+)
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Measure here which is fastest in each bucket: XLA, floats without it, or what is stored.",
+)
+@click.option(
+    "--evaluate", multiple=True, help="With --quantize or --dtype: held-out text, to say what it costs."
+)
 @text_field_option
 @click.option(
     "--long-texts",
@@ -80,7 +93,9 @@ def command(
     calibrate: Path | None,
     programs: int | None,
     quantize: str | None,
+    dtype: str | None,
     arithmetic: str | None,
+    tune: bool,
     evaluate: tuple[str, ...],
     text_field: str,
     long_texts: str,
@@ -97,27 +112,26 @@ def command(
     """
     from tf_mlm.version_directory import version_path
 
-    if evaluate and not quantize:
-        raise click.UsageError("--evaluate compares an int8 export with floats, so it needs --quantize int8.")
-    if arithmetic and not quantize:
-        raise click.UsageError("--arithmetic says how to multiply int8 weights, so it needs --quantize int8.")
+    stored = _stored(quantize, dtype, arithmetic, evaluate)
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
     with console().status("Loading, tracing, writing and reading back ..."):
         import tf_mlm
         from tf_mlm.config import Limits
-        from tf_mlm.export.saved_model import export, read_description
+        from tf_mlm.export.description import read_description
+        from tf_mlm.export.saved_model import export
         from tf_mlm.layers.int8_product import is_built_with_int8_product
 
         model = tf_mlm.load(model_dir)
         buckets = _buckets(model, given, calibrate, text_field, programs)
         accuracy: dict[str, Any] = {}
-        if not quantize:
+        if not stored:
             arithmetic = "float"
         else:
-            arithmetic = arithmetic or ("int8" if is_built_with_int8_product() else "float")
-            model, accuracy = _quantized(model, arithmetic, evaluate, text_field)
+            can = stored != "int8" or is_built_with_int8_product()
+            arithmetic = arithmetic or (stored if can else "float")
+            model, accuracy = _rounded(model, stored, arithmetic, evaluate, text_field)
         path = export(
             model,
             base_path,
@@ -126,6 +140,7 @@ def command(
             top_k=top_k,
             xla=not no_xla,
             arithmetic=arithmetic,
+            tune=tune,
             long_texts=long_texts,
             limits=Limits(**{name: value for name, value in most.items() if value is not None}),
             evaluation=_last_evaluation(model_dir),
@@ -144,12 +159,16 @@ def _show(path: Path, description: dict[str, Any]) -> None:
     out = console()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"Wrote {path} ({size / 1e6:.1f} MB), read it back and got the model's own answers.")
-    if description["arithmetic"] == "int8":
+    if description["tuning"]:
+        _print_tuning(description)
+    elif description["arithmetic"] == "int8":
         has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
         out.print(
             "With int8 products: runs on any TF-Serving for x86, no flag needed"
             + ("; the `_portable` signatures, with floats, on any other, too." if has_twins else ".")
         )
+    elif description["arithmetic"] == "bfloat16":
+        out.print("With bfloat16 products: runs on any TF-Serving, no flag needed.")
     elif description["xla"]:
         out.print(
             f"With XLA: {description['programs']} programs, compiled while a server starts. Stock TF-Serving "
@@ -159,10 +178,10 @@ def _show(path: Path, description: dict[str, Any]) -> None:
         out.print("Without XLA: runs on any TF-Serving, no flag needed.")
     if accuracy := description["accuracy"]:
         out.print(
-            f"int8 beside float32 at {accuracy['masks']:,} masks: the same first token at "
-            f"{accuracy['top_1_agreement']:.2%}, KL {accuracy['kl']:.1e} nats; loss {accuracy['loss']:.4f} "
-            f"instead of {accuracy['float_loss']:.4f}, top-1 {accuracy['top_1']:.2%} instead of "
-            f"{accuracy['float_top_1']:.2%}."
+            f"{description['weights']} beside float32 at {accuracy['masks']:,} masks: the same first token "
+            f"at {accuracy['top_1_agreement']:.2%}, KL {accuracy['kl']:.1e} nats; loss "
+            f"{accuracy['loss']:.4f} instead of {accuracy['float_loss']:.4f}, top-1 {accuracy['top_1']:.2%} "
+            f"instead of {accuracy['float_top_1']:.2%}."
         )
     limit = description["max_length"]
     longer = "refused" if description["long_texts"] == "refuse" else "read in windows around them"
@@ -186,6 +205,19 @@ def _buckets(
     if calibrate is not None:
         chosen = _calibrated(model, calibrate, text_field, programs or compilations(chosen))
     return dataclasses.replace(chosen, **{name: sizes for name, sizes in given.items() if sizes is not None})
+
+
+def _print_tuning(description: dict[str, Any]) -> None:
+    """What each bucket took, and what it needs of a server."""
+    from tf_mlm.cli.inspect import needs
+
+    tuning = description["tuning"]
+    names = list(next(iter(tuning.values()))["milliseconds"])
+    found = table("fastest here, bucket by bucket", "bucket", *(f"{name}, ms" for name in names), "chosen")
+    for bucket, times in tuning.items():
+        found.add_row(bucket, *(f"{times['milliseconds'][name]:.2f}" for name in names), times["chosen"])
+    console().print(found)
+    click.echo(f"It is an {needs(description)}.")
 
 
 def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> Buckets:
@@ -215,22 +247,43 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
     return calibrate(lengths, masks, model.config, programs=programs, limit=limit).buckets
 
 
-def _quantized(
-    model: MaskedLM, arithmetic: str, files: tuple[str, ...], text_field: str
+def _stored(
+    quantize: str | None, dtype: str | None, arithmetic: str | None, evaluate: tuple[str, ...]
+) -> str | None:
+    """As what matrices are stored, of options that go together; None: as the model has them."""
+    if quantize and dtype:
+        raise click.UsageError(
+            f"--quantize and --dtype both say how matrices are stored. Received: {quantize} and {dtype}. "
+            "Give one of the two."
+        )
+    stored = quantize or dtype
+    need = "--quantize int8 or --dtype bfloat16"
+    if evaluate and not stored:
+        raise click.UsageError(f"--evaluate compares rounded matrices with floats, so it needs {need}.")
+    if arithmetic not in (None, "float", stored) or (arithmetic and not stored):
+        needed = {"int8": "--quantize int8", "bfloat16": "--dtype bfloat16"}.get(str(arithmetic), need)
+        raise click.UsageError(
+            f"--arithmetic says how to multiply what is stored, so {arithmetic} needs {needed}."
+        )
+    return stored
+
+
+def _rounded(
+    model: MaskedLM, stored: str, arithmetic: str, files: tuple[str, ...], text_field: str
 ) -> tuple[MaskedLM, dict[str, Any]]:
-    """The int8 model, and its accuracy on the files, if there are any."""
+    """The int8 or bfloat16 model, and its accuracy on the files, if there are any."""
     import dataclasses
     import tempfile
 
-    from tf_mlm.export.quantization import compare, quantize
+    from tf_mlm.export.quantization import compare, quantize, to_bfloat16
     from tf_mlm.training.data.corpus import Corpus
     from tf_mlm.training.data.corpus_rows import open_rows
     from tf_mlm.training.data.dataset import evaluation_batches
     from tf_mlm.training.options import TrainConfig
 
-    quantized = quantize(model)
+    rounded = quantize(model) if stored == "int8" else to_bfloat16(model)
     if not files:
-        return quantized, {}
+        return rounded, {}
     assert model.preprocessor is not None
     config = TrainConfig(
         length=min(128, model.config.max_length),
@@ -242,7 +295,7 @@ def _quantized(
         corpus = Corpus.from_config(files, config, held_out=1.0)
         rows = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
         batches = evaluation_batches(rows.held_out, model.preprocessor.vocabulary, config)
-        return quantized, dataclasses.asdict(compare(model, quantized, batches, arithmetic))
+        return rounded, dataclasses.asdict(compare(model, rounded, batches, arithmetic))
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

@@ -94,25 +94,33 @@ def _tokenizer(model: Any) -> str | None:
     return f"{vocabulary.config.model}, {named:,} tokens, mask {vocabulary.config.mask_token}"
 
 
-def _needs(description: dict[str, Any]) -> str:
+_PRODUCTS_NEED = {
+    "int8": "needs a stock server for x86, whose oneDNN has them",
+    "bfloat16": "runs on any stock server, no flag needed, but is slower than float32 on a processor without "
+    "avx512_bf16 or amx_bf16",
+}
+
+
+def needs(description: dict[str, Any]) -> str:
     """What an export is, and what it needs of a server."""
+    arithmetic = description.get("arithmetic", "float")
+    parts = []
     if description["xla"]:
-        return (
-            "export with XLA: a stock server needs --xla_cpu_compilation_enabled=true (or "
-            "--enable_model_warmup=false and the `_portable` signatures)"
-        )
-    if description.get("arithmetic") == "int8":
-        has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
-        others = " (or --enable_model_warmup=false and the `_portable` signatures)" if has_twins else ""
-        return f"export with int8 products: needs a stock server for x86, whose oneDNN has them{others}"
-    return "export without XLA: runs on any stock server, no flag needed"
+        parts.append("with XLA: a stock server needs --xla_cpu_compilation_enabled=true")
+    if arithmetic != "float":
+        parts.append(f"with {arithmetic} products: {_PRODUCTS_NEED[arithmetic]}")
+    if not parts:
+        return "export without XLA: runs on any stock server, no flag needed"
+    has_twins = any(name.endswith(PORTABLE) for name in description["signatures"])
+    others = " (or --enable_model_warmup=false and the `_portable` signatures)" if has_twins else ""
+    return f"export {'; '.join(parts)}{others}"
 
 
 def _version_facts(path: Path) -> dict[str, Any]:
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.framework import dtypes  # type: ignore[import-untyped]
 
-    from tf_mlm.export.saved_model import read_description
+    from tf_mlm.export.description import read_description
 
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((path / "saved_model.pb").read_bytes())
@@ -133,7 +141,7 @@ def _version_facts(path: Path) -> dict[str, Any]:
     description = read_description(path)
     kind = "SavedModel"
     if description:
-        kind = _needs(description)
+        kind = needs(description)
     shown = (
         "top_k",
         "max_length",
@@ -145,9 +153,11 @@ def _version_facts(path: Path) -> dict[str, Any]:
         "model",
         "versions",
         "evaluation",
+        "weights",
         "quantization",
         "arithmetic",
         "accuracy",
+        "tuning",
         "operations",
     )
     return {

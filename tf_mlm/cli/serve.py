@@ -64,6 +64,7 @@ def command(
         )
     if port and port == rest_port:
         raise click.UsageError(f"--port and --rest-port must differ. Received: {port} for both.")
+    _warn_of_the_processor(newest(base_path))
     real = None if embedded else shutil.which(REAL)
     advice = "Programs are compiled before the ports open; stop with Ctrl-C."
     if real:
@@ -101,6 +102,16 @@ def command(
     from tf_mlm.serving.model_server import leave, main
 
     leave(1 if main(flags) else 0)
+
+
+def _warn_of_the_processor(version: Path | None) -> None:
+    """Products of bfloat16 run on every processor, and are slow on most: nothing else would tell."""
+    from tf_mlm.export.description import read_description
+    from tf_mlm.export.processor import why_bfloat16_is_slow
+
+    is_bfloat16 = version and read_description(version).get("arithmetic") == "bfloat16"
+    if is_bfloat16 and (message := why_bfloat16_is_slow()):
+        click.echo(f"Warning: {message}", err=True)
 
 
 def _check_the_real_server_can(real: str, host: str | None, access_log: str) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_mlm import signatures
 from tf_mlm.errors import ExportMismatchError
-from tf_mlm.layers.int8_weight import multiplied
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 Outputs = Mapping[str, tf.Tensor]
@@ -24,28 +24,33 @@ class _Question(NamedTuple):
     pair: Callable[[Outputs], tuple[np.ndarray, np.ndarray]]
 
 
-def check_reloaded(model: MaskedLM, directory: Path, arithmetic: str = "float") -> None:
+def check_reloaded(
+    model: MaskedLM, directory: Path, arithmetic: str = "float", *, is_mixed: bool = False
+) -> None:
     """Compares every signature of an export with the model it came from, on a few texts.
 
     The model's side goes through its plain call: no buckets, no chunks, no XLA; products in integers are
-    those of floats with the same values there.
+    those of floats with the same values there. Where some shapes are multiplied as `arithmetic` says
+    and others as floats (`is_mixed`), either will do.
 
     Raises:
         ExportMismatchError: naming the first signature that answers differently.
     """
     loaded = tf.saved_model.load(str(directory))
     questions = {"float": _questions(model)}
-    if arithmetic == "int8":
-        with multiplied("int8"):
-            questions["int8"] = _questions(model)
+    if arithmetic != "float":
+        with multiplied(arithmetic):
+            questions[arithmetic] = _questions(model)
     low = model.head.precision.compute in ("bfloat16", "float16")
     for name, function in loaded.signatures.items():
         kind = name.removesuffix(signatures.PORTABLE)
         as_called = arithmetic if kind == name else "float"
+        rounds = (low or as_called != "float") and kind != signatures.TOKENIZE.name
+        asked = ("float", as_called) if is_mixed and rounds else (as_called,)
         question = questions[as_called][kind]
-        ours, reloaded = question.pair(function(**question.inputs))
-        rounds = low or as_called == "int8"
-        _compare(name, ours, reloaded, rounds and kind != signatures.TOKENIZE.name)
+        outputs = function(**question.inputs)
+        pairs = [questions[how][kind].pair(outputs) for how in asked]
+        _compare(name, pairs, rounds)
 
 
 def _questions(model: MaskedLM) -> dict[str, _Question]:
@@ -110,10 +115,11 @@ def _word(model: MaskedLM) -> str:
     return next(words, vocabulary.config.mask_token)
 
 
-def _compare(signature: str, ours: np.ndarray, reloaded: np.ndarray, low_precision: bool) -> None:
+def _compare(signature: str, pairs: list[tuple[np.ndarray, np.ndarray]], low_precision: bool) -> None:
     tolerance = 5e-2 if low_precision else 1e-4
-    if ours.shape == reloaded.shape and np.allclose(ours, reloaded, rtol=tolerance, atol=tolerance):
-        return
+    for ours, reloaded in pairs:
+        if ours.shape == reloaded.shape and np.allclose(ours, reloaded, rtol=tolerance, atol=tolerance):
+            return
     difference = np.abs(ours - reloaded).max() if ours.shape == reloaded.shape else "another shape"
     raise ExportMismatchError(
         f"Signature `{signature}` of the reloaded export must answer as the model does (within {tolerance}). "

@@ -22,19 +22,19 @@ import tf_mlm
 from tf_mlm import signatures
 from tf_mlm.config import Buckets, Limits, to_json
 from tf_mlm.export import batching
+from tf_mlm.export.description import DESCRIPTION
 from tf_mlm.export.operations import check_operations
 from tf_mlm.export.private_tensorflow import write_fingerprint
-from tf_mlm.export.quantization import check_int8_arithmetic, is_quantized
+from tf_mlm.export.quantization import check_arithmetic, stored_as
 from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.state import state_of
+from tf_mlm.export.tuning import Tuning, measure
 from tf_mlm.export.warmup import check_warmup, write_warmup
 from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
-from tf_mlm.model.programs import compilations
 from tf_mlm.model.questions import Inference
+from tf_mlm.model.tuned_programs import TunedPrograms, candidates
 from tf_mlm.version_directory import new_version, version_path
-
-DESCRIPTION = Path("assets.extra", "tf_mlm.json")
 
 
 @graphs_as_written()
@@ -47,6 +47,7 @@ def export(
     top_k: int = 10,
     xla: bool = True,
     arithmetic: str = "float",
+    tune: bool = False,
     long_texts: str = "refuse",
     limits: Limits | None = None,
     evaluation: Mapping[str, Any] | None = None,
@@ -64,7 +65,12 @@ def export(
         xla: compile the numeric programs, with a `_portable` twin of every signature for servers that
             refuse XLA; without, there are only plain signatures, which run on any server.
         arithmetic: `"int8"` multiplies the int8 weights of a quantised model in integers, without XLA, on
-            servers that have oneDNN, which is every one for x86; the `_portable` twins multiply floats.
+            servers that have oneDNN, which is every one for x86; `"bfloat16"` those of
+            `tf_mlm.export.quantization.to_bfloat16` as they are, without XLA, on any server, fast where the
+            processor can. The `_portable` twins multiply floats.
+        tune: measure on this machine, bucket by bucket, which is fastest: XLA, floats without it, or what
+            `arithmetic` names; and let each bucket run that. `tf_mlm.json` keeps the times. Takes minutes,
+            as XLA compiles every program for it.
         long_texts: what to do with masks and embeddings beyond the largest length bucket: `"refuse"` them or
             read `"windows"`; see `tf_mlm.model.questions.Inference`.
         limits: the most that one request may ask for (default: `Limits()`, which is generous).
@@ -77,8 +83,9 @@ def export(
 
     Raises:
         ValueError: for a version that is no whole number, buckets longer than the model's positions or more
-            than a server would warm up, an operation that stock TF-Serving does not have, or int8 arithmetic
-            of a model that is not quantised, or where TensorFlow has none.
+            than a server would warm up, an operation that stock TF-Serving does not have, int8 or bfloat16
+            arithmetic of a model whose weights are not stored so, or int8 where TensorFlow has none, or
+            nothing to choose from when tuning.
         FileExistsError: when the version is there already; it is not touched.
         ExportMismatchError: when the reloaded export answers differently from the model.
 
@@ -89,8 +96,7 @@ def export(
         '1'
     """
     path = version_path(Path(base_path), version)
-    if arithmetic == "int8":
-        check_int8_arithmetic(model)
+    check_arithmetic(model, arithmetic)
     inference = Inference(
         model,
         buckets=buckets,
@@ -101,6 +107,8 @@ def export(
         arithmetic=arithmetic,
     )
     check_warmup(inference)
+    # Behind what refuses: measuring takes minutes.
+    inference, tuning = _tuned(inference, xla) if tune else (inference, None)
     functions = signature_functions(inference)
     if xla:
         twins = signature_functions(inference.portable())
@@ -115,6 +123,7 @@ def export(
         description = {
             **_description(model, inference),
             "warmup_records": records,
+            "tuning": tuning.to_json() if tuning else None,
             "signatures": sorted(functions),
             "operations": dict(sorted(counts.items())),
             "accuracy": dict(accuracy or {}),
@@ -123,8 +132,21 @@ def export(
         (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         parameters = batching.batching_parameters(inference.buckets)
         (directory / batching.FILE).write_text(parameters, encoding="utf-8")
-        check_reloaded(model, directory, arithmetic)
+        check_reloaded(model, directory, inference.arithmetic, is_mixed=tune)
     return path
+
+
+def _tuned(inference: Inference, xla: bool) -> tuple[Inference, Tuning]:
+    """The same with the fastest programs for each bucket, and how long all of them took."""
+    model, buckets, arithmetic = inference.model, inference.buckets, inference.arithmetic
+    if not xla and arithmetic == "float":
+        raise ValueError(
+            "Tuning chooses between XLA, floats without it, and int8 or bfloat16. Received: xla=False, "
+            "arithmetic='float', which leaves one. Allow XLA, or export int8 or bfloat16."
+        )
+    found = candidates(model, top_k=inference.top_k, xla=xla, arithmetic=arithmetic)
+    tuning = measure(found, buckets, model.head.vocabulary_size)
+    return inference.running(TunedPrograms(found, buckets, tuning.choices)), tuning
 
 
 def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
@@ -137,12 +159,13 @@ def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
         "max_length": inference.buckets.length[-1],
         "long_texts": inference.long_texts,
         "limits": to_json(inference.limits),
-        "programs": compilations(inference.buckets) if inference.xla else 0,
+        "programs": inference.programs.compilations(inference.buckets),
         "model": to_json(model.config),
         "tokenizer": to_json(inference.preprocessor.vocabulary.config),
         "vocabulary_size": model.head.vocabulary_size,
         "dtype": model.head.precision.name,
-        "quantization": "int8" if is_quantized(model) else None,
+        "weights": stored_as(model) or model.head.precision.variable,
+        "quantization": "int8" if stored_as(model) == "int8" else None,
         "arithmetic": inference.arithmetic,
         "versions": {
             "tf_mlm": tf_mlm.__version__,
@@ -150,12 +173,6 @@ def _description(model: MaskedLM, inference: Inference) -> dict[str, Any]:
             "tensorflow_text": tensorflow_text.__version__,
         },
     }
-
-
-def read_description(version_directory: Path) -> dict[str, Any]:
-    """The `tf_mlm.json` of an export, or an empty object for any other SavedModel."""
-    path = version_directory / DESCRIPTION
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def signature_functions(inference: Inference) -> dict[str, Callable[..., Any]]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mlm.layers.int8_weight import multiplies_in_int8, reads_int8
+from tf_mlm.layers.compact_weight import is_multiplied_as_stored
+from tf_mlm.layers.int8_weight import reads_int8
 
 FEW_ROWS = 256
 """Up to so many rows a CPU multiplies faster with a layer's kernel on the left."""
@@ -32,14 +33,14 @@ Finish = Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
 def times_kernel(rows: tf.Tensor, kernel: Any, bias: tf.Tensor | None) -> tf.Tensor:
     """`rows @ kernel.T + bias`: [count, inputs], [outputs, inputs] and [outputs] → [count, outputs].
 
-    The kernel may be of another dtype than the rows, or an `Int8Weight`.
+    The kernel may be of another dtype than the rows, or a `CompactWeight`.
 
     Example:
         >>> times_kernel(tf.ones([2, 3]), tf.ones([4, 3]), tf.ones([4])).numpy().tolist()
         [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]
     """
 
-    if multiplies_in_int8(kernel):
+    if is_multiplied_as_stored(kernel):
         product = kernel.times(rows)
         return product if bias is None else product + bias
     floats = tf.cast(kernel, rows.dtype)
@@ -63,11 +64,11 @@ def times_table(rows: tf.Tensor, table: Any, bias: tf.Tensor | None, finish: Fin
 
     Args:
         rows: float [count, inputs].
-        table: a variable or `Int8Weight` [outputs, inputs].
+        table: a variable or `CompactWeight` [outputs, inputs].
         bias: [outputs] or None; handed on, as a column where the outputs come first.
         finish: adds it, and does what else each logit needs.
     """
-    if multiplies_in_int8(table):
+    if is_multiplied_as_stored(table):
         return finish(table.times(rows), bias)
     floats, count = tf.cast(table, rows.dtype), tf.shape(rows)[0]
 
@@ -86,8 +87,8 @@ def times_table(rows: tf.Tensor, table: Any, bias: tf.Tensor | None, finish: Fin
 
 
 def times_output_kernel(rows: tf.Tensor, kernel: Any) -> tf.Tensor:
-    """`rows @ kernel`, for a variable or `Int8Weight` [inputs, outputs], in the dtype of `rows`."""
-    if multiplies_in_int8(kernel):
+    """`rows @ kernel`, for a variable or `CompactWeight` [inputs, outputs], in the dtype of `rows`."""
+    if is_multiplied_as_stored(kernel):
         return kernel.times(rows)
     return tf.matmul(rows, tf.cast(kernel, rows.dtype))
 

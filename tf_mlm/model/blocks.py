@@ -15,6 +15,7 @@ import tensorflow as tf
 from tf_mlm.config import Buckets
 from tf_mlm.model.bucketing import cheapest_chunk, in_chunks, pad_rows, round_up
 from tf_mlm.model.programs import Programs
+from tf_mlm.model.tuned_programs import TunedPrograms
 
 Ids = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Which rows [n] and how wide → their token ids and segment ids, each int32 [n, width]."""
@@ -63,7 +64,7 @@ class BlockRunner:
         TensorShape([3, 21])
     """
 
-    def __init__(self, programs: Programs, buckets: Buckets) -> None:
+    def __init__(self, programs: Programs | TunedPrograms, buckets: Buckets) -> None:
         self.programs = programs
         self.buckets = buckets
 

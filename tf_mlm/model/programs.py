@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from tf_mlm.config import Buckets
 from tf_mlm.layers import top_k as likeliest
-from tf_mlm.layers.int8_weight import multiplied
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.model.masked_lm import MaskedLM
 
 States = tuple[tf.Tensor, ...]
-ARITHMETIC = ("float", "int8")
+ARITHMETIC = ("float", "int8", "bfloat16")
 
 
 class Programs(tf.Module):
@@ -26,9 +26,11 @@ class Programs(tf.Module):
         model: the model.
         top_k: how many fills `top` returns per row.
         xla: compile them (`jit_compile=True`); without, they run as plain TensorFlow.
-        arithmetic: `"int8"` multiplies int8 weights in integers, which XLA has not; else `"float"`.
+        arithmetic: how compact weights are multiplied: as `"float"`s, or as they are stored, `"int8"` or
+            `"bfloat16"`, without XLA.
 
     Attributes:
+        xla, arithmetic: as given.
         states: int32 token ids [batch, length], lengths [batch] and segment ids [batch, length] → the model's
             states, one or more floats [batch, length, size].
         hidden: a row [rows, size] of each state → final hidden states, float32 [rows, hidden].
@@ -40,7 +42,7 @@ class Programs(tf.Module):
         hidden_size: their size.
 
     Raises:
-        ValueError: for another `arithmetic`, or if XLA is to multiply integers.
+        ValueError: for another `arithmetic`, or if XLA is to multiply anything but floats.
 
     Example:
         >>> programs = Programs(model, top_k=3, xla=False)
@@ -52,15 +54,16 @@ class Programs(tf.Module):
 
     def __init__(self, model: MaskedLM, *, top_k: int, xla: bool, arithmetic: str = "float") -> None:
         super().__init__(name="programs")
+        self.xla, self.arithmetic = xla, arithmetic
         jit = xla or None
         if arithmetic not in ARITHMETIC:
             raise ValueError(
                 f"`arithmetic` must be one of {', '.join(ARITHMETIC)}. Received: arithmetic={arithmetic!r}."
             )
-        if xla and arithmetic == "int8":
+        if xla and arithmetic != "float":
             raise ValueError(
-                "int8 products are oneDNN's and go without XLA. Received: arithmetic='int8', xla=True. "
-                "Leave one of the two out."
+                f"{arithmetic} products are oneDNN's and go without XLA. Received: "
+                f"arithmetic={arithmetic!r}, xla=True. Leave one of the two out."
             )
         products = functools.partial(multiplied, "xla" if xla else arithmetic)
         ids, lengths = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
@@ -103,6 +106,10 @@ class Programs(tf.Module):
         self.logits = tf.function(logits, self.row_specs, jit_compile=jit, autograph=False)
         self.top = tf.function(top, self.row_specs, jit_compile=jit, autograph=False)
         self.head = tf.function(head, [self.hidden_row], jit_compile=jit, autograph=False)
+
+    def compilations(self, buckets: Buckets) -> int:
+        """How many programs XLA compiles for these buckets."""
+        return compilations(buckets) if self.xla else 0
 
 
 def compilations(buckets: Buckets) -> int:

@@ -23,6 +23,7 @@ from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import Programs, States, default_buckets, length_limit
 from tf_mlm.model.request_rules import RequestRules, inputs_of
 from tf_mlm.model.rules import checked
+from tf_mlm.model.tuned_programs import TunedPrograms
 from tf_mlm.model.windows import Windows, centred, overlapping, shared, window_ids
 from tf_mlm.text.detokenizer import decoder_of
 from tf_mlm.text.preprocessor import Preprocessed, TextPreprocessor
@@ -47,12 +48,14 @@ class Inference(tf.Module):
             `"windows"`: masks may lie anywhere, and an embedding is the mean over all tokens, each from the
             window in whose middle it stands best.
         limits: refuse requests that ask for more; none unless given.
-        arithmetic: how a model of int8 weights is multiplied, `"float"` or in integers, `"int8"`, which are
-            oneDNN's and go without XLA.
+        arithmetic: how a model of compact weights is multiplied: as `"float"`s, or as they are stored,
+            `"int8"` or `"bfloat16"`, by products that are oneDNN's and go without XLA.
+        programs: what to run, made of the same model, `top_k` and buckets, in place of what `xla` and
+            `arithmetic` say.
 
     Raises:
         ValueError: when the model has no preprocessor, buckets are longer than its positions, `long_texts` or
-            `arithmetic` is none of the two, or XLA is to multiply integers.
+            `arithmetic` is none of those, or XLA is to multiply anything but floats.
 
     Example:
         >>> inference = Inference(model, top_k=3, xla=False)
@@ -70,8 +73,9 @@ class Inference(tf.Module):
         long_texts: str = "refuse",
         limits: Limits | None = None,
         arithmetic: str = "float",
+        programs: Programs | TunedPrograms | None = None,
     ) -> None:
-        super().__init__(name="inference" if xla else "inference_portable")
+        super().__init__(name="inference")
         if model.preprocessor is None:
             raise ValueError(
                 "The model must have a preprocessor, as the questions come as text. "
@@ -95,8 +99,6 @@ class Inference(tf.Module):
                 f"`long_texts` must be one of {', '.join(LONG_TEXTS)}. Received: long_texts={long_texts!r}."
             )
         self.top_k = top_k
-        self.xla = xla
-        self.arithmetic = arithmetic
         self.long_texts = long_texts
         self.limits = limits
         self.preprocessor = TextPreprocessor(
@@ -104,7 +106,8 @@ class Inference(tf.Module):
         )
         self._limit = limit
         self._logits_row = tf.TensorSpec([None, vocab], tf.float32)
-        self.programs = Programs(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
+        self.programs = programs or Programs(model, top_k=top_k, xla=xla, arithmetic=arithmetic)
+        self.xla, self.arithmetic = self.programs.xla, self.programs.arithmetic
         self._blocks = BlockRunner(self.programs, self.buckets)
         self._rules = RequestRules(
             limits,
@@ -121,13 +124,17 @@ class Inference(tf.Module):
 
     def portable(self) -> Inference:
         """The same in floats and without XLA, sharing variables and vocabulary, for any server."""
+        return self.running(Programs(self.model, top_k=self.top_k, xla=False))
+
+    def running(self, programs: Programs | TunedPrograms) -> Inference:
+        """The same by other programs of this model, `top_k` and these buckets, sharing the vocabulary."""
         twin = Inference(
             self.model,
             buckets=self.buckets,
             top_k=self.top_k,
-            xla=False,
             long_texts=self.long_texts,
             limits=self.limits,
+            programs=programs,
         )
         twin.preprocessor = self.preprocessor
         return twin

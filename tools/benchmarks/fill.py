@@ -14,16 +14,17 @@ import tensorflow as tf
 from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.machine import Machine
 from tf_mlm.config import ModelConfig
-from tf_mlm.export.quantization import quantize
+from tf_mlm.export.processor import why_bfloat16_is_slow
+from tf_mlm.export.quantization import quantize, to_bfloat16
+from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.layers.int8_product import is_built_with_int8_product
-from tf_mlm.layers.int8_weight import multiplied
 from tf_mlm.model.directory.checkpoint import save
 from tf_mlm.model.masked_lm import MaskedLM
 
 FLOAT = f"{OURS} in float32"
 SHAPES = ((1, 16), (1, 32), (1, 128), (8, 32), (8, 128), (32, 64))
 TOP = 5
-INT8_TOLERANCE = 0.1
+ROUNDED_TOLERANCE = 0.1
 """Between log-probabilities of which one or both come from rounded numbers."""
 
 
@@ -33,7 +34,7 @@ def shape_name(batch: int, length: int, masks: int) -> str:
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """One row per (batch, length), with one mask in sixteen tokens, at most 20; the same in int8."""
+    """One row per (batch, length), one mask in sixteen tokens, at most 20; the same in int8 and bfloat16."""
     config = ModelConfig()
     model = MaskedLM.from_config(config, seed=0)
     machine = Machine()
@@ -57,33 +58,34 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
                 settle=2,
             )
         if is_built_with_int8_product():
-            yield from _int8_outcomes(model, program, Path(directory), peers)
+            peer = _int8_peer(Path(directory)) if peers else None
+            yield from _rounded_outcomes("int8", quantize(model), program, peer)
+        if why_bfloat16_is_slow() is None:
+            yield from _rounded_outcomes("bfloat16", to_bfloat16(model), program)
 
 
-def _int8_outcomes(model: MaskedLM, floats: Any, directory: Path, peers: bool) -> Iterator[Outcome]:
-    """Products in int8 beside those of `floats`, and beside ONNX Runtime's."""
-    quantized = quantize(model)
+def _rounded_outcomes(arithmetic: str, rounded: MaskedLM, floats: Any, peer: Any = None) -> Iterator[Outcome]:
+    """Products in int8 or bfloat16 beside those of `floats`, and beside ONNX Runtime's."""
 
-    def top_in_int8(*inputs: tf.Tensor) -> tf.Tensor:
-        with multiplied("int8"):
-            return top(quantized, *inputs)
+    def top_of_rounded(*inputs: tf.Tensor) -> tf.Tensor:
+        with multiplied(arithmetic):
+            return top(rounded, *inputs)
 
-    program = tf.function(top_in_int8, autograph=False)
-    peer = _int8_peer(directory) if peers else None
+    program = tf.function(top_of_rounded, autograph=False)
     for batch, length in SHAPES:
-        arrays = batch_of(model.config, batch, length)
+        arrays = batch_of(rounded.config, batch, length)
         inputs = tuple(tf.constant(array) for array in arrays)
         contenders: dict[str, Contender] = {
             OURS: functools.partial(run, program, inputs),
             FLOAT: functools.partial(run, floats, inputs),
         }
         if peer is not None:
-            contenders["ONNX Runtime int8"] = peer.fill(*arrays)
+            contenders[f"ONNX Runtime {arithmetic}"] = peer.fill(*arrays)
         yield compete(
-            f"BERT-base fill in int8, {shape_name(batch, length, arrays[-1].shape[1])}",
+            f"BERT-base fill in {arithmetic}, {shape_name(batch, length, arrays[-1].shape[1])}",
             contenders,
             seconds=20.0,
-            tolerance=INT8_TOLERANCE,
+            tolerance=ROUNDED_TOLERANCE,
             settle=2,
         )
 

@@ -16,8 +16,8 @@ from reference.families import Family, asked_of
 import tf_mlm
 from tf_mlm.cli import group
 from tf_mlm.config import Buckets
+from tf_mlm.export.description import read_description
 from tf_mlm.export.quantization import quantize
-from tf_mlm.export.saved_model import read_description
 from tf_mlm.model.programs import length_limit
 from tf_mlm.model.questions import Inference
 from tf_mlm.serving.server import ModelServer, ServerOptions
