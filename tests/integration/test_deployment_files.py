@@ -135,7 +135,7 @@ def test_flags_are_flags_of_the_server(file: str) -> None:
 def test_flags_named_in_the_readme_exist() -> None:
     text = (SERVING / "README.md").read_text()
     # Of docker compose, tf-mlm and tools/conformance.
-    tools = {"wait", "no-xla", "batch-buckets", "help", "quantize", "arithmetic"}
+    tools = {"wait", "no-xla", "batch-buckets", "help", "quantize", "arithmetic", "dtype", "tune"}
     named = set(re.findall(r"--([a-z][\w-]+)", text))
     assert named - tools <= FLAGS
     assert "xla_cpu_compilation_enabled" in named
