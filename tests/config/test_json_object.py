@@ -13,7 +13,7 @@ from tf_mlm.errors import ConfigError
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": 1,\n}', r"is not valid JSON \(line 2, column 1\)"),
+        (b'{"a": 1\n"b": 2}', r"is not valid JSON \(line 2, column 1\)"),
         (b'{"hidden_size": ' + b"9" * 5_000 + b"}", r"cannot be read: .*digits"),
         (b"[" * 100_000, r"cannot be read: .*recursion"),
         (b'{"a": "\xff"}', r"cannot be read: .*utf-8"),

@@ -163,7 +163,7 @@ def test_directories_that_are_none(directory: Path, tmp_path: Path) -> None:
     (directory / "bert_config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"is a TensorFlow 1 checkpoint. Run `tf-mlm convert`"):
         load(directory)
-    (directory / "config.json").write_text('{"a": 1,\n}')
+    (directory / "config.json").write_text('{"a": 1\n"b": 2}')
     (directory / "bert_config.json").unlink()
     with pytest.raises(ConfigError, match=r"config.json` is not valid JSON \(line 2, column 1\)"):
         load(directory)
