@@ -21,6 +21,7 @@ class Certificates:
 
 
 def make_certificates() -> Certificates:
+    """As RFC 5280 wants them, which Python checks from 3.13 on."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "conformance authority")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -37,14 +38,20 @@ def make_certificates() -> Certificates:
             .not_valid_after(now + datetime.timedelta(days=1))
         )
 
+    uses = "digital_signature content_commitment key_encipherment data_encipherment key_agreement crl_sign"
+    other_uses = dict.fromkeys([*uses.split(), "encipher_only", "decipher_only"], False)
+    public = authority_key.public_key()
     authority = (
-        builder(authority_name, authority_key.public_key())
+        builder(authority_name, public)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(key_cert_sign=True, **other_uses), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     certificate = (
         builder(name, key.public_key())
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
