@@ -19,30 +19,8 @@ from tf_mlm.cli.sizes import Sizes
 if TYPE_CHECKING:
     from benchmarks.tpu_compiler import Compiled, TpuCompiler
 
-MODERNBERT_LAYERS = 22
-SHAPES: dict[str, dict[str, Any]] = {
-    "bert-base": {},
-    # Warner et al., https://arxiv.org/abs/2412.13663, table 4.
-    "modernbert-base": {
-        "model_type": "modernbert",
-        "vocab_size": 50_368,
-        "num_hidden_layers": MODERNBERT_LAYERS,
-        "intermediate_size": 1152,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "max_position_embeddings": 8192,
-        "type_vocab_size": 0,
-        "norm_position": "pre",
-        "first_norm": False,
-        "gated": True,
-        **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "head_bias"), False),
-        "rope_theta": 160_000.0,
-        "local_rope_theta": 10_000.0,
-        "layer_types": tuple(
-            "sliding_attention" if layer % 3 else "full_attention" for layer in range(MODERNBERT_LAYERS)
-        ),
-    },
-}
+# Of each the published sizes: what its `config.json` means where it says nothing else.
+SHAPES = {"bert-base": "bert", "modernbert-base": "modernbert"}
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -79,10 +57,11 @@ def main(
     Example: tools/tpu_compile --chip v5e --length 128,512
     """
     from benchmarks.tpu_compiler import TpuCompiler
-    from tf_mlm.config import ModelConfig
-    from tf_mlm.model.directory.checkpoint import read_config
+    from tf_mlm.model.directory import checkpoint, config_json
 
-    config = read_config(model) if model else ModelConfig(**SHAPES[shape])
+    config = (
+        checkpoint.read_config(model) if model else config_json.read_config({"model_type": SHAPES[shape]})
+    )
     try:
         compiler = TpuCompiler(chip)
     except (ValueError, ModuleNotFoundError) as error:

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.contest import OURS, Outcome, compete
-from tf_mlm.config import ModelConfig
+from tf_mlm.model.directory.config_json import read_config
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.optimizer import Optimizer
 from tf_mlm.training.options import TrainConfig
@@ -49,24 +49,17 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
 
 def step_of(form: str, length: int, *, recompute: bool = False) -> Step:
     """A compiled training step of one row; `form` is one of `FORMS`."""
-    config = ModelConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=3 * HIDDEN // 2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        max_position_embeddings=length,
-        type_vocab_size=0,
-        model_type="modernbert",
-        norm_position="pre",
-        gated=True,
-        first_norm=False,
-        rope_theta=160_000.0,
-        local_rope_theta=10_000.0,
-        layer_types=("sliding_attention" if form == "banded" else "full_attention",) * LAYERS,
-    )
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": 3 * HIDDEN // 2,
+        "max_position_embeddings": length,
+        "pad_token_id": 0,
+    }
+    kinds = ["sliding_attention" if form == "banded" else "full_attention"] * LAYERS
+    config = read_config({"model_type": "modernbert", **sizes, "layer_types": kinds})
     settings = TrainConfig(batch_size=1, length=length, recompute=recompute)
     model = MaskedLM.from_config(config, seed=0)
     optimizer = Optimizer(parameters(model), lambda step: tf.constant(1e-4), settings)

@@ -22,6 +22,7 @@ from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.training_loop import random_batch, steps_of
 from tf_mlm.config import ModelConfig
 from tf_mlm.model.directory.checkpoint import save
+from tf_mlm.model.directory.config_json import read_config
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.training.options import TrainConfig
 
@@ -30,7 +31,7 @@ STEPS: Mapping[int, int] = {512: 4, 2048: 2, 8192: 1}
 LONGEST_EAGER = 2048
 LAYERS, HIDDEN, HEADS, INNER, WINDOW, GLOBAL_EVERY = 6, 384, 6, 576, 128, 3
 VOCABULARY, MASK_RATE = 30522, 0.3
-SPECIAL_IDS = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+SPECIAL_IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 1)
 """Left out, transformers takes those of a larger vocabulary."""
 ROUNDS, SECONDS = 7, 60.0
 TOLERANCE = 1e-3
@@ -106,29 +107,15 @@ def _settings(rows: int, length: int) -> TrainConfig:
 
 def _config(*, banded: bool) -> ModelConfig:
     """As `tf-mlm train --architecture modernbert` makes it, or with a window in every layer."""
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": INNER,
+        "max_position_embeddings": max(STEPS),
+        "local_attention": WINDOW,
+        "pad_token_id": 0,
+    }
     kinds = ["sliding_attention" if banded or i % GLOBAL_EVERY else "full_attention" for i in range(LAYERS)]
-    return ModelConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=INNER,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        max_position_embeddings=max(STEPS),
-        type_vocab_size=0,
-        layer_norm_eps=1e-5,
-        model_type="modernbert",
-        norm_position="pre",
-        gated=True,
-        norm_bias=False,
-        attention_bias=False,
-        mlp_bias=False,
-        head_bias=False,
-        first_norm=False,
-        rope_theta=160_000.0,
-        local_rope_theta=10_000.0,
-        local_attention=WINDOW,
-        layer_types=tuple(kinds),
-        extra=dict.fromkeys(SPECIAL_IDS, 1),
-    )
+    return read_config({"model_type": "modernbert", **sizes, "layer_types": kinds, **SPECIAL_IDS})
