@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import train_long
-from benchmarks.contest import OURS
+from benchmarks.contest import OURS, Contender
+from tf_mlm.layers.self_attention import SelfAttention
+from tf_mlm.model.masked_lm import MaskedLM
+from tf_mlm.training.options import TrainConfig
+from tf_mlm.training.step import Batch
 
 SMALL = {
     "STEPS": {32: 2, 64: 1},
@@ -35,10 +39,18 @@ def test_our_steps_are_timed_by_the_token_and_growth_is_a_ratio() -> None:
     assert growth.ratios.keys() == {"tf_mlm, rows of 64"}
 
 
-@pytest.mark.parametrize("length", [32, 64])
-def test_rows_of_the_growth_hold_the_same_tokens(length: int) -> None:
-    settings = train_long._settings(64 // length, length)
-    assert settings.batch_size * settings.length == 64
+def test_rows_of_the_growth_hold_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def recorded(model: MaskedLM, batch: Batch, settings: TrainConfig, steps: int) -> Contender:
+        asked.append((*batch.token_ids.shape, settings.batch_size, settings.length, steps))
+        windows = {module.window for module in model.submodules if isinstance(module, SelfAttention)}
+        assert windows == {8}  # of a layer without, it is None
+        return lambda: 0.0
+
+    monkeypatch.setattr(train_long, "steps_of", recorded)
+    train_long._growth()
+    assert asked == [(2, 32, 2, 32, 1), (1, 64, 1, 64, 1)]
 
 
 @pytest.mark.peers

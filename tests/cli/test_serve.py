@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -145,15 +146,17 @@ def test_serve_says_where_bfloat16_is_slow(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tf_mlm.cli.serve import _warn_of_the_processor
     from tf_mlm.export import processor
     from tf_mlm.export.description import DESCRIPTION
 
-    cpuinfo, description = tmp_path / "cpuinfo", tmp_path / DESCRIPTION
+    cpuinfo, description = tmp_path / "cpuinfo", tmp_path / "mlm" / "1" / DESCRIPTION
     cpuinfo.write_text(f"flags: {flags}")
-    description.parent.mkdir()
+    description.parent.mkdir(parents=True)
+    (tmp_path / "mlm" / "1" / "saved_model.pb").touch()
     description.write_text(json.dumps({"arithmetic": arithmetic}))
     monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
-    _warn_of_the_processor(tmp_path)
-    is_slow = (flags, arithmetic) == ("avx2", "bfloat16")
-    assert ("slower than in float32" in capsys.readouterr().err) == is_slow
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # said before the ports are looked at
+        assert run("serve", tmp_path / "mlm", "--port", taken.getsockname()[1]) == 1
+    error = capsys.readouterr().err
+    assert "must be a free port" in error
+    assert ("slower than in float32" in error) == ((flags, arithmetic) == ("avx2", "bfloat16"))

@@ -15,8 +15,9 @@ class CompactWeight(tf.Module):
     """Stands where a float `tf.Variable` stood: in casts, products and lookups.
 
     Only what is stored are variables, so only that is saved. What is read is a float copy, made once when the
-    weight is: converting in every call costs more than reading floats saves. `times` multiplies what is
-    stored, where `multiplied` asks for it.
+    weight is: converting in every call costs more than reading floats saves. Each kind has `times`, which
+    multiplies rows [count, inputs] by what is stored, to [count, outputs] in the rows' dtype; it is called
+    where `multiplied` asks for that.
 
     Attributes:
         arithmetic: the word by which `multiplied` asks for that.
@@ -40,10 +41,6 @@ class CompactWeight(tf.Module):
         """The floats, from what is stored; called last of all when the weight is made."""
         self.shape, self.dtype, self.channel_axis = weight.shape, weight.dtype, channel_axis
         self._floats = _Floats(weight.shape, weight.dtype, stored, floats)
-
-    def times(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows [count, inputs] times this weight as it is stored: [count, outputs], in the rows' dtype."""
-        raise NotImplementedError
 
     def read(self) -> tf.Tensor:
         """All of it, as floats."""
