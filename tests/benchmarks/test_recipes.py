@@ -52,4 +52,4 @@ def test_recipes_differ_in_what_they_say() -> None:
     assert (new.optimizer, new.schedule, new.mask_rates) == ("stableadamw", "wsd", (0.3, 0.15))
     same = ("minutes", "hidden_size", "vocabulary_size", "learning_rate", "warmup", "seed", "held_out")
     assert [getattr(old, name) for name in same] == [getattr(new, name) for name in same]
-    assert old.batch_size * old.length == new.batch_size * new.length
+    assert old.batch_size * old.length == new.batch_size * new.length == recipes.TOKENS

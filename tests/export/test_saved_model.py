@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from conftest import make_tiny_model
 from export.stock import NAMES, PORTABLE, SMALL, assert_close, stock_session
 
 from tf_mlm import signatures
@@ -155,6 +156,15 @@ def test_the_reload_check_finds_an_export_of_another_model(plain_export: Path, t
     other = MaskedLM.from_config(tiny_model.config, seed=99, preprocessor=tiny_model.preprocessor)
     with pytest.raises(ExportMismatchError, match="must answer as the model does"):
         check_reloaded(other, plain_export)
+
+
+def test_the_reload_check_finds_a_small_difference_of_floats(plain_export: Path) -> None:
+    model = make_tiny_model()
+    check_reloaded(model, plain_export)
+    gamma = model.encoder.blocks[-1].output_norm.gamma
+    gamma.assign(gamma * tf.constant([1.01] + [1.0] * (gamma.shape[0] - 1)))
+    with pytest.raises(ExportMismatchError, match=r"within 0\.0001"):
+        check_reloaded(model, plain_export)
 
 
 def test_too_many_buckets_for_the_warmup_file_are_refused(

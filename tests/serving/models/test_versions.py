@@ -10,7 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from tf_mlm.serving.errors import ServingError
 from tf_mlm.serving.models.config import read_models
-from tf_mlm.serving.models.versions import BasePathError, VersionPolicy, find_versions
+from tf_mlm.serving.models.versions import BasePathError, VersionLabels, VersionPolicy, find_versions
 
 
 def test_only_whole_numbers_count(tmp_path: Path) -> None:
@@ -93,3 +93,25 @@ def test_a_config_reads_policies_and_labels() -> None:
 def test_config_errors(text: str, message: str) -> None:
     with pytest.raises(ServingError, match=message):
         read(text)
+
+
+@pytest.mark.parametrize("may_wait", [False, True])
+def test_a_new_label_may_wait_and_an_old_one_moves_to_no_absent_version(may_wait: bool) -> None:
+    labels = VersionLabels(may_wait)
+
+    def assign(version: int) -> None:
+        labels.assign({"m": {"stable": version}}, is_available=lambda name, number: number == 1)
+
+    if may_wait:
+        assign(2)
+        assert labels.version("m", "stable") == 2
+    else:
+        with pytest.raises(ServingError, match="version 2 of model m, which is not currently available"):
+            assign(2)
+    assign(1)
+    with pytest.raises(ServingError, match="version 3 of model m, which is not currently available"):
+        assign(3)
+    assert labels.version("m", "stable") == 1
+    labels.assign({"m": {}}, is_available=lambda name, number: False)
+    with pytest.raises(ServingError, match="Unrecognized servable version label: stable"):
+        labels.version("m", "stable")
