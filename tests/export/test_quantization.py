@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers its operations)
 
-from tf_mlm.export.quantization import compare, is_quantized, quantize
+from tf_mlm.export.quantization import compare, quantize, stored_as
 from tf_mlm.export.state import state_of
 from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.layers.int8_weight import Int8Weight, rounded
@@ -82,8 +82,8 @@ def test_every_matrix_but_positions_and_segments_is_int8_and_the_table_is_one(ti
     left = {v.shape[0] for v in matrices if min(v.shape) > 1}
     assert left == {config.max_position_embeddings, config.type_vocab_size}
     assert quantized.head.token_embedding is quantized.encoder.embedding.token
-    assert is_quantized(quantized)
-    assert not is_quantized(tiny_model)
+    assert stored_as(quantized) == "int8"
+    assert stored_as(tiny_model) is None
     assert all(variable.dtype == tf.float32 for variable in tiny_model.variables)
 
 

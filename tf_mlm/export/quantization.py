@@ -94,11 +94,6 @@ def _rounded(model: MaskedLM, kind: Callable[..., CompactWeight]) -> MaskedLM:
     return copy
 
 
-def is_quantized(model: MaskedLM) -> bool:
-    """Whether `quantize` made it."""
-    return stored_as(model) == "int8"
-
-
 def stored_as(model: MaskedLM) -> str | None:
     """What `quantize` or `to_bfloat16` made of its matrices: `"int8"`, `"bfloat16"`, or None."""
     weights = (module for module in model.submodules if isinstance(module, CompactWeight))
