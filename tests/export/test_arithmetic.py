@@ -17,8 +17,9 @@ from tf_mlm import signatures
 from tf_mlm.cli.inspect import needs
 from tf_mlm.errors import ExportMismatchError, SlowProcessorWarning
 from tf_mlm.export import processor, quantization
+from tf_mlm.export.accuracy import compare
 from tf_mlm.export.description import read_description
-from tf_mlm.export.quantization import check_arithmetic, compare, quantize, to_bfloat16
+from tf_mlm.export.quantization import check_arithmetic, quantize, to_bfloat16
 from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.saved_model import export
 from tf_mlm.layers.compact_weight import CompactWeight

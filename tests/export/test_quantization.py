@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers its operations)
 
-from tf_mlm.export.quantization import compare, quantize, stored_as
+from tf_mlm.export.quantization import quantize, stored_as
 from tf_mlm.export.state import state_of
 from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.layers.int8_weight import Int8Weight, rounded
@@ -85,35 +85,6 @@ def test_every_matrix_but_positions_and_segments_is_int8_and_the_table_is_one(ti
     assert stored_as(quantized) == "int8"
     assert stored_as(tiny_model) is None
     assert all(variable.dtype == tf.float32 for variable in tiny_model.variables)
-
-
-def test_the_report_finds_no_difference_to_itself_and_a_small_one_to_int8(tiny_model: MaskedLM) -> None:
-    chance = np.random.default_rng(0)
-    batches = [
-        (
-            tf.constant(chance.integers(5, 21, [8, 12]), tf.int32),
-            tf.constant([12, 12, 12, 9, 9, 9, 5, 5]),
-            tf.constant(chance.integers(1, 5, [8, 3]), tf.int32),
-            tf.constant(chance.integers(5, 21, [8, 3]), tf.int32),
-            tf.constant([[1.0, 1.0, 0.0]] * 8),
-        )
-        for _ in range(3)
-    ]
-    same = compare(tiny_model, tiny_model, batches)
-    assert same.masks == 48
-    assert (same.top_1_agreement, same.kl, same.loss) == (1.0, 0.0, same.float_loss)
-    report = compare(tiny_model, quantize(tiny_model), batches)
-    assert 0 < report.kl < 0.05
-    assert report.loss == pytest.approx(report.float_loss, abs=0.1)
-    assert report.float_loss == same.loss
-    other = MaskedLM.from_config(tiny_model.config, seed=99)
-    assert compare(tiny_model, other, batches).kl > 10 * report.kl
-    ids, lengths, positions, hidden, weights = batches[0]
-    logits = tf.nn.log_softmax(tiny_model(ids, lengths, None, positions)).numpy()
-    expected = -np.take_along_axis(logits, hidden.numpy()[..., None], -1)[..., 0][weights.numpy() > 0].mean()
-    assert compare(tiny_model, tiny_model, batches[:1]).loss == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="needs hidden tokens to guess"):
-        compare(tiny_model, tiny_model, [(*batch[:-1], tf.zeros_like(batch[-1])) for batch in batches])
 
 
 def test_an_encoder_of_another_kind_is_refused(tiny_model: MaskedLM) -> None:

@@ -21,6 +21,7 @@ from tf_mlm.layers.int8_product import (
     is_built_with_int8_product,
     rounded_rows,
     row_levels,
+    times_int8,
 )
 from tf_mlm.layers.int8_weight import Int8Weight
 
@@ -190,3 +191,24 @@ def test_the_operation_is_looked_for_and_not_supposed(monkeypatch: pytest.Monkey
     assert not is_built_with_int8_product.__wrapped__()
     with tf.Graph().as_default(), pytest.raises(RuntimeError, match="not registered"):
         row_levels()
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_rows_that_are_rounded_twice_are_as_good_as_not_rounded(eager: bool) -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.normal(size=[7, 96]).astype(np.float32) * chance.lognormal(size=[7, 96], sigma=2)
+    rows[2] = 0
+    values = chance.integers(-127, 128, [40, 96]).astype(np.int8)
+    scale = chance.uniform(1e-3, 1e-2, [40]).astype(np.float32)
+    exact = rows.astype(np.float64) @ (values * scale[:, np.newaxis].astype(np.float64)).T
+
+    def off(twice: bool) -> float:
+        def product() -> tf.Tensor:
+            inputs = tf.constant(rows.astype(np.float32)), tf.constant(values), tf.constant(scale)
+            sums = tf.constant(values.sum(1, dtype=np.float32))
+            return times_int8(*inputs, sums, transposed=True, twice=twice)
+
+        found = product() if eager else tf.function(product, autograph=False)()
+        return float(np.square(found - exact).mean() ** 0.5)
+
+    assert off(True) < off(False) / 50

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from tf_mlm.signatures import PORTABLE
 if TYPE_CHECKING:
     from tf_mlm.config import Buckets
     from tf_mlm.model.masked_lm import MaskedLM
+    from tf_mlm.training.step import Batch
 
 
 @click.command("export", cls=TensorFlowVerb)
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
-    help="Choose the buckets that are not given for the lengths of this file's texts, one a line.",
+    help="Choose the buckets that are not given for the lengths of this file's texts, one a line; with "
+    "--quantize, fit int8 to them.",
 )
 @click.option(
     "--programs",
@@ -131,7 +135,7 @@ def command(
         else:
             can = stored != "int8" or is_built_with_int8_product()
             arithmetic = arithmetic or (stored if can else "float")
-            model, accuracy = _rounded(model, stored, arithmetic, evaluate, text_field)
+            model, accuracy = _rounded(model, stored, arithmetic, calibrate, evaluate, text_field)
         path = export(
             model,
             base_path,
@@ -181,7 +185,9 @@ def _show(path: Path, description: dict[str, Any]) -> None:
             f"{description['weights']} beside float32 at {accuracy['masks']:,} masks: the same first token "
             f"at {accuracy['top_1_agreement']:.2%}, KL {accuracy['kl']:.1e} nats; loss "
             f"{accuracy['loss']:.4f} instead of {accuracy['float_loss']:.4f}, top-1 {accuracy['top_1']:.2%} "
-            f"instead of {accuracy['float_top_1']:.2%}."
+            f"instead of {accuracy['float_top_1']:.2%}; pseudo-log-likelihood of {accuracy['pieces']} pieces "
+            f"{accuracy['pll']:.2f} instead of {accuracy['float_pll']:.2f}, correlation of their ranks "
+            f"{accuracy['pll_rank_correlation']:.4f}."
         )
     limit = description["max_length"]
     longer = "refused" if description["long_texts"] == "refuse" else "read in windows around them"
@@ -269,33 +275,55 @@ def _stored(
 
 
 def _rounded(
-    model: MaskedLM, stored: str, arithmetic: str, files: tuple[str, ...], text_field: str
+    model: MaskedLM,
+    stored: str,
+    arithmetic: str,
+    texts: Path | None,
+    held_out: tuple[str, ...],
+    text_field: str,
 ) -> tuple[MaskedLM, dict[str, Any]]:
-    """The int8 or bfloat16 model, and its accuracy on the files, if there are any."""
+    """The bfloat16 model, or the int8 one fitted to the texts; its accuracy on the held-out ones, if any."""
     import dataclasses
+
+    from tf_mlm.export.accuracy import compare
+    from tf_mlm.export.quantization import quantize, to_bfloat16
+
+    if stored == "bfloat16":
+        rounded = to_bfloat16(model)
+    elif texts is None:
+        rounded = quantize(model)
+    else:
+        with _masked_text(model, (str(texts),), text_field, rows=128) as batches:
+            rounded = quantize(model, batches)
+    if not held_out:
+        return rounded, {}
+    with _masked_text(model, held_out, text_field, rows=512) as batches:
+        return rounded, dataclasses.asdict(compare(model, rounded, batches, arithmetic))
+
+
+@contextlib.contextmanager
+def _masked_text(
+    model: MaskedLM, files: tuple[str, ...], text_field: str, *, rows: int
+) -> Iterator[Iterator[Batch]]:
+    """Up to so many rows of 128 tokens, some of them hidden."""
     import tempfile
 
-    from tf_mlm.export.quantization import compare, quantize, to_bfloat16
     from tf_mlm.training.data.corpus import Corpus
     from tf_mlm.training.data.corpus_rows import open_rows
     from tf_mlm.training.data.dataset import evaluation_batches
     from tf_mlm.training.options import TrainConfig
 
-    rounded = quantize(model) if stored == "int8" else to_bfloat16(model)
-    if not files:
-        return rounded, {}
     assert model.preprocessor is not None
     config = TrainConfig(
         length=min(128, model.config.max_length),
         batch_size=16,
-        evaluation_rows=512,
+        evaluation_rows=rows,
         text_field=text_field,
     )
     with tempfile.TemporaryDirectory() as directory:
         corpus = Corpus.from_config(files, config, held_out=1.0)
-        rows = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
-        batches = evaluation_batches(rows.held_out, model.preprocessor.vocabulary, config)
-        return rounded, dataclasses.asdict(compare(model, rounded, batches, arithmetic))
+        text = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
+        yield evaluation_batches(text.held_out, model.preprocessor.vocabulary, config)
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

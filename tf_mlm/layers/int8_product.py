@@ -55,7 +55,13 @@ def rounded_rows(rows: tf.Tensor, levels: tf.Tensor | float) -> tuple[tf.Tensor,
 
 
 def times_int8(
-    rows: tf.Tensor, values: tf.Tensor, scale: tf.Tensor, sums: tf.Tensor, *, transposed: bool
+    rows: tf.Tensor,
+    values: tf.Tensor,
+    scale: tf.Tensor,
+    sums: tf.Tensor,
+    *,
+    transposed: bool,
+    twice: bool = False,
 ) -> tf.Tensor:
     """`rows @ matrix`, or `rows @ matrix.T` if `transposed`, with the matrix `values * scale`.
 
@@ -68,6 +74,8 @@ def times_int8(
         values: int8 [outputs, inputs] if `transposed`, else [inputs, outputs].
         scale: float32 [outputs].
         sums: float32 [outputs], of `values` over the inputs.
+        twice: what a row is rounded by is rounded too, and multiplied as a second row: hardly anything of the
+            row is lost, for twice the rows.
 
     Returns:
         float32 [count, outputs].
@@ -77,14 +85,19 @@ def times_int8(
         >>> times_int8(tf.ones([1, 2]), values, one / 2, one * 3, transposed=True).numpy().tolist()
         [[1.5]]
     """
-    if tf.executing_eagerly():
-        shifted, row_scale = rounded_rows(rows, LEVELS)
-        integers = tf.cast(shifted, tf.float32) - LEVELS
-        product = tf.matmul(integers, tf.cast(values, tf.float32), transpose_b=transposed)
-        return product * scale * row_scale
-    levels = row_levels()
+    levels = LEVELS if tf.executing_eagerly() else row_levels()
     shifted, row_scale = rounded_rows(rows, levels)
-    return _product(shifted, values, scale, -levels * sums * scale, transposed) * row_scale
+    if twice:
+        rest = rows - (tf.cast(shifted, tf.float32) - levels) * row_scale
+        parts = zip((shifted, row_scale), rounded_rows(rest, levels), strict=True)
+        shifted, row_scale = (tf.concat(pair, 0) for pair in parts)
+    if tf.executing_eagerly():
+        integers = tf.cast(shifted, tf.float32) - LEVELS
+        product = tf.matmul(integers, tf.cast(values, tf.float32), transpose_b=transposed) * scale
+    else:
+        product = _product(shifted, values, scale, -levels * sums * scale, transposed)
+    product *= row_scale
+    return sum(tf.split(product, 2)) if twice else product
 
 
 def row_levels() -> tf.Tensor:
@@ -115,9 +128,10 @@ def _product(
 ) -> tf.Tensor:
     """The node: `rows @ values * scale + bias`, from uint8 and int8, in float32."""
     device = [tf.bitcast(rows, tf.quint8), tf.bitcast(values, tf.qint8), bias]
-    # Ranges, of which the operation makes scales: divided by 255 for uint8, which gives 1, by 127 for int8.
-    largest = scale * LEVELS
-    host = [tf.constant(0.0), tf.constant(255.0), -largest, largest]
+    # Ranges, of which the operation makes scales: divided by 255 for uint8, by 127 for int8. It takes the
+    # larger of both ends. What oneDNN prepares for a shape it finds again by the address of the int8 range:
+    # so that is the variable itself, and the other range makes up for the division.
+    host = [tf.constant(0.0), tf.constant(255.0 * LEVELS), scale, scale]
     attributes = {
         "Tdevice_inputs": _types(device),
         "Thost_inputs": _types(host),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import tensorflow as tf
 
 from tf_mlm.layers.compact_weight import CompactWeight, is_under_xla
 from tf_mlm.layers.int8_product import LEVELS, times_int8
+
+Rounding = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""Floats [rows, columns] and the axis of the outputs → int8 values of that shape and float32 scales."""
 
 
 class Int8Weight(CompactWeight):
@@ -23,6 +27,8 @@ class Int8Weight(CompactWeight):
     Args:
         weight: the floats, a matrix.
         channel_axis: the axis of the outputs; every index of it gets a scale of its own.
+        rounding: which int8 values and scales stand for the floats; `rounded` unless given.
+        rounds_twice: whether `times` rounds rows in two steps, for products of few rows.
         name: name of the module.
 
     Example:
@@ -33,10 +39,19 @@ class Int8Weight(CompactWeight):
 
     arithmetic = "int8"
 
-    def __init__(self, weight: Any, channel_axis: int, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        weight: Any,
+        channel_axis: int,
+        *,
+        rounding: Rounding | None = None,
+        rounds_twice: bool = False,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name or "int8_weight")
+        self.rounds_twice = rounds_twice
         weight = tf.convert_to_tensor(weight)
-        values, scale = rounded(weight.numpy().astype(np.float32), channel_axis)
+        values, scale = (rounding or rounded)(weight.numpy().astype(np.float32), channel_axis)
         self.values = tf.Variable(values, name="values", trainable=False)
         self.scale = tf.Variable(scale, name="scale", trainable=False)
         sums = values.sum(1 - channel_axis, dtype=np.int64)
@@ -56,6 +71,7 @@ class Int8Weight(CompactWeight):
             tf.reshape(self.scale, [-1]),
             tf.convert_to_tensor(self.sums),
             transposed=self.channel_axis == 0,
+            twice=self.rounds_twice,
         )
         return tf.cast(product, rows.dtype)
 
