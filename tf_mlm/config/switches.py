@@ -9,16 +9,19 @@ from tf_mlm.config.rules import require, require_bool, require_positive, require
 LAYER_TYPES = ("full_attention", "sliding_attention")
 ROPE_STORED = (None, "frequencies", "angles")
 MIXING = ("attention", "fourier")
+NORMS = ("layer", "rms")
 RELATIVE_PARTS = ("c2p", "p2c")
 KEPT_HEADS = (None, "contacts", "pooler")
 SWITCHES = (
     "embedding_size",
     "norm_position",
+    "norm",
     "gated",
     "norm_bias",
     "attention_bias",
     "mlp_bias",
     "head_bias",
+    "bare_head",
     "rope_theta",
     "local_rope_theta",
     "layer_types",
@@ -50,7 +53,7 @@ def check_switches(config: Any) -> None:
     """Raises a `ConfigError` for switches of a `ModelConfig` that say nothing, or contradict each other."""
     for name in (
         *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
-        *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
+        *("norm_bias", "attention_bias", "mlp_bias", "head_bias", "bare_head"),
         *("embedding_norm", "rope_interleaved", "rope_values"),
         *("position_table", "relative_shared", "relative_norm"),
     ):
@@ -82,10 +85,24 @@ def check_switches(config: Any) -> None:
         hidden_size=config.hidden_size,
         num_attention_heads=config.num_attention_heads,
     )
-    for name, values in (("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)):
+    for name, values in (
+        *(("norm", NORMS), ("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)),
+    ):
         value = getattr(config, name)
         shown = ", ".join(str(each) for each in values)
         require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
+    require(
+        config.norm == "layer" or not config.norm_bias,
+        "`norm_bias` must be false where `norm` is rms, which adds nothing.",
+        norm=config.norm,
+        norm_bias=config.norm_bias,
+    )
+    require(
+        not config.bare_head or config.token_embedding_size == config.hidden_size,
+        "`embedding_size` must be `hidden_size` with a `bare_head`, which projects what that size has.",
+        embedding_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+    )
     _check_relative(config)
     if config.dropped_token_id is not None:
         require_whole("dropped_token_id", config.dropped_token_id, least=0)
