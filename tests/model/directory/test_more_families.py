@@ -93,6 +93,18 @@ def test_chinese_words_of_jieba_are_refused_by_name(tmp_path: Path) -> None:
         assert tf_mlm.load(tmp_path).preprocessor is None
 
 
+def test_a_vocabulary_of_roformer_v2_is_berts_if_nothing_says_otherwise(tmp_path: Path) -> None:
+    size = len(small_tokenizers.VOCABULARIES["roformer"])
+    config = read_config({"model_type": "roformer_v2", "vocab_size": size, "num_attention_heads": 2, **SMALL})
+    tf_mlm.save(tf_mlm.MaskedLM.from_config(config, seed=0), tmp_path)
+    small_tokenizers.write_tokenizer(tmp_path, "roformer")
+    (tmp_path / "tokenizer_config.json").unlink()
+    model = tf_mlm.load(tmp_path)
+    assert model.preprocessor is not None
+    assert model.config == config
+    assert len(tf_mlm.FillMask(model)("the list is [MASK].", top_k=3)) == 3
+
+
 @pytest.mark.parametrize("kind", ["mpnet", "roformer", "fnet"])
 @pytest.mark.peers
 def test_a_saved_directory_is_whole_for_transformers(kind: str, tmp_path: Path) -> None:
