@@ -91,6 +91,46 @@ def check_switches(config: Any) -> None:
         value = getattr(config, name)
         shown = ", ".join(str(each) for each in values)
         require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
+    _check_norms_and_head(config)
+    _check_relative(config)
+    if config.dropped_token_id is not None:
+        require_whole("dropped_token_id", config.dropped_token_id, least=0)
+        require(
+            config.dropped_token_id < config.vocab_size,
+            "`dropped_token_id` must be an id of the vocabulary.",
+            dropped_token_id=config.dropped_token_id,
+            vocab_size=config.vocab_size,
+        )
+    if config.relative_buckets is not None:
+        require_whole("relative_buckets", config.relative_buckets, least=32)
+    _check_groups(config)
+
+
+def _check_groups(config: Any) -> None:
+    if config.num_hidden_groups is None:
+        return
+    require_whole("num_hidden_groups", config.num_hidden_groups, least=1)
+    require(
+        config.num_hidden_groups <= config.num_hidden_layers,
+        "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
+        num_hidden_groups=config.num_hidden_groups,
+        num_hidden_layers=config.num_hidden_layers,
+    )
+    require(
+        config.layer_types is None and (config.norm_position == "post" or config.first_norm),
+        "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
+        "be None, and `first_norm` true where `norm_position` is pre.",
+        layer_types=config.layer_types,
+        first_norm=config.first_norm,
+    )
+
+
+def _check_int32(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    require(value < 1 << 31, f"`{name}` must be less than 2 to the power of 31.", **{name: value})
+
+
+def _check_norms_and_head(config: Any) -> None:
     require(
         config.norm == "layer" or not config.norm_bias,
         "`norm_bias` must be false where `norm` is rms, which adds nothing.",
@@ -103,37 +143,6 @@ def check_switches(config: Any) -> None:
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
     )
-    _check_relative(config)
-    if config.dropped_token_id is not None:
-        require_whole("dropped_token_id", config.dropped_token_id, least=0)
-        require(
-            config.dropped_token_id < config.vocab_size,
-            "`dropped_token_id` must be an id of the vocabulary.",
-            dropped_token_id=config.dropped_token_id,
-            vocab_size=config.vocab_size,
-        )
-    if config.relative_buckets is not None:
-        require_whole("relative_buckets", config.relative_buckets, least=32)
-    if config.num_hidden_groups is not None:
-        require_whole("num_hidden_groups", config.num_hidden_groups, least=1)
-        require(
-            config.num_hidden_groups <= config.num_hidden_layers,
-            "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
-            num_hidden_groups=config.num_hidden_groups,
-            num_hidden_layers=config.num_hidden_layers,
-        )
-        require(
-            config.layer_types is None and (config.norm_position == "post" or config.first_norm),
-            "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
-            "be None, and `first_norm` true where `norm_position` is pre.",
-            layer_types=config.layer_types,
-            first_norm=config.first_norm,
-        )
-
-
-def _check_int32(config: Any, name: str) -> None:
-    value = getattr(config, name)
-    require(value < 1 << 31, f"`{name}` must be less than 2 to the power of 31.", **{name: value})
 
 
 def _check_relative(config: Any) -> None:
