@@ -29,6 +29,7 @@ WANTED = {
     "Albert": ("albert", "gelu_new", None),
     "FNet": ("fnet", "gelu_new", "gelu"),
     "DebertaV3": ("deberta-v2", "gelu", None),
+    "RoformerV2": ("roformer_v2", "relu", None),
 }
 HAS_ITS_FAMILYS_HEAD = ("Roberta", "XLMRoberta")
 
@@ -53,11 +54,11 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Conve
     return made
 
 
-def test_every_class_of_keras_hub_is_converted_or_refused_by_name() -> None:
+def test_every_class_of_keras_hub_is_converted() -> None:
     import keras_hub
 
     found = {name.removesuffix("MaskedLM") for name in dir(keras_hub.models) if name.endswith("MaskedLM")}
-    assert found - {""} == {*KERAS_HUB_FAMILIES, "RoformerV2"}
+    assert found - {""} == {*KERAS_HUB_FAMILIES}
     assert set(SIZES) == set(KERAS_HUB_FAMILIES)
 
 
@@ -74,7 +75,7 @@ def test_logits_come_over(converted: Callable[[str], Converted], name: str) -> N
     assert (config.model_type, config.hidden_act, config.head_hidden_act) == WANTED[name]
     assert config.max_length == LENGTH
     says = any("transformers ignores" in note for note in report.notes)
-    assert says != (name in HAS_ITS_FAMILYS_HEAD)
+    assert says != (name in (*HAS_ITS_FAMILYS_HEAD, "RoformerV2"))
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -115,7 +116,7 @@ def test_transformers_reads_the_same_model(converted: Callable[[str], Converted]
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["Roberta", "DebertaV3"])
+@pytest.mark.parametrize("name", ["Roberta", "DebertaV3", "RoformerV2"])
 def test_a_keras_file_is_the_same_model(
     converted: Callable[[str], Converted], name: str, tmp_path: Path
 ) -> None:
@@ -142,6 +143,19 @@ def test_a_backbone_alone_gets_a_new_head(
     assert config["pad_token_id"] == {"XLMRoberta": 1, "FNet": 3}[name]
 
 
+def test_a_roformer_v2_is_whole_without_a_head_of_its_own(
+    converted: Callable[[str], Converted], tmp_path: Path
+) -> None:
+    converted("RoformerV2").model.backbone.save_to_preset(str(tmp_path / "source"))
+    report = convert(tmp_path / "source", tmp_path / "model")
+    assert (report.kind, report.head_is_new) == ("KerasHub RoformerV2Backbone", False)
+    ours, theirs = (tf_mlm.load(path) for path in (tmp_path / "model", converted("RoformerV2").directory))
+    assert [variable.name for variable in ours.head.variables] == ["embeddings:0"]
+    for one, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert ours.config.max_length == 512  # the backbone says none
+
+
 def test_groups_of_several_layers_are_refused(tmp_path: Path) -> None:
     keras_hub_model("Albert", preprocessor=False, num_inner_repetitions=2).save_to_preset(
         str(tmp_path / "source")
@@ -158,18 +172,48 @@ def test_the_last_bucket_that_keras_hub_rounds_otherwise_is_named(tmp_path: Path
     assert any("KerasHub rounds 1 of the distances" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("suffix", ["", ".keras"])
-def test_roformer_v2_is_refused_by_name(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_heads": 3, "head_size": 10, "hidden_dim": 30, "intermediate_dim": 47, "num_segments": 3},
+        {"num_layers": 1, "use_bias": True, "activation": "gelu", "max_wavelength": 10_000},
+    ],
+    ids=["odd", "biases"],
+)
+def test_roformer_v2_of_other_sizes(sizes: dict[str, Any], tmp_path: Path) -> None:
+    keras_hub_model("RoformerV2", **sizes).save_to_preset(str(tmp_path / "source"))
+    report = convert(tmp_path / "source", tmp_path / "model")
+    assert report.largest_logit_difference is not None
+    assert report.largest_logit_difference < 1e-5
+    assert (report.top1_agreement, report.largest_weight_difference) == (1, 0)
+    config = tf_mlm.load(tmp_path / "model").config
+    assert config.attention_bias == config.mlp_bias == sizes.get("use_bias", False)
+    assert config.type_vocab_size == sizes.get("num_segments", 2)
+
+
+def test_what_roformer_v2_pads_with_is_read_in_keras_hub_alone(
+    converted: Callable[[str], Converted],
+) -> None:
+    """As the notes say: where KerasHub mends it, they can go."""
+    model, directory, report = converted("RoformerV2")
+    assert any("see the padding behind their text" in note for note in report.notes)
+    ids = np.random.default_rng(0).integers(5, 60, (1, 9))
+    padded = np.pad(ids, ((0, 0), (0, 11)))
+    inputs = {"segment_ids": np.zeros([1, 20], int), "mask_positions": np.array([[1, 3]])}
+    alone = model({**inputs, "token_ids": ids, "segment_ids": np.zeros([1, 9], int)})
+    assert np.abs(alone - model({**inputs, "token_ids": padded})).max() > 0.1
+    ours = tf_mlm.load(directory)(padded, np.array([9]), inputs["segment_ids"], inputs["mask_positions"])
+    np.testing.assert_allclose(ours, alone, atol=1e-5)
+
+
+def test_roformer_v2_takes_the_id_0_for_padding(tmp_path: Path) -> None:
     import keras_hub
 
-    backbone = keras_hub.models.RoformerV2Backbone(
-        vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16, head_size=4
-    )
-    model = keras_hub.models.RoformerV2MaskedLM(backbone)
-    source = tmp_path / f"source{suffix}"
-    model.save(source) if suffix else model.save_to_preset(str(source))
-    with pytest.raises(
-        ConfigError, match=r"RoformerV2MaskedLM in .* another model.*root mean.*`model.export`"
-    ):
-        convert(source, tmp_path / "model")
+    tokens = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
+    tokenizer = keras_hub.models.RoformerV2Tokenizer(vocabulary=tokens)
+    model = keras_hub_model("RoformerV2", preprocessor=False)
+    prepare = keras_hub.models.RoformerV2MaskedLMPreprocessor(tokenizer, sequence_length=LENGTH)
+    keras_hub.models.RoformerV2MaskedLM(model.backbone, prepare).save_to_preset(str(tmp_path / "source"))
+    with pytest.raises(ConfigError, match=r"`pad_token_id` must be 0 for a RoformerV2Backbone.* 1\."):
+        convert(tmp_path / "source", tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from parity.claim import Measurements, claim, difference
-from reference import numpy_bert
+from reference import keras_hub_presets, numpy_bert
 from reference.foreign_checkpoints import (
     SIZES,
     VOCAB,
@@ -49,6 +49,18 @@ def keras_hub(quick: bool) -> Measurements:
                     f"seed={seed} {suffix or 'preset'} logits",
                     difference(logits, _keras_logits(model, batch)),
                 )
+
+
+@claim("tf-mlm convert, every masked language model of KerasHub: logits", 1e-4)
+def keras_hub_families(quick: bool) -> Measurements:
+    for name in ["RoformerV2"] if quick else keras_hub_presets.SIZES:
+        for spare_rows in (3,) if quick else (0, 3, 64):
+            with tempfile.TemporaryDirectory() as directory:
+                model = keras_hub_presets.keras_hub_model(name, spare_rows=spare_rows)
+                model.save_to_preset(str(Path(directory, "source")))
+                report = convert(Path(directory, "source"), Path(directory, "converted"))
+                assert report.largest_logit_difference is not None
+                yield f"{name}, {spare_rows} rows without a token", report.largest_logit_difference
 
 
 @claim("tf-mlm convert, Google BERT checkpoint of TensorFlow 1: logits, against float64 NumPy", 1e-4)
@@ -158,4 +170,4 @@ def _batch(seed: int, rows: int = 8, length: int = 16, masks: int = 3) -> Batch:
     )
 
 
-CLAIMS = [keras_hub, google, training]
+CLAIMS = [keras_hub, keras_hub_families, google, training]

@@ -35,7 +35,7 @@ PLACES = {
     "hugging_face": ["loads", "saves", "keys"],
     "spellings": ["spellings", "encoders", "trained"],
     "oddities": ["odd_tokens", "odd_fills"],
-    "keras_hub_model": ["keras_hub", "google", "training"],
+    "keras_hub_model": ["keras_hub", "keras_hub_families", "google", "training"],
     "fill_mask": ["fill_mask", "exported", "embeddings"],
     "family_fills": ["family_fills"],
 }

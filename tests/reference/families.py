@@ -120,6 +120,7 @@ FAMILIES = (
     Family("esm", settings={"position_embedding_type": "rotary", "token_dropout": True, "mask_token_id": 32}),
     Family("mpnet"),
     Family("roformer"),
+    Family("roformer_v2", tokenizer="roformer"),
     Family("fnet"),
 )
 

@@ -23,6 +23,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "Albert": {"num_heads": 4, "embedding_dim": 8, "num_groups": 2, "num_segments": 2},
     "FNet": {"num_segments": 4},
     "DebertaV3": {"num_heads": 4, "bucket_size": 8},
+    "RoformerV2": {"num_heads": 4, "head_size": 4, "num_segments": 2, "max_wavelength": 500},
 }
 """What differs in the arguments of each backbone."""
 _BERT_PIECES = {"bos_piece": "[CLS]", "eos_piece": "[SEP]"}
@@ -65,8 +66,15 @@ def keras_hub_model(name: str, *, preprocessor: bool = True, spare_rows: int = 3
 
     models = keras_hub.models
     tokenizer = keras_hub_tokenizer(name)
-    given = {"num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": LENGTH}
+    given: dict[str, Any] = {
+        "num_layers": 2,
+        "hidden_dim": 16,
+        "intermediate_dim": 32,
+        "max_sequence_length": LENGTH,
+    }
     given |= {"vocabulary_size": tokenizer.vocabulary_size() + spare_rows, "dropout": 0.0}
+    if name == "RoformerV2":
+        del given["max_sequence_length"]  # of its preprocessor alone
     backbone = getattr(models, f"{name}Backbone")(**{**given, **SIZES[name], **sizes})
     prepare = None
     if preprocessor:
@@ -74,7 +82,9 @@ def keras_hub_model(name: str, *, preprocessor: bool = True, spare_rows: int = 3
     model = getattr(models, f"{name}MaskedLM")(backbone, preprocessor=prepare)
     rng = np.random.default_rng(0)
     for weight in model.weights:
-        weight.assign(rng.normal(1.0 if "gamma" in weight.path else 0.0, 0.3, weight.shape))
+        weight.assign(
+            rng.normal(1.0 if weight.path.endswith(("gamma", "norm/scale")) else 0.0, 0.3, weight.shape)
+        )
     return model
 
 
@@ -87,7 +97,7 @@ def keras_hub_tokenizer(name: str) -> Any:
         return make(proto=sentencepiece_proto(**_SPECIAL[name]))
     if name == "Roberta":
         return make(*_byte_bpe())
-    return make(vocabulary=_wordpiece(), lowercase=name == "Bert")
+    return make(vocabulary=_wordpiece(), lowercase=name in ("Bert", "RoformerV2"))
 
 
 def sentencepiece_proto(**options: Any) -> bytes:

@@ -147,6 +147,13 @@ CASES = [
     Case("dense", lambda dtype: Dense(HIDDEN, 5, "gelu", dtype=dtype), _states, 2, _dense),
     Case("layer_norm", lambda dtype: LayerNorm(HIDDEN, dtype=dtype), _states, 2, _layer_norm),
     Case(
+        "rms_norm",
+        lambda dtype: LayerNorm(HIDDEN, 1e-3, use_bias=False, centred=False, dtype=dtype),
+        _states,
+        1,
+        lambda module, x: x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * module.gamma.numpy(),
+    ),
+    Case(
         "embedding",
         lambda dtype: ReversibleEmbedding(VOCAB, HIDDEN, dtype=dtype),
         _ids,
@@ -203,6 +210,15 @@ CASES = [
         lambda batch, length: (*_states(batch, length), _positions(batch, length)),
         6,
         _head,
+    ),
+    Case(
+        "head_bare",
+        lambda dtype: MaskedLMHead(
+            token_embedding=ReversibleEmbedding(VOCAB, HIDDEN, dtype=dtype), bare=True, dtype=dtype
+        ),
+        lambda batch, length: (*_states(batch, length), _positions(batch, length)),
+        1,
+        lambda module, x, at: np.take_along_axis(x, at[:, :, None], 1) @ module.output_table.numpy().T,
     ),
     Case("encoder", lambda dtype: BertEncoder(CONFIG, dtype=dtype, seed=0), _texts, _ENCODER_VARIABLES),
     Case(

@@ -46,7 +46,10 @@ ESM = _of("esm", position_embedding_type="rotary")
 MODERN = _of("modernbert", global_rope_theta=10_000.0, local_attention=8)
 
 
-@pytest.mark.parametrize("config", [MODERN, ESM, _of("roformer")], ids=["modernbert", "esm", "roformer"])
+EVERY_KIND = [MODERN, ESM, _of("roformer"), _of("roformer_v2")]
+
+
+@pytest.mark.parametrize("config", EVERY_KIND, ids=lambda config: config.model_type)
 def test_with_the_same_angles_what_was_known_stays_as_it_was(config: ModelConfig) -> None:
     model = MaskedLM.from_config(config, seed=3)
     found = extended(model, dataclasses.replace(LONGER, seed=9))

@@ -42,6 +42,15 @@ def test_a_new_model_guesses_by_frequency(small: TrainConfig) -> None:
     np.testing.assert_allclose(share, np.array([1, 1, 1, 1, 1, 2, 6, 1]) / 14, rtol=1e-5)
 
 
+def test_a_bare_head_guesses_nothing_before_it_has_seen_a_text(small: TrainConfig) -> None:
+    sizes = read_config({**SMALL, "model_type": "roformer_v2", "vocab_size": 8, "pad_token_id": 0})
+    model = new_model(small, VOCABULARY, sizes)
+    before = [variable.numpy() for variable in model.variables]
+    start_from_frequencies(model, Rows(np.array([[2, 6, 3]], np.int32), np.array([3], np.int32)))
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 SMALL = {
     "hidden_size": 8,
     "num_hidden_layers": 2,

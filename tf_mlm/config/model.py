@@ -11,7 +11,7 @@ from tf_mlm.config.switches import check_switches
 
 MODEL_TYPES = (
     *("albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "esm", "fnet", "modernbert"),
-    *("mpnet", "roberta", "roformer", "xlm-roberta"),
+    *("mpnet", "roberta", "roformer", "roformer_v2", "xlm-roberta"),
 )
 ROBERTA_TYPES = ("camembert", "esm", "mpnet", "roberta", "xlm-roberta")
 """Families whose learned positions count from behind the padding id, and whose heads use GELU."""
@@ -25,7 +25,9 @@ class ModelConfig:
     KerasHub's do; None follows the family. transformers has no such keys and ignores them.
 
     The switches behind them are what families differ in; by default they are BERT's. `norm_position` is
-    `post` (a norm behind each half of a block) or `pre` (before it, and one behind the last block).
+    `post` (a norm behind each half of a block) or `pre` (before it, and one behind the last block). `norm` is
+    `layer`, or `rms` for one that takes no mean away. A `bare_head` projects what the encoder gives as it is,
+    with neither a dense layer and a norm before nor a bias behind.
     `gated` multiplies half of the feed-forward's inner values with the other half. With a `rope_theta`
     positions are rotations of queries and keys, without one they are a learned table. `layer_types` says of
     each layer whether it attends to the whole text or to `local_attention // 2` tokens on either side; the
@@ -77,11 +79,13 @@ class ModelConfig:
     head_hidden_act: str | None = None
     head_layer_norm_eps: float | None = None
     norm_position: str = "post"
+    norm: str = "layer"
     gated: bool = False
     norm_bias: bool = True
     attention_bias: bool = True
     mlp_bias: bool = True
     head_bias: bool = True
+    bare_head: bool = False
     rope_theta: float | None = None
     local_rope_theta: float | None = None
     layer_types: tuple[str, ...] | None = None

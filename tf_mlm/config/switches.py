@@ -9,16 +9,19 @@ from tf_mlm.config.rules import require, require_bool, require_positive, require
 LAYER_TYPES = ("full_attention", "sliding_attention")
 ROPE_STORED = (None, "frequencies", "angles")
 MIXING = ("attention", "fourier")
+NORMS = ("layer", "rms")
 RELATIVE_PARTS = ("c2p", "p2c")
 KEPT_HEADS = (None, "contacts", "pooler")
 SWITCHES = (
     "embedding_size",
     "norm_position",
+    "norm",
     "gated",
     "norm_bias",
     "attention_bias",
     "mlp_bias",
     "head_bias",
+    "bare_head",
     "rope_theta",
     "local_rope_theta",
     "layer_types",
@@ -50,7 +53,7 @@ def check_switches(config: Any) -> None:
     """Raises a `ConfigError` for switches of a `ModelConfig` that say nothing, or contradict each other."""
     for name in (
         *("tie_word_embeddings", "gated", "embedding_projection", "first_norm"),
-        *("norm_bias", "attention_bias", "mlp_bias", "head_bias"),
+        *("norm_bias", "attention_bias", "mlp_bias", "head_bias", "bare_head"),
         *("embedding_norm", "rope_interleaved", "rope_values"),
         *("position_table", "relative_shared", "relative_norm"),
     ):
@@ -82,10 +85,13 @@ def check_switches(config: Any) -> None:
         hidden_size=config.hidden_size,
         num_attention_heads=config.num_attention_heads,
     )
-    for name, values in (("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)):
+    for name, values in (
+        *(("norm", NORMS), ("rope_stored", ROPE_STORED), ("mixing", MIXING), ("kept_head", KEPT_HEADS)),
+    ):
         value = getattr(config, name)
         shown = ", ".join(str(each) for each in values)
         require(value in values, f"`{name}` must be one of {shown}.", **{name: value})
+    _check_norms_and_head(config)
     _check_relative(config)
     if config.dropped_token_id is not None:
         require_whole("dropped_token_id", config.dropped_token_id, least=0)
@@ -97,26 +103,46 @@ def check_switches(config: Any) -> None:
         )
     if config.relative_buckets is not None:
         require_whole("relative_buckets", config.relative_buckets, least=32)
-    if config.num_hidden_groups is not None:
-        require_whole("num_hidden_groups", config.num_hidden_groups, least=1)
-        require(
-            config.num_hidden_groups <= config.num_hidden_layers,
-            "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
-            num_hidden_groups=config.num_hidden_groups,
-            num_hidden_layers=config.num_hidden_layers,
-        )
-        require(
-            config.layer_types is None and (config.norm_position == "post" or config.first_norm),
-            "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
-            "be None, and `first_norm` true where `norm_position` is pre.",
-            layer_types=config.layer_types,
-            first_norm=config.first_norm,
-        )
+    _check_groups(config)
+
+
+def _check_groups(config: Any) -> None:
+    if config.num_hidden_groups is None:
+        return
+    require_whole("num_hidden_groups", config.num_hidden_groups, least=1)
+    require(
+        config.num_hidden_groups <= config.num_hidden_layers,
+        "`num_hidden_groups` must be at most `num_hidden_layers`: a group is one layer or several.",
+        num_hidden_groups=config.num_hidden_groups,
+        num_hidden_layers=config.num_hidden_layers,
+    )
+    require(
+        config.layer_types is None and (config.norm_position == "post" or config.first_norm),
+        "Layers that share their weights must be alike: with `num_hidden_groups`, `layer_types` must "
+        "be None, and `first_norm` true where `norm_position` is pre.",
+        layer_types=config.layer_types,
+        first_norm=config.first_norm,
+    )
 
 
 def _check_int32(config: Any, name: str) -> None:
     value = getattr(config, name)
     require(value < 1 << 31, f"`{name}` must be less than 2 to the power of 31.", **{name: value})
+
+
+def _check_norms_and_head(config: Any) -> None:
+    require(
+        config.norm == "layer" or not config.norm_bias,
+        "`norm_bias` must be false where `norm` is rms, which adds nothing.",
+        norm=config.norm,
+        norm_bias=config.norm_bias,
+    )
+    require(
+        not config.bare_head or config.token_embedding_size == config.hidden_size,
+        "`embedding_size` must be `hidden_size` with a `bare_head`, which projects what that size has.",
+        embedding_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+    )
 
 
 def _check_relative(config: Any) -> None:

@@ -56,7 +56,8 @@ class KerasHubFamily:
         block: parts of each of its layers.
         sizes: fields of `ModelConfig`, and the attributes of the backbone that say them.
         constants: fields that the backbone has no attribute for.
-        only: attributes that must have this value, the only one that there is a counterpart for.
+        only: attributes, or the `pad_token_id`, that must have this value: others have no counterpart.
+        has_length: whether the backbone says how long texts may be; its preprocessor does otherwise.
         pair: how its preprocessor puts two texts together; None as BERT's.
     """
 
@@ -66,6 +67,7 @@ class KerasHubFamily:
     sizes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     only: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    has_length: bool = True
     pair: tuple[tuple[str, int], ...] | None = None
 
 
@@ -121,13 +123,29 @@ KERAS_HUB_FAMILIES: Mapping[str, KerasHubFamily] = {
             "extra": {"legacy": False},  # the names of the head that its authors trained
         },
     ),
+    "RoformerV2": KerasHubFamily(
+        "roformer_v2",
+        encoder={name: part for name, part in _ADDED.items() if name != "embedding.position"},
+        block={
+            "attention.query_key_value": tuple(f"attention_layer.{part}_dense" for part in "qkv"),
+            "attention_output": ("attention_layer.o_dense",),
+            "attention_norm": ("attention_norm",),
+            "intermediate": ("feedforward_intermediate_dense",),
+            "output": ("feedforward_output_dense",),
+            "output_norm": ("feedforward_norm",),
+        },
+        sizes={
+            **_SEGMENTS,
+            "rope_theta": "max_wavelength",
+            "attention_bias": "use_bias",
+            "mlp_bias": "use_bias",
+        },
+        constants={"attention_probs_dropout_prob": 0.0},
+        only={"pad_token_id": 0},  # it takes this id for padding, whatever its tokenizer says
+        has_length=False,
+    ),
 }
 """By what the names of the classes begin with, such as `BertMaskedLM` and `BertBackbone`."""
-REFUSED: Mapping[str, str] = {
-    "RoformerV2": "it is another model than RoFormer, with norms that divide by the root mean square and "
-    "layers without biases, and model directories have no family for it",
-}
-"""Those that cannot be carried, and why not."""
 
 
 def named() -> str:
@@ -136,38 +154,34 @@ def named() -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def refuse(class_name: str, source: Any) -> None:
-    """Raises a `ConfigError` for a class that is known not to have a counterpart."""
-    for name, reason in REFUSED.items():
-        if class_name in (f"{name}MaskedLM", f"{name}Backbone"):
-            raise ConfigError(
-                f"KerasHub's {class_name} in `{source}` cannot be converted: {reason}. Serve it by "
-                f"KerasHub's own `model.export`, or convert a preset of {named()}."
-            )
-
-
-def model_config(peer: KerasHubFamily, backbone: Any, head: Any, pad_token_id: int | None) -> ModelConfig:
-    """The sizes and constants of a KerasHub backbone and head.
+def model_config(peer: KerasHubFamily, backbone: Any, head: Any, preprocessor: Any) -> ModelConfig:
+    """The sizes and constants of a KerasHub backbone and head; both others may be None.
 
     What the head has in common with the head of its family is not stated: transformers knows only that.
 
     Raises:
         ConfigError: for a backbone that its family has no counterpart for.
     """
+    family, layer = FAMILIES[peer.model_type], layers(backbone)[0]
+    tokenizer = getattr(preprocessor, "tokenizer", None)
+    pad = family.defaults.get("pad_token_id", 0) if tokenizer is None else int(tokenizer.pad_token_id)
     for name, value in peer.only.items():
-        if (received := getattr(backbone, name)) != value:
+        if (received := pad if name == "pad_token_id" else getattr(backbone, name)) != value:
             raise ConfigError(
                 f"`{name}` must be {value} for a {type(backbone).__name__} to be converted: "
                 f"model_type={peer.model_type!r} has nothing else. Received: {received}. Use it in KerasHub, "
                 "or convert a model that has it."
             )
-    family, layer = FAMILIES[peer.model_type], layers(backbone)[0]
     sizes = {field: name for field, name in {**_SIZES, **peer.sizes}.items() if field not in family.fixed}
-    pad = family.defaults.get("pad_token_id", 0) if pad_token_id is None else pad_token_id
+    lengths = {}
+    if not peer.has_length:
+        del sizes["max_position_embeddings"]
+        lengths = {} if preprocessor is None else {"max_position_embeddings": preprocessor.sequence_length}
     norm = float(attribute(layer, peer.block["output_norm"][0]).epsilon)
     config = ModelConfig(
         **{
             **{field: getattr(backbone, name) for field, name in sizes.items()},
+            **lengths,
             "layer_norm_eps": norm,
             **peer.constants,
             **family.fixed,
@@ -179,7 +193,7 @@ def model_config(peer: KerasHubFamily, backbone: Any, head: Any, pad_token_id: i
     # Positions are counted from behind the padding id in some families, and from 0 in all of KerasHub's.
     rows = config.max_position_embeddings + config.position_offset
     config = dataclasses.replace(config, max_position_embeddings=rows)
-    if head is None:
+    if head is None or config.bare_head:
         return config
     act, epsilon = _activation(head.intermediate_activation), float(head.layer_norm_epsilon)
     return dataclasses.replace(

@@ -18,7 +18,6 @@ from tf_mlm.convert.keras_hub_families import (
     layers,
     model_config,
     named,
-    refuse,
 )
 from tf_mlm.convert.keras_hub_tokenizer import notes_on, vocabulary_of
 from tf_mlm.convert.named_arrays import NamedArrays
@@ -44,8 +43,9 @@ def read(source: Path, lower_case: bool | None) -> Source:
     model = _load(source)
     peer = _family_of(model, source)
     backbone, head = getattr(model, "backbone", model), getattr(model, "masked_lm_head", None)
-    tokenizer = getattr(getattr(model, "preprocessor", None), "tokenizer", None)
-    config = model_config(peer, backbone, head, tokenizer and int(tokenizer.pad_token_id))
+    preprocessor = getattr(model, "preprocessor", None)
+    tokenizer = getattr(preprocessor, "tokenizer", None)
+    config = model_config(peer, backbone, head, preprocessor)
     weights = dict([*_encoder(peer, backbone, config), *(_head(head, config) if head is not None else ())])
     vocabulary = tokenizer and vocabulary_of(
         tokenizer, source, peer, rows=config.vocab_size, lower_case=lower_case
@@ -75,6 +75,13 @@ def _notes(config: ModelConfig, backbone: Any) -> Iterator[str]:
             "KerasHub's FNet mixes padding into a text, so that its answers depend on the length that its "
             "preprocessor pads to. Here each text is read over its own length; logits were compared so."
         )
+    if config.model_type == "roformer_v2":
+        yield (
+            "In KerasHub on TensorFlow and JAX, tokens of a RoFormerV2 see the padding behind their text, so "
+            "that answers depend on the length that its preprocessor pads to. Here each text is read over "
+            "its own length; logits were compared so. transformers has no such model: only tf_mlm reads the "
+            "directory."
+        )
     if config.relative_parts and (differ := _bucket_differences(config, backbone)):
         yield (
             f"KerasHub rounds {differ} of the distances between positions into the neighbouring bucket, "
@@ -100,7 +107,6 @@ def _load(source: Path) -> Any:
         ) from error
     models = keras_hub.models
     task = str(_class_name(source / "task.json"))
-    refuse(task, source)
     try:
         if source.is_file():
             return keras.saving.load_model(source, compile=False)
@@ -121,7 +127,6 @@ def _family_of(model: Any, source: Path) -> KerasHubFamily:
             classes = (f"{name}MaskedLM", f"{name}Backbone")
             if any(getattr(keras_hub.models, known, None) is base for known in classes):
                 return family
-    refuse(type(model).__name__, source)
     raise ConfigError(
         f"Only KerasHub's {named()}, and their backbones, can be converted. "
         f"Received: {type(model).__name__} in `{source}`."
@@ -158,6 +163,8 @@ def _encoder(peer: KerasHubFamily, backbone: Any, config: ModelConfig) -> Iterat
 
 def _head(head: Any, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
     family = family_of(config)
+    if config.bare_head:
+        return
     for path, theirs in _HEAD.items():
         yield from _weights(family.head[path], attribute(head, theirs))
     yield family.output_bias, _value(head._bias)
@@ -166,12 +173,16 @@ def _head(head: Any, config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
 def _weights(name: str, layer: Any) -> Iterator[tuple[str, np.ndarray]]:
     """What a layer of Keras holds; its attention splits an axis into heads, which side by side are one."""
     if hasattr(layer, "kernel"):
-        size = int(np.prod(layer.bias.shape))
+        shape = layer.kernel.shape[-1:] if layer.bias is None else layer.bias.shape
+        size = int(np.prod(shape))
         yield f"{name}.weight", _value(layer.kernel).reshape(-1, size).T
-        yield f"{name}.bias", _value(layer.bias).reshape(size)
+        if layer.bias is not None:
+            yield f"{name}.bias", _value(layer.bias).reshape(size)
     elif hasattr(layer, "gamma"):
         yield f"{name}.weight", _value(layer.gamma)
         yield f"{name}.bias", _value(layer.beta)
+    elif hasattr(layer, "scale"):
+        yield f"{name}.weight", _value(layer.scale)
     elif hasattr(layer, "position_embeddings"):
         yield f"{name}.weight", _value(layer.position_embeddings)
     elif hasattr(layer, "embeddings"):

@@ -74,11 +74,7 @@ class BertEmbedding(tf.Module):
             else None
         )
         self.norm = (
-            LayerNorm(
-                size, config.layer_norm_eps, use_bias=config.norm_bias, name="norm", dtype=self.precision
-            )
-            if config.embedding_norm
-            else None
+            LayerNorm.of(config, size, name="norm", dtype=self.precision) if config.embedding_norm else None
         )
         self.projection = (
             Dense(

@@ -57,9 +57,7 @@ class EncoderBlock(tf.Module):
         positions = positions or LayerPositions(config, initializer, dtype=precision)
 
         def norm(name: str) -> LayerNorm:
-            return LayerNorm(
-                hidden, config.layer_norm_eps, use_bias=config.norm_bias, name=name, dtype=precision
-            )
+            return LayerNorm.of(config, hidden, name=name, dtype=precision)
 
         def dense(inputs: int, units: int, name: str, use_bias: bool, activation: str | None = None) -> Dense:
             return Dense(

@@ -13,7 +13,7 @@ from tf_mlm.layers import keras_copy
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.keras_tracking import warn_if_untracked
 from tf_mlm.layers.layer_norm import LayerNorm
-from tf_mlm.layers.positions import check_positions, gather_positions, positions_argument, zero_unused
+from tf_mlm.layers.positions import check_states, gather_positions, positions_argument, zero_unused
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.product import times_output_kernel
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
@@ -24,7 +24,8 @@ class MaskedLMHead(tf.Module):
 
     Four steps: gather the masked positions, a dense layer with activation, a layer norm, and a
     projection to the vocabulary (by the transposed token embedding, or a kernel of its own) plus bias
-    (Devlin et al., https://arxiv.org/abs/1810.04805; tying: https://arxiv.org/abs/1608.05859).
+    (Devlin et al., https://arxiv.org/abs/1810.04805; tying: https://arxiv.org/abs/1608.05859). A `bare` head
+    gathers and projects: it has neither the dense layer and the norm nor a bias.
 
     A position of -1 marks a slot that a text does not use, as `TextPreprocessor` pads them: its row of
     the result is zeros, whatever the activation, and so is its gradient. That holds everywhere, under
@@ -46,6 +47,8 @@ class MaskedLMHead(tf.Module):
         kernel_initializer: a Keras initializer or its name, for the dense and the output kernel.
         bias_initializer: the same, for the dense and the output bias.
         hidden_dim: size of the last axis of `inputs`; given, all variables exist at construction.
+        dense_bias, norm_bias: whether the dense layer and the norm have a bias; KerasHub's layer always has.
+        bare: leave out the dense layer, the norm and the bias of the result.
         name: name of the module.
         trainable: whether the variables are trainable.
         dtype: `float32`, `bfloat16` or `mixed_bfloat16` (float32 variables, norm and logits).
@@ -74,6 +77,7 @@ class MaskedLMHead(tf.Module):
         hidden_dim: int | None = None,
         dense_bias: bool = True,
         norm_bias: bool = True,
+        bare: bool = False,
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = "float32",
@@ -113,42 +117,47 @@ class MaskedLMHead(tf.Module):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.dense_bias, self.norm_bias = dense_bias, norm_bias
+        self.dense_bias, self.norm_bias, self.bare = dense_bias, norm_bias, bare
         self.trainable = trainable
         self.precision = Precision.of(dtype)
         self.hidden_dim: int | None = None
         self.intermediate_dense: Dense | None = None
         self.intermediate_layer_norm: LayerNorm | None = None
         self.output_kernel: tf.Variable | None = None
-        self.output_bias = tf.Variable(
-            self.bias_initializer([self.vocabulary_size], self.precision.variable),
-            name="output_bias",
-            trainable=trainable,
-        )
+        self.output_bias: tf.Variable | None = None
+        if not bare:
+            bias = self.bias_initializer([self.vocabulary_size], self.precision.variable)
+            self.output_bias = tf.Variable(bias, name="output_bias", trainable=trainable)
         if hidden_dim is not None:
             self._build(hidden_dim)
 
     def _build(self, hidden_dim: int) -> None:
         feature_dim = hidden_dim if self.token_embedding is None else self.token_embedding.output_dim
-        self.intermediate_dense = Dense(
-            hidden_dim,
-            feature_dim,
-            self.intermediate_activation,
-            self.kernel_initializer,
-            self.bias_initializer,
-            use_bias=self.dense_bias,
-            name="intermediate_dense",
-            trainable=self.trainable,
-            dtype=self.precision,
-        )
-        self.intermediate_layer_norm = LayerNorm(
-            feature_dim,
-            self.layer_norm_epsilon,
-            use_bias=self.norm_bias,
-            name="intermediate_layer_norm",
-            trainable=self.trainable,
-            dtype=self.precision,
-        )
+        if self.bare and feature_dim != hidden_dim:
+            raise ValueError(
+                "A bare head projects what it gets: `token_embedding` must be as wide as `hidden_dim`. "
+                f"Received: output_dim={feature_dim}, hidden_dim={hidden_dim}."
+            )
+        if not self.bare:
+            self.intermediate_dense = Dense(
+                hidden_dim,
+                feature_dim,
+                self.intermediate_activation,
+                self.kernel_initializer,
+                self.bias_initializer,
+                use_bias=self.dense_bias,
+                name="intermediate_dense",
+                trainable=self.trainable,
+                dtype=self.precision,
+            )
+            self.intermediate_layer_norm = LayerNorm(
+                feature_dim,
+                self.layer_norm_epsilon,
+                use_bias=self.norm_bias,
+                name="intermediate_layer_norm",
+                trainable=self.trainable,
+                dtype=self.precision,
+            )
         if self.token_embedding is None:
             self.output_kernel = tf.Variable(
                 self.kernel_initializer([feature_dim, self.vocabulary_size], self.precision.variable),
@@ -164,23 +173,23 @@ class MaskedLMHead(tf.Module):
             inputs, "inputs", "floating point", "[batch, length, hidden]", keras_layer=layer
         )
         mask_positions = positions_argument(mask_positions, keras_layer=layer)
-        self._check(inputs, mask_positions)
+        check_states(inputs, mask_positions, self.hidden_dim)
         features = self.transform(gather_positions(inputs, mask_positions))
         return zero_unused(self.project(features), mask_positions)
 
     def transform(self, rows: tf.Tensor) -> tf.Tensor:
         """Dense, activation and norm: [..., hidden] → [..., feature], the input of the projection."""
-        if self.intermediate_dense is None or self.intermediate_layer_norm is None:
+        if self.hidden_dim is None:
             with tf.init_scope():  # variables are made once, outside any graph that is being traced
                 self._build(int(rows.shape[-1]))
-        assert self.intermediate_dense is not None
-        assert self.intermediate_layer_norm is not None
+        if self.intermediate_dense is None or self.intermediate_layer_norm is None:
+            return rows
         return self.intermediate_layer_norm(self.intermediate_dense(rows))
 
     def project(self, features: tf.Tensor) -> tf.Tensor:
         """Features [..., feature] → scores [..., vocab]: projection, bias and final activation."""
         dtype = self.precision.logits
-        bias = tf.cast(self.output_bias, dtype)
+        bias = tf.cast(self.bias_of_scores, dtype)
         if self.token_embedding is not None:
             embedding = self.token_embedding
             logits = embedding.project(features, embedding.reverse_dtype or dtype, bias)
@@ -200,30 +209,18 @@ class MaskedLMHead(tf.Module):
         return super().trainable_variables if self.trainable else ()
 
     @property
+    def bias_of_scores(self) -> tf.Tensor:
+        """The output bias, [vocab]; zeros for a bare head, which has none."""
+        if self.output_bias is None:
+            return tf.zeros([self.vocabulary_size], self.precision.variable)
+        return tf.convert_to_tensor(self.output_bias)
+
+    @property
     def output_table(self) -> tf.Tensor:
         """The table of the projection, [vocab, feature]: the tied embedding, or the transposed kernel."""
         if self.token_embedding is not None:
             return self.token_embedding.output_table
         return tf.transpose(self.output_kernel)
-
-    def _check(self, inputs: tf.Tensor, mask_positions: tf.Tensor) -> None:
-        hidden = inputs.shape[-1] if inputs.shape.rank else None
-        if hidden is None and self.hidden_dim is None:
-            raise ValueError(
-                "The last axis of `inputs` must be known before the head can make its variables. "
-                f"Received: shape={inputs.shape}. Pass `hidden_dim` to the constructor."
-            )
-        if hidden is not None and self.hidden_dim is not None and hidden != self.hidden_dim:
-            raise ValueError(
-                "The last axis of `inputs` must equal the hidden size that the head was built with. "
-                f"Received: shape={inputs.shape}, hidden_dim={self.hidden_dim}."
-            )
-        if not inputs.shape[:1].is_compatible_with(mask_positions.shape[:1]):
-            raise ValueError(
-                "`inputs` and `mask_positions` must have the same batch size. "
-                f"Received: inputs.shape={inputs.shape}, mask_positions.shape={mask_positions.shape}."
-            )
-        check_positions(mask_positions, tf.shape(inputs)[1])
 
     def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> tuple[int | None, ...]:
         """[batch, length, hidden] and [batch, masks] → (batch, masks, vocab)."""
@@ -255,6 +252,7 @@ class MaskedLMHead(tf.Module):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             # KerasHub's layer has no such arguments.
             **{name: False for name in ("dense_bias", "norm_bias") if not getattr(self, name)},
+            **({"bare": True} if self.bare else {}),
         }
 
     @classmethod

@@ -49,6 +49,32 @@ def check_positions(positions: tf.Tensor, length: tf.Tensor | int, name: str = "
         )
 
 
+def check_states(inputs: tf.Tensor, positions: tf.Tensor, hidden_dim: int | None) -> None:
+    """Whether states and positions are what a head of this hidden size, None if not known yet, can take.
+
+    Raises:
+        ValueError: for another hidden size, one that nobody knows, or another number of rows.
+        tf.errors.InvalidArgumentError: as `check_positions`.
+    """
+    hidden = inputs.shape[-1] if inputs.shape.rank else None
+    if hidden is None and hidden_dim is None:
+        raise ValueError(
+            "The last axis of `inputs` must be known before the head can make its variables. "
+            f"Received: shape={inputs.shape}. Pass `hidden_dim` to the constructor."
+        )
+    if hidden is not None and hidden_dim is not None and hidden != hidden_dim:
+        raise ValueError(
+            "The last axis of `inputs` must equal the hidden size that the head was built with. "
+            f"Received: shape={inputs.shape}, hidden_dim={hidden_dim}."
+        )
+    if not inputs.shape[:1].is_compatible_with(positions.shape[:1]):
+        raise ValueError(
+            "`inputs` and `mask_positions` must have the same batch size. "
+            f"Received: inputs.shape={inputs.shape}, mask_positions.shape={positions.shape}."
+        )
+    check_positions(positions, tf.shape(inputs)[1])
+
+
 def gather_positions(inputs: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     """Rows of `inputs` [batch, length, hidden] at `positions` [batch, masks] → [batch, masks, hidden].
 

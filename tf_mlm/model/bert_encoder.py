@@ -113,13 +113,7 @@ class BertEncoder(tf.Module):
             for index in range(config.num_blocks)
         ]
         self.final_norm = (
-            LayerNorm(
-                config.hidden_size,
-                config.layer_norm_eps,
-                use_bias=config.norm_bias,
-                name="final_norm",
-                dtype=self.precision,
-            )
+            LayerNorm.of(config, config.hidden_size, name="final_norm", dtype=self.precision)
             if config.norm_position == "pre"
             else None
         )

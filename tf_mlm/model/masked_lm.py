@@ -97,6 +97,7 @@ class MaskedLM(tf.Module):
             hidden_dim=config.hidden_size,
             dense_bias=config.head_bias,
             norm_bias=config.norm_bias,
+            bare=config.bare_head,
             name="head",
             dtype=dtype,
         )
@@ -145,7 +146,7 @@ class MaskedLM(tf.Module):
         """What the vocabulary projection gets: float [batch, masks, embedding].
 
         A loss that never holds all logits starts from here, with `head.output_table` and
-        `head.output_bias`. It must give unused slots the weight 0: their rows mean nothing.
+        `head.bias_of_scores`. It must give unused slots the weight 0: their rows mean nothing.
         """
         inputs = self._inputs(token_ids, lengths, segment_ids, mask_positions)
         states = self.states(*inputs[:3], position_ids=position_ids, dropout_seed=dropout_seed)

@@ -262,7 +262,7 @@ class Evaluator:
         )
         states = tf.cast(tf.reshape(states, [-1, states.shape[-1]]), tf.float32)
         table = tf.cast(model.head.output_table, tf.float32)
-        bias = tf.cast(model.head.output_bias, tf.float32)
+        bias = tf.cast(model.head.bias_of_scores, tf.float32)
         targets, weights = tf.reshape(batch.mask_ids, [-1]), tf.reshape(batch.mask_weights, [-1])
         # A few rows at a time, so that a large vocabulary needs no more memory than a small one.
         rows, vocab = states.shape[0], table.shape[0]

@@ -108,8 +108,11 @@ def start_from_waves(model: MaskedLM) -> None:
 def start_from_frequencies(model: MaskedLM, rows: StoredRows) -> None:
     """Sets the output bias of a new model to the log-frequencies of the training tokens.
 
-    Learning which tokens are frequent is what the first hundreds of steps go to otherwise.
+    Learning which tokens are frequent is what the first hundreds of steps go to otherwise. A bare head has no
+    such bias, and stays as it is.
     """
+    if model.head.output_bias is None:
+        return
     assert model.preprocessor is not None
     vocabulary = model.preprocessor.vocabulary
     counts = rows.token_counts(vocabulary.size).astype(np.float64)

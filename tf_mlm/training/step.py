@@ -166,7 +166,7 @@ class TrainStep(tf.Module):
             sums = choose_sums(self._loss, rows or 0, table.shape[0])(
                 tf.reshape(states, [-1, states.shape[-1]]),
                 table,
-                head.output_bias,
+                head.bias_of_scores,
                 tf.reshape(batch.mask_ids, [-1]),
                 tf.reshape(batch.mask_weights, [-1]),
             )

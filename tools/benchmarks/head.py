@@ -56,7 +56,7 @@ def _torch(head: MaskedLMHead, rows: np.ndarray) -> Contender:
     assert norm.beta is not None
     kernel, bias = torch.tensor(dense.kernel.numpy()), torch.tensor(dense.bias.numpy())
     gamma, beta = torch.tensor(norm.gamma.numpy()), torch.tensor(norm.beta.numpy())
-    table, output_bias = torch.tensor(head.output_table.numpy()), torch.tensor(head.output_bias.numpy())
+    table, output_bias = torch.tensor(head.output_table.numpy()), torch.tensor(head.bias_of_scores.numpy())
     x = torch.tensor(rows)
 
     def run() -> np.ndarray:

@@ -24,7 +24,7 @@ NOT_TRAINED = {"esm": 3, "roformer": 1, "fnet": 2}
 """How many variables a family keeps as they are: frequencies, angles, heads for other tasks."""
 
 # The encoders of the others are among these, and their tokenizers.
-QUICK = ("albert", "deberta-v3", "esm", "fnet", "mmbert", "mpnet", "roformer")
+QUICK = ("albert", "deberta-v3", "esm", "fnet", "mmbert", "mpnet", "roformer", "roformer_v2")
 
 
 @pytest.fixture(scope="module", params=asked_of(*QUICK))
@@ -32,7 +32,9 @@ def family(request: pytest.FixtureRequest) -> Family:
     return request.param
 
 
-@pytest.mark.parametrize("family", asked_of("fnet", "mpnet", "mmbert"), indirect=True, scope="module")
+@pytest.mark.parametrize(
+    "family", asked_of("fnet", "mpnet", "mmbert", "roformer_v2"), indirect=True, scope="module"
+)
 def test_a_resumed_run_ends_with_the_same_bits(
     directory: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""MPNet, RoFormer and FNet: what their files say, and what is refused."""
+"""MPNet, both RoFormers and FNet: what their files say, and what is refused."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ SMALL: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 12, "num_hidden_
             {"rope_values": True, "rope_interleaved": True, "rope_stored": "angles", "max_length": 1536},
         ),
         (
+            {"model_type": "roformer_v2", "rope_theta": 500.0, "mlp_bias": True},
+            {
+                "norm": "rms",
+                "norm_bias": False,
+                "attention_bias": False,
+                "bare_head": True,
+                "rope_interleaved": True,
+                "rope_stored": None,
+                "hidden_act": "relu",
+                "max_length": 512,
+            },
+        ),
+        (
             {"model_type": "fnet", "use_tpu_fourier_optimizations": True},
             {"mixing": "fourier", "type_vocab_size": 4, "projects_embedding": True, "hidden_act": "gelu_new"},
         ),
@@ -39,7 +52,7 @@ def test_settings_are_read_and_written_back(values: dict[str, Any], wanted: dict
     assert {name: getattr(config, name) for name in wanted} == wanted
     written = write_config(config)
     assert {name: written[name] for name in values} == values
-    assert not {"mixing", "rope_stored", "relative_buckets", "kept_head"} & set(written)
+    assert not {"mixing", "rope_stored", "relative_buckets", "kept_head", "norm", "bare_head"} & set(written)
     assert read_config(written) == config
 
 
@@ -53,6 +66,12 @@ def test_settings_are_read_and_written_back(values: dict[str, Any], wanted: dict
         ),
         ({"model_type": "roformer", "rotary_value": "yes"}, r"`rotary_value` must be true or false"),
         ({"model_type": "roformer", "num_attention_heads": 8}, r"an even size of each head"),
+        (  # what others save RoFormerV2 as
+            {"model_type": "roformer", "norm_type": "rms_norm", "use_bias": False},
+            r"`norm_type` must be 'layer_norm' or absent.*'rms_norm'.*RoFormerV2.*`tf-mlm convert`",
+        ),
+        ({"model_type": "roformer", "use_bias": False}, r"`use_bias` must be True or absent"),
+        ({"model_type": "bert", "norm_type": "rms_norm"}, r"`norm_type` must be 'layer_norm'"),
     ],
     ids=str,
 )
@@ -72,6 +91,18 @@ def test_chinese_words_of_jieba_are_refused_by_name(tmp_path: Path) -> None:
     edit_json(tmp_path, "tokenizer_config.json", tokenizer_class="RoFormerTokenizer")
     with pytest.warns(TokenizerWarning, match=r"RoFormerTokenizer, which cuts Chinese.*jieba.*BertTokenizer"):
         assert tf_mlm.load(tmp_path).preprocessor is None
+
+
+def test_a_vocabulary_of_roformer_v2_is_berts_if_nothing_says_otherwise(tmp_path: Path) -> None:
+    size = len(small_tokenizers.VOCABULARIES["roformer"])
+    config = read_config({"model_type": "roformer_v2", "vocab_size": size, "num_attention_heads": 2, **SMALL})
+    tf_mlm.save(tf_mlm.MaskedLM.from_config(config, seed=0), tmp_path)
+    small_tokenizers.write_tokenizer(tmp_path, "roformer")
+    (tmp_path / "tokenizer_config.json").unlink()
+    model = tf_mlm.load(tmp_path)
+    assert model.preprocessor is not None
+    assert model.config == config
+    assert len(tf_mlm.FillMask(model)("the list is [MASK].", top_k=3)) == 3
 
 
 @pytest.mark.parametrize("kind", ["mpnet", "roformer", "fnet"])

@@ -190,6 +190,29 @@ ROFORMER = dataclasses.replace(
         *("embedding_size", "rope_values"), rope_theta=10_000.0, rope_stored=ANGLES, rope_interleaved=True
     ),
 )
+# As KerasHub has it. transformers has no class for it, and the keys and names are this package's own.
+ROFORMER_V2 = dataclasses.replace(
+    ROFORMER,
+    architecture="RoFormerV2ForMaskedLM",
+    head={},
+    copies={"cls.predictions.decoder.weight": "roformer.embeddings.word_embeddings.weight"},
+    frozen={},
+    keys={},
+    defaults={
+        "hidden_act": "relu",
+        "layer_norm_eps": 1e-7,
+        "rope_theta": 10_000.0,
+        "attention_bias": False,
+        "mlp_bias": False,
+    },
+    fixed=fixed(
+        *("rope_theta", "attention_bias", "mlp_bias"),
+        norm="rms",
+        norm_bias=False,
+        rope_interleaved=True,
+        bare_head=True,
+    ),
+)
 FNET = dataclasses.replace(
     BERT,
     architecture="FNetForMaskedLM",

@@ -40,11 +40,15 @@ _ONLY: Mapping[str, Any] = {
     "pruned_heads": {},
     "quantization_config": {},
     "inner_group_num": 1,
+    "norm_type": "layer_norm",
+    "use_bias": True,
 }
 
 _WAYS_OUT = {
     "quantization_config": "Quantised weights are not read here: load the model with transformers, call its "
     "`dequantize()`, save it and take that directory; `tf-mlm export --quantize int8` makes it small again.",
+    "norm_type": "RoFormerV2 is saved so elsewhere, with norms that have no weights. That is not read here, "
+    "and transformers makes another model of it; what can be had is KerasHub's, by `tf-mlm convert`.",
 }
 
 # Keys that transformers itself, or tools around it, write and that no logit depends on.

@@ -15,6 +15,7 @@ from tf_mlm.model.directory.bert_families import (
     MPNET,
     ROBERTA,
     ROFORMER,
+    ROFORMER_V2,
     XLM_ROBERTA,
 )
 from tf_mlm.model.directory.deberta import DEBERTA_V2, of_its_head
@@ -35,6 +36,7 @@ FAMILIES: Mapping[str, Family] = {
     "mpnet": MPNET,
     "roberta": ROBERTA,
     "roformer": ROFORMER,
+    "roformer_v2": ROFORMER_V2,
     "xlm-roberta": XLM_ROBERTA,
 }
 

@@ -74,7 +74,7 @@ def restore(model: MaskedLM, tensors: TensorSource, config_file: Path) -> Restor
         """The name in the file, if the tensor or its copy is there."""
         return next((names[known] for known in alternatives.get(name, (name,)) if known in names), None)
 
-    head_is_new = not any(stored(name) for entry in head for name in entry.names)
+    head_is_new = bool(head) and not any(stored(name) for entry in head for name in entry.names)
     entries = encoder if head_is_new else [*encoder, *head]
     rest = set(names) - {name for entry in entries for name in entry.names} - set(copies)
     ignored = {name for name in rest if _is_ignored(name, prefix, family)}

@@ -71,7 +71,8 @@ def head_entries(model: MaskedLM) -> Iterator[Entry]:
     family = family_of(model.config)
     for path, name in family.head.items():
         yield from _module_entries(_attribute(model.head, path), (name,))
-    yield Entry(model.head.output_bias, (family.output_bias,))
+    if model.head.output_bias is not None:
+        yield Entry(model.head.output_bias, (family.output_bias,))
     if model.head.output_kernel is not None:
         yield Entry(model.head.output_kernel, (family.decoder,), transposed=True)
 

@@ -29,7 +29,7 @@ UNIGRAM_MODELS: Mapping[str, str] = {**{kind: kind for kind in UNIGRAM_CLASSES},
 """Which of them a `model_type` has."""
 JIEBA_CLASSES = ("RoFormerTokenizer",)
 GENERIC_CLASSES = ("PreTrainedTokenizer", "PythonBackend", "TokenizersBackend")
-BERT_MODELS = ("bert", "distilbert", "electra")
+BERT_MODELS = ("bert", "distilbert", "electra", "roformer_v2")
 ROBERTA_MODELS = ("roberta",)
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
