@@ -141,6 +141,23 @@ def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
 
 
+def _nearest_int8(model_dir: Path) -> set[bytes]:
+    import tf_mlm
+    from tf_mlm.export.quantization import quantize
+    from tf_mlm.layers.dense import Dense
+
+    rounded = quantize(tf_mlm.load(model_dir)).submodules
+    return {layer.kernel.values.numpy().tobytes() for layer in rounded if isinstance(layer, Dense)}
+
+
+def _stored_int8(version: Path) -> set[bytes]:
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+    types = reader.get_variable_to_dtype_map()
+    return {reader.get_tensor(name).tobytes() for name, dtype in types.items() if dtype == tf.int8}
+
+
 @pytest.mark.parametrize("stored", ["int8", "bfloat16"])
 def test_export_calibrates_rounds_and_tunes(
     stored: str,
@@ -167,6 +184,7 @@ def test_export_calibrates_rounds_and_tunes(
     if stored == "int8":
         assert description["arithmetic"] == (stored if can else "float")
         assert description["tuning"] is None
+        assert not _nearest_int8(model_dir) & _stored_int8(tmp_path / "mlm" / "1")  # fitted to the texts
     else:
         length = buckets["length"][0]
         assert f"batch {buckets['batch'][0]}, length {length}" in printed

@@ -47,10 +47,10 @@ def exact(rows: np.ndarray, by: Int8Weight, levels: int = LEVELS) -> tuple[np.nd
     """The sums in NumPy's integers [count, outputs], and the float that each stands for one of."""
     values, scale = by.values.numpy().astype(np.int64), by.scale.numpy().astype(np.float64)
     matrix = values.T if by.channel_axis == 0 else values
-    largest = np.abs(rows).max(1, initial=0, keepdims=True)
-    row_scale = np.where(largest > 0, largest / np.float32(levels), np.float32(1))
-    integers = np.floor(rows * (1 / row_scale) + np.float32(levels + 0.5)).astype(np.int64) - levels
-    return integers @ matrix, scale.reshape(1, -1) * row_scale
+    largest = np.maximum(np.abs(rows).max(1, initial=0, keepdims=True), np.float32(1e-30))
+    levelled = rows * (np.float32(levels) / largest) + np.float32(levels + 0.5)
+    integers = np.floor(levelled).astype(np.int64) - levels
+    return integers @ matrix, scale.reshape(1, -1) * (largest / np.float32(levels))
 
 
 def assert_exact(found: tf.Tensor, rows: np.ndarray, by: Int8Weight) -> None:
@@ -73,6 +73,14 @@ def test_sums_are_those_of_integers(count: int, transposed: bool) -> None:
     assert_exact(found, rows, by)
     assert_exact(by.times(tf.constant(rows)), rows, by)
     np.testing.assert_allclose(in_a_graph(by, count)(tf.constant(rows)), found, rtol=1e-6)
+
+
+def test_a_row_that_is_no_number_gives_none_and_leaves_the_others_alone() -> None:
+    by, rows = weight(0, True), some_rows(4)
+    rows[1, 3], rows[2, 5] = np.nan, np.inf
+    found = in_a_graph(by)(tf.constant(rows)).numpy()
+    assert not np.isfinite(found[1:3]).any()
+    assert_exact(found[::3], rows[::3], by)
 
 
 @pytest.mark.parametrize("levels", [LEVELS, LEVELS_OF_PAIRS])
@@ -205,7 +213,7 @@ def test_rows_that_are_rounded_twice_are_as_good_as_not_rounded(eager: bool) -> 
     def off(twice: bool) -> float:
         def product() -> tf.Tensor:
             inputs = tf.constant(rows.astype(np.float32)), tf.constant(values), tf.constant(scale)
-            sums = tf.constant(values.sum(1, dtype=np.float32))
+            sums = tf.constant(values.sum(1, dtype=np.float32) * scale)
             return times_int8(*inputs, sums, transposed=True, twice=twice)
 
         found = product() if eager else tf.function(product, autograph=False)()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mlm.keras.module_layer import ModuleLayer
 from tf_mlm.keras.reversible_embedding import ReversibleEmbedding
+from tf_mlm.layers.keras_copy import check_has_keras_layer
 from tf_mlm.layers.masked_lm_head import MaskedLMHead as Module
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding as EmbeddingModule
 
@@ -101,13 +102,9 @@ class MaskedLMHead(ModuleLayer):
             **options: of the layer: `name`, `trainable`, `dtype`.
 
         Raises:
-            ValueError: when the module has no variables yet.
+            ValueError: when the module has no variables yet, or leaves out what this layer always has.
         """
-        if module.hidden_dim is None:
-            raise ValueError(
-                "The head must have its variables before they can be copied. "
-                "Received: a head without `hidden_dim`. Call it once, or pass `hidden_dim`."
-            )
+        check_has_keras_layer(module)
         config = {**module.get_config(), "token_embedding": None, **options}
         if module.token_embedding is not None:
             token_embedding = token_embedding or ReversibleEmbedding.from_module(module.token_embedding)

@@ -27,6 +27,7 @@ LEVELS = 127
 LEVELS_OF_PAIRS = 64
 """The largest of a row where pairs are added in 16 bits: 2 · 64 · 127 · 2 is less than 2¹⁵."""
 OPERATION = "_QuantizedMatMul"
+_LEAST = 1e-30
 
 
 @functools.cache
@@ -46,12 +47,11 @@ def rounded_rows(rows: tf.Tensor, levels: tf.Tensor | float) -> tuple[tf.Tensor,
     Example:
         >>> values, scale = rounded_rows(tf.constant([[1.0, -2.0], [0.0, 0.0]]), 127.0)
         >>> values.numpy().tolist(), (scale * 127).numpy().tolist()
-        ([[191, 0], [127, 127]], [[2.0], [127.0]])
+        ([[191, 0], [127, 127]], [[2.0], [1.0000000031710769e-30]])
     """
-    largest = tf.reduce_max(tf.abs(rows), -1, keepdims=True)
-    scale = tf.where(largest > 0, largest / levels, 1.0)
+    largest = tf.maximum(tf.reduce_max(tf.abs(rows), -1, keepdims=True), _LEAST)
     # A cast cuts off what is behind the point, and so rounds what a half was added to.
-    return tf.cast(rows * (1 / scale) + (levels + 0.5), tf.uint8), scale
+    return tf.cast(rows * (levels / largest) + (levels + 0.5), tf.uint8), largest / levels
 
 
 def times_int8(
@@ -73,7 +73,7 @@ def times_int8(
         rows: float32 [count, inputs].
         values: int8 [outputs, inputs] if `transposed`, else [inputs, outputs].
         scale: float32 [outputs].
-        sums: float32 [outputs], of `values` over the inputs.
+        sums: float32 [outputs], of the matrix over the inputs.
         twice: what a row is rounded by is rounded too, and multiplied as a second row: hardly anything of the
             row is lost, for twice the rows.
 
@@ -81,8 +81,8 @@ def times_int8(
         float32 [count, outputs].
 
     Example:
-        >>> values, one = tf.constant([[1, 2]], tf.int8), tf.constant([1.0])
-        >>> times_int8(tf.ones([1, 2]), values, one / 2, one * 3, transposed=True).numpy().tolist()
+        >>> values, scale, sums = tf.constant([[1, 2]], tf.int8), tf.constant([0.5]), tf.constant([1.5])
+        >>> times_int8(tf.ones([1, 2]), values, scale, sums, transposed=True).numpy().tolist()
         [[1.5]]
     """
     levels = LEVELS if tf.executing_eagerly() else row_levels()
@@ -95,7 +95,7 @@ def times_int8(
         integers = tf.cast(shifted, tf.float32) - LEVELS
         product = tf.matmul(integers, tf.cast(values, tf.float32), transpose_b=transposed) * scale
     else:
-        product = _product(shifted, values, scale, -levels * sums * scale, transposed)
+        product = _product(shifted, values, scale, -levels * sums, transposed)
     product *= row_scale
     return sum(tf.split(product, 2)) if twice else product
 

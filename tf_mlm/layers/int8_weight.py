@@ -21,8 +21,8 @@ class Int8Weight(CompactWeight):
     One product of the floats reads the int8 values too: that of a single row under XLA (`times_row`).
 
     Shapes:
-        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns]; sums: of the
-        values of each channel, float32 [rows] or [columns].
+        weight: [rows, columns]; values: int8 of that shape; scale: [rows, 1] or [1, columns]; sums: of each
+        channel, float32 [rows] or [columns].
 
     Args:
         weight: the floats, a matrix.
@@ -54,7 +54,7 @@ class Int8Weight(CompactWeight):
         values, scale = (rounding or rounded)(weight.numpy().astype(np.float32), channel_axis)
         self.values = tf.Variable(values, name="values", trainable=False)
         self.scale = tf.Variable(scale, name="scale", trainable=False)
-        sums = values.sum(1 - channel_axis, dtype=np.int64)
+        sums = values.sum(1 - channel_axis, dtype=np.int64) * scale.reshape(-1)
         self.sums = tf.Variable(sums.astype(np.float32), name="sums", trainable=False)
         self._stand_for(weight, channel_axis, (self.values, self.scale), _floats)
 

@@ -38,18 +38,33 @@ def copy_to_head(layer: Any, head: Any) -> None:
         ours.assign(tf.transpose(tf.convert_to_tensor(theirs)) if transposed else theirs)
 
 
-def head_as_keras_hub(head: Any, token_embedding: Any) -> Any:
-    """A built `keras_hub.layers.MaskedLMHead` with the head's weights.
+def check_has_keras_layer(head: Any) -> None:
+    """Whether a head has variables, and a Keras layer that could take them.
 
     Raises:
-        ValueError: when the head has no variables yet.
-        ModuleNotFoundError: without keras-hub.
+        ValueError: if not.
     """
     if head.hidden_dim is None:
         raise ValueError(
             "The head must have its variables before they can be copied. "
             "Received: a head without `hidden_dim`. Call it once, or pass `hidden_dim`."
         )
+    if head.bare or not (head.dense_bias and head.norm_bias):
+        has = f"bare={head.bare}, dense_bias={head.dense_bias}, norm_bias={head.norm_bias}"
+        raise ValueError(
+            "Keras's masked-LM heads have a dense layer, a norm and all biases, and a head that leaves some "
+            f"out cannot become one. Received: {has}. Use the module as it is."
+        )
+
+
+def head_as_keras_hub(head: Any, token_embedding: Any) -> Any:
+    """A built `keras_hub.layers.MaskedLMHead` with the head's weights.
+
+    Raises:
+        ValueError: as `check_has_keras_layer`.
+        ModuleNotFoundError: without keras-hub.
+    """
+    check_has_keras_layer(head)
     try:
         import keras_hub
     except ModuleNotFoundError as error:

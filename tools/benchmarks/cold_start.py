@@ -15,7 +15,9 @@ from benchmarks import interpreter
 from benchmarks.contest import OURS, Contender, Outcome, compete
 from benchmarks.machine import cores
 from tf_mlm.config import Buckets, ModelConfig
+from tf_mlm.export.quantization import quantize
 from tf_mlm.export.saved_model import export
+from tf_mlm.layers.int8_product import is_built_with_int8_product
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
@@ -26,7 +28,7 @@ ROUNDS = 3
 
 
 def outcomes(peers: bool) -> Iterator[Outcome]:
-    """One row: as many records at a time as there are cores, one after the other, and with XLA's cache.
+    """As many records at a time as there are cores, one after the other, and with XLA's cache; and int8.
 
     The floor is a process that loads and answers without XLA: everything but compiling.
     """
@@ -36,6 +38,11 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
     model = MaskedLM.from_config(config, seed=0, preprocessor=TextPreprocessor(Vocabulary(tokens)))
     with tempfile.TemporaryDirectory() as base_path, tempfile.TemporaryDirectory() as cache:
         path = export(model, base_path, buckets=BUCKETS)
+        in_int8 = (
+            export(quantize(model), base_path, buckets=BUCKETS, arithmetic="int8")
+            if is_built_with_int8_product()
+            else None
+        )
         del model
         warm = functools.partial(_process, path, "serving_default", threads=cores())
         contenders: dict[str, Contender] = {
@@ -53,6 +60,17 @@ def outcomes(peers: bool) -> Iterator[Outcome]:
             tolerance=1e-4,
             floor=lambda: 1e3 * _seconds(without_xla),
         )
+        if in_int8 is not None:
+            yield compete(
+                f"cold start in int8, BERT-base, {programs} programs",
+                {
+                    OURS: functools.partial(_process, in_int8, "serving_default", threads=cores()),
+                    f"{OURS} in float32": warm,
+                },
+                rounds=ROUNDS,
+                seconds=3600.0,
+                tolerance=0.01,
+            )
 
 
 def _process(path: Path, signature: str, *, threads: int, flags: str = "") -> np.ndarray:
