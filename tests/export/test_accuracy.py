@@ -45,11 +45,11 @@ def test_the_report_finds_no_difference_to_itself_and_a_small_one_to_int8(tiny_m
 def test_pieces_are_scored_as_the_model_itself_scores_text(tiny_model: MaskedLM) -> None:
     assert tiny_model.preprocessor is not None
     texts = ["the quick fox is slow .", "the log , the dog ?", "fox"]
-    inputs = tiny_model.preprocessor(texts)
+    inputs = tiny_model.preprocessor([*texts, "it only fills the batch"])
     ids, hidden = inputs.token_ids.numpy(), inputs.token_ids.numpy()[:, 1:2].copy()
     ids[:, 1] = tiny_model.preprocessor.vocabulary.mask_id
-    ones = tf.ones([len(texts), 1])
-    batch = (tf.constant(ids), inputs.lengths, tf.cast(ones, tf.int32), tf.constant(hidden), ones)
+    places, weights = tf.ones([len(ids), 1], tf.int32), tf.constant([[1.0]] * len(texts) + [[0.0]])
+    batch = (tf.constant(ids), inputs.lengths, places, tf.constant(hidden), weights)
     other = MaskedLM.from_config(tiny_model.config, seed=99, preprocessor=tiny_model.preprocessor)
     report = compare(tiny_model, other, [batch])
     expected, others = (

@@ -83,6 +83,8 @@ def test_every_matrix_but_positions_and_segments_is_int8_and_the_table_is_one(ti
     assert left == {config.max_position_embeddings, config.type_vocab_size}
     assert quantized.head.token_embedding is quantized.encoder.embedding.token
     assert stored_as(quantized) == "int8"
+    twice = [module.name for module in quantized.submodules if getattr(module, "rounds_twice", False)]
+    assert sorted(twice) == ["embeddings", "kernel"]  # the head's
     assert stored_as(tiny_model) is None
     assert all(variable.dtype == tf.float32 for variable in tiny_model.variables)
 
