@@ -12,38 +12,9 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from reference.command_line import run, write_animals
+from reference.command_line import run
 
 from tf_mlm.cli import VERBS, main
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_animals(tmp_path_factory.mktemp("corpus") / "animals.txt")
-
-
-@pytest.fixture(scope="module")
-def model_dir(corpus: Path) -> Path:
-    output = corpus.parent / "model"
-    settings = [
-        "--steps",
-        3,
-        "--length",
-        16,
-        "--batch-size",
-        8,
-        "--hidden-size",
-        16,
-        "--layers",
-        1,
-        "--heads",
-        2,
-    ]
-    assert (
-        run("train", corpus, "--output", output, *settings, "--vocab-size", 60, "--held-out", 0.2, "--json")
-        == 0
-    )
-    return output
 
 
 @pytest.fixture(scope="module")
@@ -139,61 +110,6 @@ def test_inspect_says_what_a_server_needs(base_path: Path, capsys: pytest.Captur
     assert "without XLA: runs on any stock server" in " ".join(capsys.readouterr().out.split())
     assert run("inspect", base_path / "1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["buckets"]["batch"] == [1, 4]
-
-
-def _nearest_int8(model_dir: Path) -> set[bytes]:
-    import tf_mlm
-    from tf_mlm.export.quantization import quantize
-    from tf_mlm.layers.dense import Dense
-
-    rounded = quantize(tf_mlm.load(model_dir)).submodules
-    return {layer.kernel.values.numpy().tobytes() for layer in rounded if isinstance(layer, Dense)}
-
-
-def _stored_int8(version: Path) -> set[bytes]:
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
-    types = reader.get_variable_to_dtype_map()
-    return {reader.get_tensor(name).tobytes() for name, dtype in types.items() if dtype == tf.int8}
-
-
-@pytest.mark.parametrize("stored", ["int8", "bfloat16"])
-def test_export_calibrates_rounds_and_tunes(
-    stored: str,
-    model_dir: Path,
-    corpus: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    settings = ["--calibrate", corpus, "--programs", 6, "--evaluate", corpus]
-    settings += ["--quantize", "int8"] if stored == "int8" else ["--dtype", "bfloat16", "--tune"]
-    assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    from tf_mlm.export.description import read_description
-
-    description = read_description(tmp_path / "mlm" / "1")
-    assert f"{stored} beside float32 at" in printed
-    buckets = description["buckets"]
-    assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
-    assert buckets["length"][-1] == 16  # the model's positions
-    assert description["weights"] == stored
-    from tf_mlm.layers.int8_product import is_built_with_int8_product
-
-    can = stored == "bfloat16" or is_built_with_int8_product()
-    if stored == "int8":
-        assert description["arithmetic"] == (stored if can else "float")
-        assert description["tuning"] is None
-        assert not _nearest_int8(model_dir) & _stored_int8(tmp_path / "mlm" / "1")  # fitted to the texts
-    else:
-        length = buckets["length"][0]
-        assert f"batch {buckets['batch'][0]}, length {length}" in printed
-        chosen = {bucket["chosen"] for bucket in description["tuning"].values()}
-        assert chosen <= {"float", "bfloat16"}
-        assert description["arithmetic"] == ("bfloat16" if "bfloat16" in chosen else "float")
-    assert description["accuracy"]["masks"] > 0
-    assert run("inspect", tmp_path / "mlm") == 0
-    assert f"weights: {stored}" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("interpreted")

@@ -97,6 +97,16 @@ def test_what_a_layer_is_fitted_to_are_its_inputs_after_smoothing(model: MaskedL
         np.testing.assert_allclose(gram, inputs.gram, rtol=1e-3, atol=1e-3 * np.abs(gram).max())
 
 
+def test_an_input_that_the_text_does_not_have_is_hardly_changed() -> None:
+    model = MaskedLM.from_config(PRE_NORM, seed=3)
+    norm = model.encoder.blocks[0].output_norm
+    norm.gamma[5].assign(0.0)
+    kernel = model.encoder.blocks[0].intermediate.kernel.numpy()
+    fit(model, batches(0))
+    factors = model.encoder.blocks[0].intermediate.kernel[: PRE_NORM.intermediate_size].numpy()[:, 5]
+    assert (np.abs(factors / kernel[: PRE_NORM.intermediate_size, 5]) > 0.05).all()
+
+
 def test_a_fitted_model_is_nearer_to_the_float_one(model: MaskedLM) -> None:
     before = {variable.ref(): variable.numpy() for variable in model.variables}
     plain = compare(model, quantize(model), batches(1), "int8").kl

@@ -142,6 +142,5 @@ def _score(one: LogProbabilities, piece: np.ndarray, longest: int, vocabulary: V
     copies = np.where(np.eye(longest, dtype=bool), vocabulary.mask_id, ids).astype(np.int32)
     lengths = tf.fill([longest], len(piece))
     answer = one(tf.constant(copies), lengths, tf.constant(places[:, np.newaxis], tf.int32))
-    unscored = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
-    scored = (places < len(piece)) & ~np.isin(ids, unscored)
+    scored = (places < len(piece)) & ~np.isin(ids, vocabulary.unscored_ids)
     return float(answer.numpy()[places, 0, ids][scored].sum())

@@ -42,11 +42,11 @@ def quantize(model: MaskedLM, batches: Iterable[tuple[tf.Tensor, ...]] | None = 
     """
     copy = _copied(model)
     fitted = {} if batches is None else fit(copy, batches)
-    of_head = {id(module) for module in copy.head.submodules}
+    of_head = {copy.head, *copy.head.submodules}
 
     def stored(weight: Any, axis: int, name: str, owner: tf.Module) -> Int8Weight:
         # The head has a row for each mask, not for each token: there the second step costs next to nothing.
-        twice = id(owner) in of_head or owner is copy.head
+        twice = owner in of_head
         return Int8Weight(weight, axis, rounding=fitted.get(owner), rounds_twice=twice, name=name)
 
     return _stored(copy, stored)

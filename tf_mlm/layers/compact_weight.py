@@ -69,7 +69,8 @@ def multiplied(how: str) -> Iterator[None]:
 
     Args:
         how: `"float"`, as the floats they stand for; `"xla"`, the same in what XLA will compile, which
-            TensorFlow does not tell; `"int8"` or `"bfloat16"`, those that are stored so as they are stored.
+            TensorFlow does not tell; `"int8"`, `"bfloat16"` or the `arithmetic` of another kind, weights of
+            that kind as they are stored.
     """
     token = _PRODUCTS.set(how)
     try:

@@ -232,9 +232,8 @@ class Inference(tf.Module):
     def _scored(self, inputs: Preprocessed, ends: tf.Tensor) -> dict[str, tf.Tensor]:
         """Every token in turn, with those behind it up to `ends` int32 [batch, length] masked."""
         vocabulary = self.preprocessor.vocabulary
-        unscored = [vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]
         scored = length_mask(inputs.lengths, tf.shape(inputs.token_ids)[1])
-        for token_id in unscored:
+        for token_id in vocabulary.unscored_ids:
             scored &= inputs.token_ids != token_id
         places = tf.cast(tf.where(scored), tf.int32)  # [copies, 2]: text, position
         [places] = checked([places], *self._rules.copies(places))

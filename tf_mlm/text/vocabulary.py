@@ -202,6 +202,11 @@ class Vocabulary:
         return tuple(self._ids[token] for token in dict.fromkeys((*self.config.special_tokens, *added)))
 
     @property
+    def unscored_ids(self) -> tuple[int, ...]:
+        """The ids that a score of a text leaves out: padding, classifier, separator and mask token."""
+        return self.pad_id, self.cls_id, self.sep_id, self.mask_id
+
+    @property
     def continuation_ids(self) -> tuple[int, ...]:
         """The ids of tokens that continue a word, in ascending order.
 
