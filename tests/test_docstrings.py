@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from conftest import make_tiny_model
 
 import tf_mlm
 
@@ -20,6 +22,16 @@ MODULES = [
 ]
 # The compiler for a TPU comes with the [tpu-aot] extra; tests/benchmarks runs it.
 MODULES.remove("benchmarks.tpu_compiler")
+BATCHES = [
+    (
+        tf.constant([[2, 7, 4, 9, 3], [2, 4, 8, 3, 0]]),
+        tf.constant([5, 4]),
+        tf.constant([[2], [1]]),
+        tf.constant([[8], [6]]),
+        tf.ones([2, 1]),
+    )
+]
+"""Token ids, lengths, positions and ids of the masks, their weights."""
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +46,11 @@ def port(plain_export: Path) -> Iterator[int | None]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str, request: pytest.FixtureRequest) -> None:
-    """Examples may use `model`, a tiny one with a preprocessor, and `port`, where it is served."""
+    """Examples may use `model`, a tiny one with a preprocessor, `batches` of masked text for it, and `port`,
+    where it is served."""
     module = importlib.import_module(name)
     source = Path(str(module.__file__)).read_text(encoding="utf-8")
-    given = {"model": request.getfixturevalue("tiny_model")}
+    given = {"model": make_tiny_model(), "batches": BATCHES}
     if "{port}" in source:
         given["port"] = request.getfixturevalue("port")
     results = doctest.testmod(module, extraglobs=given)

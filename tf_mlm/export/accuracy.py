@@ -69,7 +69,8 @@ def compare(
         ValueError: if nothing is hidden.
 
     Example:
-        >>> compare(model, quantize(model), batches, "int8").top_1_agreement > 0.9
+        >>> from tf_mlm.export.quantization import quantize
+        >>> compare(model, quantize(model), batches, "int8").pll_rank_correlation > 0.9
         True
     """
 

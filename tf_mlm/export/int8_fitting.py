@@ -48,7 +48,10 @@ def fit(model: MaskedLM, batches: Iterable[tuple[tf.Tensor, ...]]) -> dict[Dense
         What `Int8Weight` takes as `rounding`; layers that the text did not run through are left out.
 
     Example:
-        >>> fit(model, batches)[model.encoder.blocks[0].output](kernel, 0)[0].dtype
+        >>> rounding = fit(model, batches)
+        >>> dense = model.encoder.blocks[0].output
+        >>> values, scale = rounding[dense](dense.kernel.numpy(), 0)
+        >>> values.dtype
         dtype('int8')
     """
     seen = _inputs(model, batches)
@@ -139,7 +142,7 @@ def compensated(weight: np.ndarray, channel_axis: int, *, gram: np.ndarray) -> t
 
     Example:
         >>> values, scale = compensated(np.array([[1.0, 0.3, 0.3]]), 0, gram=np.ones([3, 3]))
-        >>> values.tolist(), (values * scale).sum().round(3).item()
+        >>> values.tolist(), round(float((values * scale).sum()), 3)
         ([[127, 38, 38]], 1.598)
     """
     _, scale = rounded(weight, channel_axis)
