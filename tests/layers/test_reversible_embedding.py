@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mlm.layers.bfloat16_weight import Bfloat16Weight
+from tf_mlm.layers.int8_weight import Int8Weight
 from tf_mlm.layers.reversible_embedding import ReversibleEmbedding
 
 
@@ -76,3 +80,14 @@ def test_features_of_keras_that_would_be_lost_are_refused() -> None:
     for lost in ({"mask_zero": True}, {"embeddings_regularizer": "l2"}, {"lora_rank": 4}):
         with pytest.raises(ValueError, match=r"is a feature of Keras that this layer does not have"):
             ReversibleEmbedding.from_config({**config, **lost})
+
+
+@pytest.mark.parametrize("store", [None, Int8Weight, Bfloat16Weight])
+def test_a_lookup_leaves_reading_the_table_without_copies(store: Any) -> None:
+    embedding = ReversibleEmbedding(5, 3)
+    if store is not None:
+        embedding.embeddings = store(embedding.embeddings, 0)
+    embedding(tf.constant([1, 2]))
+    tf.function(embedding)(tf.constant([1, 2]))
+    first, second = (np.asarray(tf.convert_to_tensor(embedding.embeddings)) for _ in range(2))
+    assert first.ctypes.data == second.ctypes.data

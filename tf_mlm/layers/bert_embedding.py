@@ -98,14 +98,14 @@ class BertEmbedding(tf.Module):
     ) -> tf.Tensor:
         length = tf.shape(token_ids)[1]
         start = self.config.position_offset
-        x = tf.gather(self.token.embeddings, token_ids)  # [batch, length, size]
+        x = self.token.lookup(token_ids)  # [batch, length, size]
         if self.config.dropped_token_id is not None:
             x = self._without_dropped(x, token_ids, mask)
         if self.position is not None:
             if position_ids is None:
                 x += self.position.embeddings[start : start + length]
             else:
-                x += tf.gather(self.position.embeddings, start + position_ids)
+                x += self.position.lookup(start + position_ids)
         if self.segment is not None:
             if segment_ids is None:
                 x += self.segment.embeddings[0]

@@ -48,14 +48,6 @@ class CompactWeight(tf.Module):
             tf.raw_ops.ReadVariableOp(resource=self._floats.resource_handle, dtype=self.dtype), self.shape
         )
 
-    def sparse_read(self, indices: Any, name: str | None = None) -> tf.Tensor:
-        """Rows of it: what `tf.gather` calls on a variable, so that a lookup does not read the table."""
-        indices = tf.convert_to_tensor(indices)
-        rows = tf.raw_ops.ResourceGather(
-            resource=self._floats.resource_handle, indices=indices, dtype=self.dtype, name=name
-        )
-        return tf.ensure_shape(rows, indices.shape.concatenate(self.shape[1:]))
-
     def __getitem__(self, key: Any) -> tf.Tensor:
         return self.read()[key]
 

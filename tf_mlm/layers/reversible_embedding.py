@@ -115,7 +115,13 @@ class ReversibleEmbedding(tf.Module):
         if ids.dtype not in (tf.int32, tf.int64):
             ids = tf.cast(ids, tf.int32)  # as Keras: ids may come as floats or as narrow integers
         # Cast after the lookup: casting the table first would touch every row of it.
-        return self.precision.cast(tf.gather(self.embeddings, ids))
+        return self.precision.cast(self.lookup(ids))
+
+    def lookup(self, ids: tf.Tensor) -> tf.Tensor:
+        """int32 or int64 [...] → [..., output_dim] as they are stored."""
+        # The table is read first, which copies nothing. `tf.gather` of a variable would have TensorFlow copy
+        # all of it at each later read, as outside of XLA every product with it is one.
+        return tf.gather(tf.convert_to_tensor(self.embeddings), ids)
 
     def project(self, inputs: Any, dtype: Any = None, bias: tf.Tensor | None = None) -> tf.Tensor:
         """Float [..., output_dim] → logits [..., input_dim] in `dtype`, else `reverse_dtype`.
