@@ -76,6 +76,11 @@ def is_under_xla() -> bool:
     return _PRODUCTS.get() == "xla"
 
 
+def is_multiplied_in_integers() -> bool:
+    """Whether `multiplied` said that int8 weights are multiplied as they are stored."""
+    return _PRODUCTS.get() == "int8"
+
+
 def is_multiplied_as_stored(weight: Any) -> bool:
     """Whether `times` is there for this weight and asked for."""
     return isinstance(weight, CompactWeight) and _PRODUCTS.get() == weight.arithmetic

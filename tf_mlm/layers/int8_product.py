@@ -20,7 +20,8 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2
+
+from tf_mlm.layers.onednn import operation
 
 LEVELS = 127
 """The largest int8 that is used, of either sign."""
@@ -132,34 +133,22 @@ def _product(
     # larger of both ends. What oneDNN prepares for a shape it finds again by the address of the int8 range:
     # so that is the variable itself, and the other range makes up for the division.
     host = [tf.constant(0.0), tf.constant(255.0 * LEVELS), scale, scale]
-    attributes = {
-        "Tdevice_inputs": _types(device),
-        "Thost_inputs": _types(host),
-        "Tdevice_outputs": _types([scale]),
-        "Thost_outputs": _types([]),
-        "T1": _type(tf.quint8),
-        "T2": _type(tf.qint8),
-        "Tbias": _type(tf.float32),
-        "U": _type(tf.float32),
-        "Tout": _type(tf.float32),
-        "fused_ops": _Value(list=_Value.ListValue(s=[b"BiasAdd", b"Dequantize"])),
-        "input_quant_mode": _Value(s=b"SCALED"),
-        "transpose_b": _Value(b=transposed),
-        "is_weight_const": _Value(b=True),
-        "is_bias_const": _Value(b=False),
-    }
-    graph = tf.compat.v1.get_default_graph()
-    inputs = [*device, *host]
-    node = graph.create_op(OPERATION, inputs, [tf.float32], name="int8_product", attrs=attributes)
-    return tf.ensure_shape(node.outputs[0], [rows.shape[0], scale.shape[0]])
-
-
-_Value = attr_value_pb2.AttrValue
-
-
-def _type(dtype: tf.DType) -> attr_value_pb2.AttrValue:
-    return _Value(type=dtype.as_datatype_enum)
-
-
-def _types(tensors: list[tf.Tensor]) -> attr_value_pb2.AttrValue:
-    return _Value(list=_Value.ListValue(type=[tensor.dtype.as_datatype_enum for tensor in tensors]))
+    product = operation(
+        OPERATION,
+        [*device, *host],
+        Tdevice_inputs=[tensor.dtype for tensor in device],
+        Thost_inputs=[tensor.dtype for tensor in host],
+        Tdevice_outputs=[tf.float32],
+        Thost_outputs=[],
+        T1=tf.quint8,
+        T2=tf.qint8,
+        Tbias=tf.float32,
+        U=tf.float32,
+        Tout=tf.float32,
+        fused_ops=[b"BiasAdd", b"Dequantize"],
+        input_quant_mode=b"SCALED",
+        transpose_b=transposed,
+        is_weight_const=True,
+        is_bias_const=False,
+    )
+    return tf.ensure_shape(product, [rows.shape[0], scale.shape[0]])

@@ -12,6 +12,7 @@ from tf_mlm.layers.attention_mask import AttentionMask
 from tf_mlm.layers.block_attention import block_attention, takes_blocks
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.dropout import dropout
+from tf_mlm.layers.onednn import fused_scores, takes_onednn
 from tf_mlm.layers.packed import Packed
 from tf_mlm.layers.precision import Precision
 from tf_mlm.layers.recompute import either
@@ -122,14 +123,15 @@ class SelfAttention(tf.Module):
         attention_mask = AttentionMask.of(mask, None if packed is None else packed.documents, self.window)
         dropped = Dropout(self.dropout_rate, dropout_seed)
         bias = None if self.bias is None else self.bias(query, key, self.query_key_value)
-        query *= (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
+        scale = (size * (1 if self.bias is None else self.bias.parts)) ** -0.5
 
         def whole(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-            return self._whole(query, key, value, attention_mask, dropped, bias)
+            return self._whole(query, key, value, scale, attention_mask, dropped, bias)
 
         def blocks(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
             statistics = self.precision.statistics
-            return block_attention(query, key, value, attention_mask, dropped, statistics=statistics)
+            scaled = query * scale
+            return block_attention(scaled, key, value, attention_mask, dropped, statistics=statistics)
 
         longest = self.longest if x.shape[1] is None else x.shape[1]
         if self.bias is not None or (longest is not None and not takes_blocks(longest, self.window)):
@@ -157,16 +159,22 @@ class SelfAttention(tf.Module):
         query: tf.Tensor,
         key: tf.Tensor,
         value: tf.Tensor,
+        scale: float,
         attention_mask: AttentionMask,
         dropped: Dropout,
         bias: tf.Tensor | None,
     ) -> tf.Tensor:
         """All positions with all others at once: [batch, heads, length, size]."""
-        scores = tf.matmul(query, key, transpose_b=True)  # [batch, heads, length, length]
-        scores = tf.cast(scores, self.precision.statistics)
-        if bias is not None:
-            scores += tf.cast(bias, scores.dtype)
+        statistics, attends = self.precision.statistics, attention_mask.of_pairs()
         # A large finite number and not -inf: a row without any real token must not become NaN.
-        scores = tf.where(attention_mask.of_pairs(), scores, tf.cast(-1e9, scores.dtype))
+        least = tf.constant(-1e9, statistics)
+        if takes_onednn() and bias is None and query.dtype == tf.float32:
+            scores = fused_scores(query, key, scale, tf.where(attends, 0.0, least))
+        else:
+            scores = tf.matmul(query * scale, key, transpose_b=True)  # [batch, heads, length, length]
+            scores = tf.cast(scores, statistics)
+            if bias is not None:
+                scores += tf.cast(bias, scores.dtype)
+            scores = tf.where(attends, scores, least)
         weights = dropout(self.precision.cast(tf.nn.softmax(scores)), *dropped)
         return tf.matmul(weights, value)
