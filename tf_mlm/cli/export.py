@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ import click
 
 from tf_mlm.cli.console import console, json_option, print_json, table
 from tf_mlm.cli.sizes import Sizes
+from tf_mlm.cli.stored_weights import rounded, storage
 from tf_mlm.cli.text_files import text_field_option
 from tf_mlm.cli.verb import TensorFlowVerb
 from tf_mlm.signatures import PORTABLE
@@ -18,7 +17,6 @@ from tf_mlm.signatures import PORTABLE
 if TYPE_CHECKING:
     from tf_mlm.config import Buckets
     from tf_mlm.model.masked_lm import MaskedLM
-    from tf_mlm.training.step import Batch
 
 
 @click.command("export", cls=TensorFlowVerb)
@@ -116,7 +114,7 @@ def command(
     """
     from tf_mlm.version_directory import version_path
 
-    stored = _stored(quantize, dtype, arithmetic, evaluate)
+    stored = storage(quantize, dtype, arithmetic, evaluate)
     version_path(base_path, version)  # before TensorFlow is loaded: a version that exists is found at once
     given = {"length": length_buckets, "batch": batch_buckets, "masks": mask_buckets}
     most = {"bytes": max_bytes, "tokens": max_tokens, "copies": max_copies, "values": max_values}
@@ -135,7 +133,7 @@ def command(
         else:
             can = stored != "int8" or is_built_with_int8_product()
             arithmetic = arithmetic or (stored if can else "float")
-            model, accuracy = _rounded(model, stored, arithmetic, calibrate, evaluate, text_field)
+            model, accuracy = rounded(model, stored, arithmetic, calibrate, evaluate, text_field)
         path = export(
             model,
             base_path,
@@ -251,79 +249,6 @@ def _calibrated(model: MaskedLM, path: Path, text_field: str, programs: int) -> 
         masks += (inputs.mask_positions.numpy() >= 0).sum(-1).tolist()
     limit = length_limit(model)
     return calibrate(lengths, masks, model.config, programs=programs, limit=limit).buckets
-
-
-def _stored(
-    quantize: str | None, dtype: str | None, arithmetic: str | None, evaluate: tuple[str, ...]
-) -> str | None:
-    """As what matrices are stored, of options that go together; None: as the model has them."""
-    if quantize and dtype:
-        raise click.UsageError(
-            f"--quantize and --dtype both say how matrices are stored. Received: {quantize} and {dtype}. "
-            "Give one of the two."
-        )
-    stored = quantize or dtype
-    need = "--quantize int8 or --dtype bfloat16"
-    if evaluate and not stored:
-        raise click.UsageError(f"--evaluate compares rounded matrices with floats, so it needs {need}.")
-    if arithmetic not in (None, "float", stored) or (arithmetic and not stored):
-        needed = {"int8": "--quantize int8", "bfloat16": "--dtype bfloat16"}.get(str(arithmetic), need)
-        raise click.UsageError(
-            f"--arithmetic says how to multiply what is stored, so {arithmetic} needs {needed}."
-        )
-    return stored
-
-
-def _rounded(
-    model: MaskedLM,
-    stored: str,
-    arithmetic: str,
-    texts: Path | None,
-    held_out: tuple[str, ...],
-    text_field: str,
-) -> tuple[MaskedLM, dict[str, Any]]:
-    """The bfloat16 model, or the int8 one fitted to the texts; its accuracy on the held-out ones, if any."""
-    import dataclasses
-
-    from tf_mlm.export.accuracy import compare
-    from tf_mlm.export.quantization import quantize, to_bfloat16
-
-    if stored == "bfloat16":
-        rounded = to_bfloat16(model)
-    elif texts is None:
-        rounded = quantize(model)
-    else:
-        with _masked_text(model, (str(texts),), text_field, rows=128) as batches:
-            rounded = quantize(model, batches)
-    if not held_out:
-        return rounded, {}
-    with _masked_text(model, held_out, text_field, rows=512) as batches:
-        return rounded, dataclasses.asdict(compare(model, rounded, batches, arithmetic))
-
-
-@contextlib.contextmanager
-def _masked_text(
-    model: MaskedLM, files: tuple[str, ...], text_field: str, *, rows: int
-) -> Iterator[Iterator[Batch]]:
-    """Up to so many rows of 128 tokens, some of them hidden."""
-    import tempfile
-
-    from tf_mlm.training.data.corpus import Corpus
-    from tf_mlm.training.data.corpus_rows import open_rows
-    from tf_mlm.training.data.dataset import evaluation_batches
-    from tf_mlm.training.options import TrainConfig
-
-    assert model.preprocessor is not None
-    config = TrainConfig(
-        length=min(128, model.config.max_length),
-        batch_size=16,
-        evaluation_rows=rows,
-        text_field=text_field,
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        corpus = Corpus.from_config(files, config, held_out=1.0)
-        text = open_rows(corpus, Path(directory) / "tokens", model, length=config.length, console=None)
-        yield evaluation_batches(text.held_out, model.preprocessor.vocabulary, config)
 
 
 def _last_evaluation(model_dir: Path) -> dict[str, Any]:

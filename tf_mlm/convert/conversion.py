@@ -79,17 +79,10 @@ def convert(
             f"Received: `{directory}`."
         )
     found = _open(source, lower_case)
-    vocab, notes = found.vocabulary, list(found.notes)
-    if vocabulary is not None:
-        vocab = read_vocabulary(Path(vocabulary), lower_case)
-    if vocab is None:
+    notes = list(found.notes)
+    preprocessor = _preprocessor(found, vocabulary, lower_case)
+    if preprocessor is None:
         notes.append("There was no vocabulary: the directory holds none. Pass one, or add vocab.txt to it.")
-    elif vocab.size != found.config.vocab_size:
-        raise ConfigError(
-            "The vocabulary must have one token per row of the embedding. "
-            f"Received: {vocab.size} tokens, vocab_size={found.config.vocab_size} in `{found.config_file}`."
-        )
-    preprocessor = None if vocab is None else TextPreprocessor(vocab, max_length=found.config.max_length)
     model = MaskedLM.from_config(found.config, seed=0, preprocessor=preprocessor)
     restored = restore(model, found.tensors, found.config_file)
     if restored.head_is_new:
@@ -113,6 +106,21 @@ def convert(
         cases=cases,
         notes=tuple(notes),
     )
+
+
+def _preprocessor(
+    found: Source, vocabulary: str | os.PathLike[str] | None, lower_case: bool | None
+) -> TextPreprocessor | None:
+    """With the vocabulary that is given, or else with the checkpoint's own, if it has one."""
+    vocab = found.vocabulary if vocabulary is None else read_vocabulary(Path(vocabulary), lower_case)
+    if vocab is None:
+        return None
+    if vocab.size != found.config.vocab_size:
+        raise ConfigError(
+            "The vocabulary must have one token per row of the embedding. "
+            f"Received: {vocab.size} tokens, vocab_size={found.config.vocab_size} in `{found.config_file}`."
+        )
+    return TextPreprocessor(vocab, max_length=found.config.max_length)
 
 
 def _open(source: Path, lower_case: bool | None) -> Source:
