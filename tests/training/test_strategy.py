@@ -250,14 +250,14 @@ def _run_workers(inputs: list[str]) -> list[tuple[int, str, str]]:
     return [(worker.returncode, *output) for worker, output in zip(workers, outputs, strict=True)]
 
 
-def test_two_workers_match_one_process_while_batches_grow(growing: Path, workers: Workers) -> None:
-    assert [one.get("steps") for one in workers.found["same"]] == [20, 20], workers.found["same"]
-    assert _largest_difference(growing, workers.output / "same") < 1e-5
-
-
 def test_two_workers_train_on_shards_of_their_own(one_process: Path, workers: Workers) -> None:
     assert [one.get("steps") for one in workers.found["shards"]] == [4, 4], workers.found["shards"]
     assert _largest_difference(workers.output / "shards", one_process) > 1e-4
+
+
+def test_two_workers_match_one_process_while_batches_grow(growing: Path, workers: Workers) -> None:
+    assert [one.get("steps") for one in workers.found["same"]] == [20, 20], workers.found["same"]
+    assert _largest_difference(growing, workers.output / "same") < 1e-5
 
 
 def test_workers_that_disagree_stop_before_the_first_step(workers: Workers) -> None:
