@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 from reference.command_line import run
+from reference.platforms import HAS_ONEDNN
 
 import tf_mlm
 from tf_mlm.export.description import read_description
 from tf_mlm.export.quantization import quantize
 from tf_mlm.layers.dense import Dense
-from tf_mlm.layers.int8_product import is_built_with_int8_product
 
 
 def _nearest_int8(model_dir: Path) -> set[bytes]:
@@ -44,7 +44,7 @@ def test_export_calibrates_rounds_and_tunes(
     assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
     assert buckets["length"][-1] == 16  # the model's positions
     assert description["weights"] == stored
-    can = stored == "bfloat16" or is_built_with_int8_product()
+    can = stored == "bfloat16" or HAS_ONEDNN
     if stored == "int8":
         assert description["arithmetic"] == (stored if can else "float")
         assert description["tuning"] is None

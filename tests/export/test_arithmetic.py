@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export.stock import NAMES, PORTABLE, SMALL, assert_close, stock_session
+from reference.platforms import needs_onednn
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_mlm import signatures
@@ -24,18 +25,16 @@ from tf_mlm.export.reload_check import check_reloaded
 from tf_mlm.export.saved_model import export
 from tf_mlm.layers.compact_weight import CompactWeight
 from tf_mlm.layers.dense import Dense
-from tf_mlm.layers.int8_product import OPERATION, is_built_with_int8_product
+from tf_mlm.layers.int8_product import OPERATION
+from tf_mlm.layers.onednn import SCORES
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.questions import Inference
 
 ROUND = {"int8": quantize, "bfloat16": to_bfloat16}
-needs_int8 = pytest.mark.skipif(
-    not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"
-)
-only_int8 = pytest.mark.parametrize("arithmetic", [pytest.param("int8", marks=needs_int8)], scope="module")
+only_int8 = pytest.mark.parametrize("arithmetic", [pytest.param("int8", marks=needs_onednn)], scope="module")
 
 
-@pytest.fixture(scope="module", params=[pytest.param("int8", marks=needs_int8), "bfloat16"])
+@pytest.fixture(scope="module", params=[pytest.param("int8", marks=needs_onednn), "bfloat16"])
 def arithmetic(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -57,6 +56,7 @@ def test_it_says_what_it_is_and_what_it_needs(exported: Path, arithmetic: str) -
     assert found == [arithmetic, arithmetic, False, 0]
     assert description["signatures"] == sorted([*NAMES, *PORTABLE])
     assert (OPERATION in description["operations"]) == (arithmetic == "int8")
+    assert (SCORES in description["operations"]) == (arithmetic == "int8")
     need = {"int8": "needs a stock server for x86", "bfloat16": "without avx512_bf16 or amx_bf16"}
     assert need[arithmetic] in needs(description)
     assert "`_portable`" in needs(description)
@@ -130,14 +130,14 @@ def test_every_dense_layer_and_the_vocabulary_are_multiplied_as_they_are_stored(
 def test_where_there_is_no_onednn_the_load_fails_by_name_and_twins_answer(
     exported: Path, answers: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Such a build does not know the operation; here it is given a name that no build knows."""
+    """Such a build does not know the operations; here they are given a name that no build knows."""
     directory = tmp_path / "1"
     shutil.copytree(exported, directory)
     file = directory / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for function in saved.meta_graphs[0].graph_def.library.function:
         for node in function.node_def:
-            if node.op == OPERATION:
+            if node.op in (OPERATION, SCORES):
                 node.op = "_NoSuchOperation"
     file.write_bytes(saved.SerializeToString())
     found = stock_session(directory, disable_xla=True, signatures=[*NAMES, *PORTABLE])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export.stock import NAMES, PORTABLE, assert_close, stock_session
+from reference.platforms import needs_onednn
 
 from tf_mlm import signatures
 from tf_mlm.cli.inspect import needs
@@ -19,7 +20,6 @@ from tf_mlm.export.description import read_description
 from tf_mlm.export.quantization import quantize, to_bfloat16
 from tf_mlm.export.saved_model import export
 from tf_mlm.export.tuning import FEWEST_ROUNDS, ROUNDS, Tuning, measure
-from tf_mlm.layers.int8_product import is_built_with_int8_product
 from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import Programs
@@ -28,12 +28,9 @@ from tf_mlm.model.tuned_programs import Choices, TunedPrograms, candidates
 
 BUCKETS = Buckets(batch=(2,), length=(16, 32), masks=(4,))
 TEXTS = tf.constant(["the [MASK] sat on a [MASK] .", "[MASK] dogs ran"])
-needs_int8 = pytest.mark.skipif(
-    not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"
-)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("int8", marks=needs_int8), "bfloat16"])
+@pytest.fixture(scope="module", params=[pytest.param("int8", marks=needs_onednn), "bfloat16"])
 def arithmetic(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import weakref
+from types import ModuleType
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference.platforms import needs_onednn
 
-from tf_mlm.layers import int8_product
+from tf_mlm.layers import int8_product, onednn
 from tf_mlm.layers.compact_weight import multiplied
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.int8_product import (
@@ -20,14 +22,11 @@ from tf_mlm.layers.int8_product import (
     LEVELS_OF_PAIRS,
     is_built_with_int8_product,
     rounded_rows,
-    row_levels,
     times_int8,
 )
 from tf_mlm.layers.int8_weight import Int8Weight
 
-pytestmark = pytest.mark.skipif(
-    not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"
-)
+pytestmark = needs_onednn
 INPUTS, OUTPUTS = 48, 20
 
 
@@ -194,11 +193,16 @@ def test_a_dense_layer_multiplies_integers_where_they_are_asked_for(is_int8: boo
     assert 1e-3 < np.abs(by_integers - by_floats).max() / np.abs(by_floats).max() < 0.05
 
 
-def test_the_operation_is_looked_for_and_not_supposed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8_product, "OPERATION", "_NoSuchOperation")
+def test_builds_for_this_platform_have_what_int8_programs_hold() -> None:
+    assert is_built_with_int8_product()
+
+
+@pytest.mark.parametrize(("module", "name"), [(int8_product, "OPERATION"), (onednn, "SCORES")])
+def test_the_operations_are_looked_for_and_not_supposed(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
+    monkeypatch.setattr(module, name, "_NoSuchOperation")
     assert not is_built_with_int8_product.__wrapped__()
-    with tf.Graph().as_default(), pytest.raises(RuntimeError, match="not registered"):
-        row_levels()
 
 
 @pytest.mark.parametrize("eager", [True, False])

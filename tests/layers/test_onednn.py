@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference.platforms import needs_onednn
 
 from tf_mlm.export.quantization import quantize
 from tf_mlm.layers.compact_weight import multiplied
-from tf_mlm.layers.int8_product import is_built_with_int8_product
 from tf_mlm.layers.onednn import fused_scores
 from tf_mlm.model.masked_lm import MaskedLM
 
-pytestmark = pytest.mark.skipif(
-    not is_built_with_int8_product(), reason="this build of TensorFlow has no oneDNN"
-)
+pytestmark = needs_onednn
 SIZE, HEADS = 16, 3
 
 
@@ -45,9 +43,6 @@ def test_only_programs_that_multiply_integers_hold_them(tiny_model: MaskedLM, ho
     kinds |= {node.op for made in program.graph.as_graph_def().library.function for node in made.node_def}
     assert any("Mkl" in kind for kind in kinds) == (how == "int8")
     ids = tf.constant([[2, 5, 7, 3, 0], [2, 9, 3, 0, 0]])
-    np.testing.assert_allclose(program(ids, tf.constant([4, 3])), answer_of(tiny_model, ids), atol=0.2)
-
-
-def answer_of(model: MaskedLM, token_ids: tf.Tensor) -> tf.Tensor:
-    """Of the floats."""
-    return model(token_ids, tf.constant([4, 3]), None, tf.zeros([2, 1], tf.int32))
+    lengths = tf.constant([4, 3])
+    floats = tiny_model(ids, lengths, None, tf.zeros([2, 1], tf.int32))
+    np.testing.assert_allclose(program(ids, lengths), floats, atol=0.2)

@@ -18,6 +18,7 @@ from tf_mlm.layers.compact_weight import CompactWeight
 from tf_mlm.layers.dense import Dense
 from tf_mlm.layers.int8_product import OPERATION, is_built_with_int8_product
 from tf_mlm.layers.int8_weight import Int8Weight
+from tf_mlm.layers.onednn import SCORES
 from tf_mlm.model.masked_lm import MaskedLM
 
 
@@ -116,9 +117,9 @@ def check_arithmetic(model: MaskedLM, arithmetic: str) -> None:
         )
     if arithmetic == "int8" and not is_built_with_int8_product():
         raise ValueError(
-            f"int8 arithmetic needs oneDNN's {OPERATION}, which TensorFlow's builds for x86 on Linux have. "
-            f"Received: TensorFlow {tf.__version__} for {platform.machine()} without it. Export with "
-            "arithmetic='float'."
+            f"int8 arithmetic needs oneDNN's {OPERATION} and {SCORES}, which TensorFlow's builds for x86 on "
+            f"Linux have. Received: TensorFlow {tf.__version__} for {platform.machine()} without. Export "
+            "with arithmetic='float'."
         )
     if arithmetic == "bfloat16" and (message := why_bfloat16_is_slow()):
         warnings.warn(message, SlowProcessorWarning, stacklevel=3)

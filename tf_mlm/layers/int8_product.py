@@ -21,7 +21,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tf_mlm.layers.onednn import operation
+from tf_mlm.layers.onednn import fused_scores, operation
 
 LEVELS = 127
 """The largest int8 that is used, of either sign."""
@@ -33,10 +33,12 @@ _LEAST = 1e-30
 
 @functools.cache
 def is_built_with_int8_product() -> bool:
-    """Whether this TensorFlow has the operation."""
+    """Whether this TensorFlow has the operations that programs of such products hold."""
     with tf.Graph().as_default():
         try:
             row_levels()
+            none = tf.zeros([1, 1, 1, 1])
+            fused_scores(none, none, 1.0, none)
         except RuntimeError:  # "Op type not registered"
             return False
     return True

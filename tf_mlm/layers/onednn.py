@@ -13,6 +13,8 @@ from tensorflow.core.framework import attr_value_pb2
 
 from tf_mlm.layers.compact_weight import is_multiplied_in_integers
 
+SCORES = "_MklFusedBatchMatMulV2"
+
 
 def takes_onednn() -> bool:
     """Whether what is traced here multiplies integers."""
@@ -34,7 +36,7 @@ def fused_scores(query: tf.Tensor, key: tf.Tensor, scale: float, added: tf.Tenso
     """
     inputs = [query, key, tf.constant(scale, tf.float32), added]
     return operation(
-        "_MklFusedBatchMatMulV2",
+        SCORES,
         inputs,
         T=tf.float32,
         adj_y=True,

@@ -118,7 +118,12 @@ class ReversibleEmbedding(tf.Module):
         return self.precision.cast(self.lookup(ids))
 
     def lookup(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 or int64 [...] → [..., output_dim] as they are stored."""
+        """Rows of the table, in its own dtype: int32 or int64 [...] → [..., output_dim].
+
+        Example:
+            >>> ReversibleEmbedding(7, 3).lookup(tf.constant([[1, 2]])).shape
+            TensorShape([1, 2, 3])
+        """
         # The table is read first, which copies nothing. `tf.gather` of a variable would have TensorFlow copy
         # all of it at each later read, as outside of XLA every product with it is one.
         return tf.gather(tf.convert_to_tensor(self.embeddings), ids)
