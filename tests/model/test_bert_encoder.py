@@ -66,6 +66,19 @@ def test_a_text_means_the_same_alone_and_in_a_padded_batch(config: ModelConfig) 
         np.testing.assert_allclose(alone[0], states[row, :length], atol=1e-5)
 
 
+@pytest.mark.parametrize("in_a_graph", [False, True])
+@EVERY_FAMILY
+def test_a_call_leaves_reading_the_tables_without_copies(config: ModelConfig, in_a_graph: bool) -> None:
+    """What `tf.gather` has once read of a variable itself makes TensorFlow copy it at every later read."""
+    encoder = BertEncoder(config, seed=0)
+    call = tf.function(encoder) if in_a_graph else encoder
+    places = np.tile(np.arange(9, dtype=np.int32), [4, 1])
+    call(IDS, LENGTHS, SEGMENTS, position_ids=places)
+    for variable in encoder.variables:
+        first, second = (np.asarray(tf.convert_to_tensor(variable)) for _ in range(2))
+        assert first.ctypes.data == second.ctypes.data, variable.name
+
+
 def test_what_stands_before_the_length_does_matter() -> None:
     encoder = BertEncoder(CONFIG, seed=0)
     shorter = encoder(IDS, LENGTHS - (LENGTHS > 3), SEGMENTS).numpy()
