@@ -18,6 +18,7 @@ import tensorflow as tf
 from tf_mlm.config import AddedToken
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.code_points import WHITE_SPACE
+from tf_mlm.text.selection import rows_where, selected
 
 _POINT_BITS = 21
 _CHUNK = 32
@@ -115,7 +116,7 @@ class AddedTokenFinder(tf.Module):
         chosen = tf.cond(
             is_apart, lambda: tf.ones_like(starts, tf.bool), lambda: _leftmost(starts, starts + lengths)
         )
-        starts, lengths, which = (tf.boolean_mask(tensor, chosen) for tensor in (starts, lengths, which))
+        starts, lengths, which = selected(chosen, starts, lengths, which)
         return self._with_flags(points, segment_splits, Found(starts, starts + lengths, which))
 
     def _longest_at_each_place(
@@ -124,7 +125,7 @@ class AddedTokenFinder(tf.Module):
         """Start, length and row of the longest token at each place where one begins."""
         nearest = tf.searchsorted(self._first_points, points)
         nearest = tf.minimum(nearest, tf.size(self._first_points) - 1)
-        places = tf.cast(tf.where(tf.gather(self._first_points, nearest) == points)[:, 0], tf.int32)
+        places = rows_where(tf.gather(self._first_points, nearest) == points)
         limits = tf.gather(segment_splits, tf.searchsorted(segment_splits, places, "right"))
         padded = tf.concat([points, [0]], 0)
         size = tf.size(places)
@@ -139,12 +140,13 @@ class AddedTokenFinder(tf.Module):
             keys = tf.bitwise.left_shift(tf.cast(states, tf.int64), _POINT_BITS) | tf.cast(point, tf.int64)
             edges = tf.minimum(tf.searchsorted(self._keys, keys), tf.size(self._keys) - 1)
             goes_on = inside & (tf.gather(self._keys, edges) == keys)
-            alive = tf.boolean_mask(alive, goes_on)
-            states = tf.gather(self._targets, tf.boolean_mask(edges, goes_on))
+            alive, edges = selected(goes_on, alive, edges)
+            states = tf.gather(self._targets, edges)
             rows = tf.gather(self._accepted, states)
-            whole = tf.boolean_mask(alive, rows >= 0)[:, tf.newaxis]
-            lengths = tf.tensor_scatter_nd_update(lengths, whole, tf.fill([tf.size(whole)], depth + 1))
-            which = tf.tensor_scatter_nd_update(which, whole, tf.boolean_mask(rows, rows >= 0))
+            whole, rows = selected(rows >= 0, alive, rows)
+            ended = tf.expand_dims(whole, 1)
+            lengths = tf.tensor_scatter_nd_update(lengths, ended, tf.fill(tf.shape(rows), depth + 1))
+            which = tf.tensor_scatter_nd_update(which, ended, rows)
             return depth + 1, alive, states, lengths, which
 
         one = tf.TensorSpec([None], tf.int32)
@@ -161,8 +163,7 @@ class AddedTokenFinder(tf.Module):
             shape_invariants=(tf.TensorSpec([], tf.int32), one, one, one, one),
             maximum_iterations=self._longest,
         )
-        is_token = which >= 0
-        return tuple(tf.boolean_mask(tensor, is_token) for tensor in (places, lengths, which))
+        return selected(which >= 0, places, lengths, which)
 
     def _with_flags(self, points: tf.Tensor, segment_splits: tf.Tensor, found: Found) -> Found:
         """Drops what is not a word of its own, and adds the white space that is taken along."""
@@ -178,11 +179,11 @@ class AddedTokenFinder(tf.Module):
             touched = self._is_word(before) & (found.starts > firsts)
             touched |= self._is_word(behind) & (found.ends < limits)
             kept = ~(touched & tf.gather(self._flags["single_word"], found.which))
-            found = Found(*(tf.boolean_mask(tensor, kept) for tensor in found))
-            firsts, limits = tf.boolean_mask(firsts, kept), tf.boolean_mask(limits, kept)
-        starts, ends, which = found
+            starts, ends, which, firsts, limits = selected(kept, *found, firsts, limits)
+        else:
+            starts, ends, which = found
         is_space = tf.reduce_any(points[:, tf.newaxis] == self._spaces, 1)
-        solid = tf.cast(tf.where(~is_space)[:, 0], tf.int32)
+        solid = rows_where(~is_space)
         if "rstrip" in self._flags:
             solid_behind = tf.concat([solid, [tf.size(points)]], 0)
             reach = tf.minimum(tf.gather(solid_behind, tf.searchsorted(solid, ends)), limits)
@@ -209,8 +210,9 @@ def _leftmost(starts: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
     reached = tf.concat([[True], tf.zeros([size], tf.bool)], 0)
 
     def double(nexts: tf.Tensor, reached: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        targets = tf.boolean_mask(nexts, reached)[:, tf.newaxis]
-        reached = tf.tensor_scatter_nd_update(reached, targets, tf.ones([tf.size(targets)], tf.bool))
+        (targets,) = selected(reached, nexts)
+        ones = tf.ones_like(targets, tf.bool)
+        reached = tf.tensor_scatter_nd_update(reached, tf.expand_dims(targets, 1), ones)
         return tf.gather(nexts, nexts), reached
 
     _, reached = tf.while_loop(

@@ -30,6 +30,7 @@ from tf_mlm.text.byte_offsets import BLANKS, ByteOffsets
 from tf_mlm.text.composition import one_after_another
 from tf_mlm.text.found_tokens import finder, normalizer_of
 from tf_mlm.text.segments import Segments, cut, whole
+from tf_mlm.text.selection import rows_where
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, Piece, model_proto
 from tf_mlm.text.tokens import Tokens, utf8_size
 from tf_mlm.text.vocabulary import Vocabulary
@@ -161,7 +162,7 @@ class ByteBpeTokenizer(tf.Module):
         # A token found takes the place of the tokens of its segment, of which there are none.
         counts = tf.cast(pieces.row_lengths(), tf.int32)
         splits = tf.concat([[0], tf.cumsum(tf.where(is_text, counts, 1))], 0)
-        found = tf.cast(tf.where(~is_text)[:, 0], tf.int32)
+        found = rows_where(~is_text)
         found_starts, found_ends = self._offsets.of_found(found, segments, begins)
         owners = tf.cast(pieces.value_rowids(), tf.int32)
         before = tf.gather(tf.cumsum(counts, exclusive=True), owners)

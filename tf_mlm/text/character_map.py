@@ -16,6 +16,7 @@ from tf_mlm.text.characters import Characters
 from tf_mlm.text.charsmap import read_charsmap
 from tf_mlm.text.code_points import WHITE_SPACE, paged
 from tf_mlm.text.normalization import look_up, shifted
+from tf_mlm.text.selection import rows_where
 from tf_mlm.text.tokens import utf8_size
 
 _CODE_POINTS = 0x110000
@@ -117,12 +118,12 @@ class CharacterMap(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Entries with those of groups, at the first character of each, and how many characters it has."""
         size = tf.size(points)
-        firsts = tf.cast(tf.where(~glued)[:, 0], tf.int32)
+        firsts = rows_where(~glued)
         limits = tf.concat([firsts[1:], [size]], 0)
         counts = limits - firsts
         bytes_before = tf.concat([[0], tf.cumsum(utf8_size(points))], 0)
         group_bytes = tf.gather(bytes_before, limits) - tf.gather(bytes_before, firsts)
-        chosen = tf.where((counts > 1) & (group_bytes < 6))[:, 0]
+        chosen = rows_where((counts > 1) & (group_bytes < 6))
         firsts, counts = tf.gather(firsts, chosen), tf.gather(counts, chosen)
         wide = tf.cast(points, tf.int64)
         pair = tf.gather(wide, firsts) + tf.bitwise.left_shift(tf.gather(wide, firsts + 1), 21)
@@ -132,7 +133,7 @@ class CharacterMap(tf.Module):
         of_triple = tf.where(counts > 2, tf.cast(self._groups.lookup(triple), tf.int32), 0)
         single = tf.gather(entries, firsts)
         entry = tf.where(single > 0, single, tf.where(of_pair > 0, of_pair, of_triple))
-        hit = tf.where(entry > 0)[:, 0]
+        hit = rows_where(entry > 0)
         firsts, counts, entry = tf.gather(firsts, hit), tf.gather(counts, hit), tf.gather(entry, hit)
         members = tf.ragged.range(firsts + 1, firsts + counts).flat_values[:, tf.newaxis]
         entries = tf.tensor_scatter_nd_update(
@@ -208,14 +209,14 @@ class Runs(tf.Module):
         def joined() -> Characters:
             goes_on = tf.concat([follows[1:], [False]], 0)[:size]
             if self._pairs:
-                starts = tf.cast(tf.where(is_it & ~follows)[:, 0], tf.int32)
+                starts = rows_where(is_it & ~follows)
                 run = tf.maximum(tf.cumsum(tf.cast(is_it & ~follows, tf.int32)) - 1, 0)
                 is_odd = is_it & ((tf.range(size) - tf.gather(starts, run)) % 2 == 1)
                 dropped, replaced = is_it & ~is_odd & goes_on, is_odd
             else:
                 dropped, replaced = goes_on, follows & ~goes_on
             moved = characters._replace(points=tf.where(replaced, self._replacement, points))
-            return moved.at(tf.where(~dropped)[:, 0])
+            return moved.at(rows_where(~dropped))
 
         return tf.cond(tf.reduce_any(follows), joined, lambda: characters)
 
@@ -233,7 +234,7 @@ class WhiteSpaceRuns(tf.Module):
         goes_on = tf.concat([joins, [False]], 0)[:size]
         is_lone = tf.reduce_any(points[:, tf.newaxis] == [ord(each) for each in "\n\r\t"], 1)
         blank = tf.where(~goes_on & (follows | is_lone), ord(" "), points)
-        return characters._replace(points=blank).at(tf.where(~goes_on)[:, 0])
+        return characters._replace(points=blank).at(rows_where(~goes_on))
 
 
 class Strip(tf.Module):
@@ -246,7 +247,7 @@ class Strip(tf.Module):
     def __call__(self, characters: Characters, parts: int | tf.Tensor) -> Characters:
         """The characters between them."""
         places = tf.range(tf.size(characters.points))
-        others = tf.boolean_mask(places, ~is_white_space(characters.points))
+        others = rows_where(~is_white_space(characters.points))
         owners = tf.gather(characters.owners, others)
         first = tf.math.unsorted_segment_min(others, owners, parts)
         last = tf.math.unsorted_segment_max(others, owners, parts)
@@ -255,7 +256,7 @@ class Strip(tf.Module):
             kept &= places >= tf.gather(first, characters.owners)
         if self._right:
             kept &= places <= tf.gather(last, characters.owners)
-        return characters.at(tf.where(kept)[:, 0])
+        return characters.at(rows_where(kept))
 
 
 def is_white_space(points: tf.Tensor) -> tf.Tensor:

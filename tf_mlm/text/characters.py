@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_mlm.text.added_tokens import AddedTokenFinder, Places
 from tf_mlm.text.found_tokens import covered
+from tf_mlm.text.selection import rows_where
 from tf_mlm.text.tokens import Tokens, utf8_size
 
 
@@ -79,7 +80,7 @@ def cut(
         places = Places.of(part_of, count)
         ones = tf.ones_like(found.ends)
         ended = tf.cumsum(tf.scatter_nd(found.ends[:, tf.newaxis], ones, [size + 1]))[:-1]
-        kept = tf.where(~covered(found, size))[:, 0]
+        kept = rows_where(~covered(found, size))
         moved = characters._replace(owners=characters.owners + 2 * ended)
         indices = tf.concat([places.firsts[:-1], places.tokens], 0)[:, tf.newaxis]
 
@@ -108,7 +109,7 @@ def in_order(
         owners: int32 [tokens], the part that each belongs to.
     """
     count = tf.size(parts.token_ids)
-    given = tf.cast(tf.where(parts.token_ids >= 0)[:, 0], tf.int32)
+    given = rows_where(parts.token_ids >= 0)
     of_words = tf.math.bincount(owners, minlength=count, maxlength=count, dtype=tf.int32)
     splits = tf.concat([[0], tf.cumsum(tf.where(parts.token_ids >= 0, 1, of_words))], 0)
     before = tf.cumsum(of_words, exclusive=True)

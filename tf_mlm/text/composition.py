@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tf_mlm.text.characters import Characters
+from tf_mlm.text.selection import rows_where, selected
 from tf_mlm.text.tokens import utf8_size
 
 
@@ -48,7 +49,7 @@ class Composition(tf.Module):
             owners = asked.value_rowids()
             first = tf.gather(before, tf.gather(splits, owners))
             origin = one_after_another(tf.gather(of_byte, first + found), owners)
-            origin = tf.boolean_mask(origin, ~_is_last(owners))
+            (origin,) = selected(~_is_last(owners), origin)
             return Characters(
                 points.flat_values,
                 tf.gather(characters.starts, origin),
@@ -76,7 +77,7 @@ def one_after_another(characters: tf.Tensor, owners: tf.Tensor) -> tf.Tensor:
     count = tf.size(characters)
     is_inner = (characters[1:] == characters[:-1]) & (owners[1:] == owners[:-1])
     is_inner = tf.concat([is_inner, [False]], 0)[:count]
-    outer = tf.concat([tf.cast(tf.where(~is_inner)[:, 0], tf.int32), [count]], 0)
+    outer = tf.concat([rows_where(~is_inner), [count]], 0)
     which = tf.maximum(tf.cumsum(tf.cast(~is_inner, tf.int32)) - 1, 0)
     first, size = tf.gather(outer, which), tf.gather(outer, which + 1) - tf.gather(outer, which)
     begin = tf.gather(characters, first)

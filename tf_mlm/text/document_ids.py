@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +14,9 @@ from tf_mlm.text.preprocessor import TextPreprocessor
 LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 """Lines are short, as a rule; the second limit is for those that are not: a call needs some sixty times the
 memory of its text."""
+
+_GROUP = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
+_traced: weakref.WeakKeyDictionary[TextPreprocessor, Callable[..., Any]] = weakref.WeakKeyDictionary()
 
 
 def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[np.ndarray]:
@@ -43,9 +48,22 @@ def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor)
         if counts:
             yield lines, counts
 
-    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and it takes seconds
+    dataset = tf.data.Dataset.from_generator(groups, output_signature=_GROUP)
+    tokenize = _of_group(preprocessor)
+    for ids, counts in (
+        dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
+    ):
+        yield from np.split(ids, np.cumsum(counts)[:-1])
+    if failure:
+        raise failure[0]
+
+
+def _of_group(preprocessor: TextPreprocessor) -> Callable[..., Any]:
+    """Lines and how many each document has → ids and their number in each; traced once for many calls."""
+    tokenizer = preprocessor.tokenizer
+
     def tokenize(lines: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found = preprocessor.tokenizer(lines)
+        found = tokenizer(lines)
         per_line = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(found.token_ids)), found.counts)
         # The tokenizer may return the texts in any order; put the lines back into theirs.
         source = per_line.values + tf.repeat(
@@ -54,12 +72,6 @@ def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor)
         lines_of = tf.RaggedTensor.from_row_lengths(found.counts, counts)
         return tf.gather(found.token_ids, source), tf.reduce_sum(lines_of, axis=1)
 
-    dataset = tf.data.Dataset.from_generator(
-        groups, output_signature=(tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
-    )
-    for ids, counts in (
-        dataset.map(tokenize, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator()
-    ):
-        yield from np.split(ids, np.cumsum(counts)[:-1])
-    if failure:
-        raise failure[0]
+    if preprocessor not in _traced:
+        _traced[preprocessor] = tf.function(tokenize, input_signature=_GROUP, autograph=False)
+    return _traced[preprocessor]

@@ -14,6 +14,7 @@ from tf_mlm.config import AddedToken
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.added_tokens import AddedTokenFinder
 from tf_mlm.text.characters import characters_of, cut, in_order
+from tf_mlm.text.selection import rows_where
 from tf_mlm.text.tokens import Tokens
 from tf_mlm.text.vocabulary import Vocabulary
 
@@ -65,8 +66,8 @@ class LongestMatchTokenizer(tf.Module):
         is_space = tf.gather(self._is_space, tf.minimum(characters.points, self._is_space.shape[0] - 1))
         owners = characters.owners
         goes_on = (owners[1:] == owners[:-1]) & ~is_space[1:] & ~is_space[:-1]
-        firsts = tf.where(~is_space & ~tf.concat([[False], goes_on], 0)[:size])[:, 0]
-        lasts = tf.where(~is_space & ~tf.concat([goes_on, [False]], 0)[:size])[:, 0]
+        firsts = rows_where(~is_space & ~tf.concat([[False], goes_on], 0)[:size])
+        lasts = rows_where(~is_space & ~tf.concat([goes_on, [False]], 0)[:size])
         unknown = tf.fill([tf.size(firsts)], self.vocabulary.unk_id)
         begin, end = characters.at(firsts), characters.at(lasts)
         return in_order(parts, unknown, begin.starts, end.ends, begin.owners)

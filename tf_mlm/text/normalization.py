@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tf_mlm.config import TokenizerConfig
 from tf_mlm.text import code_points as cp
+from tf_mlm.text.selection import rows_where
 
 
 class Normalization(tf.Module):
@@ -64,7 +65,7 @@ class Normalization(tf.Module):
         counts, values = counts_of(entries), shifted(entries, cp.VALUE_SHIFT)
 
         def one_for_one() -> tuple[tf.Tensor, tf.Tensor]:
-            owners = tf.cast(tf.where(counts > 0)[:, 0], tf.int32)
+            owners = rows_where(counts > 0)
             return tf.gather(points + values, owners), owners
 
         def expand() -> tuple[tf.Tensor, tf.Tensor]:

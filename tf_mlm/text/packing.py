@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_mlm.text.selection import selected
+
 
 class Blocks(NamedTuple):
     """Blocks `[CLS] tokens [SEP]`, padded behind `lengths`.
@@ -83,7 +85,7 @@ def _shared(documents: tf.RaggedTensor, room: int, sep_id: int) -> tuple[tf.Tens
     # Between two blocks a separator says nothing that [SEP] and [CLS] do not say already.
     firsts, ends = firsts + tf.gather(joints, firsts), ends - tf.gather(joints, ends - 1)
     has_tokens = ends > firsts
-    return stream, tf.boolean_mask(firsts, has_tokens), tf.boolean_mask(ends, has_tokens)
+    return stream, *selected(has_tokens, firsts, ends)
 
 
 def _separate(documents: tf.RaggedTensor, room: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -27,6 +27,7 @@ from tf_mlm.text.character_map import is_white_space
 from tf_mlm.text.characters import Characters, characters_of, cut, in_order
 from tf_mlm.text.found_tokens import finder, normalizer_of
 from tf_mlm.text.normalizer_steps import steps_of
+from tf_mlm.text.selection import rows_where
 from tf_mlm.text.sentencepiece_model import Kind, ModelType, Piece, model_proto
 from tf_mlm.text.tokens import Tokens, utf8_size
 from tf_mlm.text.vocabulary import Vocabulary
@@ -150,9 +151,9 @@ class SentencePieceTokenizer(tf.Module):
             is_first |= points == ord(BLANK)
         characters = characters._replace(points=points)
         if self._words.at_white_space:
-            kept = tf.where(~is_space)[:, 0]
+            kept = rows_where(~is_space)
             characters, is_first = characters.at(kept), tf.gather(is_first, kept)
-        firsts = tf.cast(tf.where(is_first)[:, 0], tf.int32)
+        firsts = rows_where(is_first)
         splits = tf.concat([firsts, [tf.size(characters.points)]], 0)
         texts = tf.strings.unicode_encode(
             tf.RaggedTensor.from_row_splits(characters.points, splits, validate=False), "UTF-8"

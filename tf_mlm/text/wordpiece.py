@@ -28,6 +28,7 @@ from tf_mlm.text import code_points as cp
 from tf_mlm.text.added_tokens import Found
 from tf_mlm.text.found_tokens import STAND_IN, covered, finder, normalizer_of, one_character_each, spans
 from tf_mlm.text.normalization import Normalization, counts_of
+from tf_mlm.text.selection import rows_where, selected
 from tf_mlm.text.tokens import Tokens, utf8_size
 from tf_mlm.text.vocabulary import Vocabulary, unused_name
 
@@ -90,8 +91,8 @@ class WordPieceTokenizer(tf.Module):
         """
         text = tensor_argument(text, "text", "strings", "[batch]")
         is_plain = self._is_plain(text)
-        plain_rows = tf.where(is_plain)[:, 0]
-        other_rows = tf.where(~is_plain)[:, 0]
+        plain_rows = rows_where(is_plain)
+        other_rows = rows_where(~is_plain)
         plain = self._tokens_of_plain(tf.gather(text, plain_rows))
         other = tf.cond(
             tf.size(other_rows) > 0,
@@ -99,7 +100,7 @@ class WordPieceTokenizer(tf.Module):
             lambda: Tokens(*[tf.zeros([0], tf.int32)] * 5),
         )
         behind = tf.size(plain.token_ids)
-        rows = [tf.cast(plain_rows, tf.int32), tf.cast(other_rows, tf.int32)]
+        rows = [plain_rows, other_rows]
         return Tokens(
             token_ids=tf.concat([plain.token_ids, other.token_ids], 0),
             starts=tf.concat([plain.starts, other.starts], 0),
@@ -189,10 +190,10 @@ class WordPieceTokenizer(tf.Module):
             stream_splits[:, tf.newaxis],
             tf.ones_like(stream_splits, tf.bool),
         )
-        segment_splits = tf.cast(tf.where(is_start)[:, 0], tf.int32)
+        segment_splits = rows_where(is_start)
         found = self._normalized.find(stream, segment_splits)
         is_new = ~tf.gather(is_given, found.starts)  # the stand-in of a token found before is not searched
-        found = Found(*(tf.boolean_mask(tensor, is_new) for tensor in found))
+        found = Found(*selected(is_new, *found))
 
         new_ids, lasts = spans(found, self._normalized_ids, tf.size(stream))
         given_ids = tf.where(new_ids >= 0, new_ids, given_ids)
@@ -202,14 +203,11 @@ class WordPieceTokenizer(tf.Module):
         is_kept = (new_ids >= 0) | ~(covered(found, tf.size(stream)) | blank)
         kept_before = tf.concat([[0], tf.cumsum(tf.cast(is_kept, tf.int32))], 0)
         stream = tf.where(new_ids >= 0, STAND_IN, stream)
-        return _Kept(
-            characters=tf.boolean_mask(stream, is_kept),
-            owners=tf.boolean_mask(owners, is_kept),
-            last_owners=tf.boolean_mask(tf.gather(last_owners, lasts), is_kept),
-            given_ids=tf.boolean_mask(given_ids, is_kept),
-            words=tf.boolean_mask(words, is_kept),
-            line_splits=tf.gather(kept_before, stream_splits),
+        stream, owners, last_owners, given_ids, words = selected(
+            is_kept, stream, owners, tf.gather(last_owners, lasts), given_ids, words
         )
+        line_splits = tf.gather(kept_before, stream_splits)
+        return _Kept(stream, owners, last_owners, given_ids, words, line_splits)
 
     def _word_pieces(self, kept: _Kept) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """[tokens] ids, first and last character [kept] of each; [lines + 1] where each line begins."""
@@ -220,7 +218,7 @@ class WordPieceTokenizer(tf.Module):
         is_first = tf.tensor_scatter_nd_update(
             is_first, kept.line_splits[:, tf.newaxis], tf.ones_like(kept.line_splits, tf.bool)
         )
-        word_splits = tf.cast(tf.where(is_first)[:, 0], tf.int32)
+        word_splits = rows_where(is_first)
         word_firsts, word_lasts = word_splits[:-1], word_splits[1:] - 1
 
         is_long = word_lasts - word_firsts >= self.vocabulary.config.max_input_chars_per_word
