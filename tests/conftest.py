@@ -6,7 +6,7 @@ import fcntl
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,16 @@ def pytest_collection_finish() -> None:
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training and evaluation without XLA; what wider fixtures have trained before is compiled."""
     without_xla(monkeypatch)
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Functions run operation by operation: of what is asked once or twice, tracing takes most."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,11 @@ from tf_mlm.convert.keras_hub_families import KERAS_HUB_FAMILIES
 from tf_mlm.convert.keras_hub_tokenizer import vocabulary_of
 from tf_mlm.errors import ConfigError
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("untraced"),
+]
 
 # The family, and what KerasHub says: the activation of layers and, where it is not the family's, of the head.
 WANTED = {

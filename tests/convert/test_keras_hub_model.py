@@ -15,7 +15,11 @@ from tf_mlm.convert import keras_hub_model
 from tf_mlm.convert.conversion import convert
 from tf_mlm.errors import CheckpointError, ConfigError
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("untraced"),
+]
 
 
 @pytest.fixture(scope="module")

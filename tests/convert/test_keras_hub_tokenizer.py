@@ -16,7 +16,11 @@ from tf_mlm.convert.keras_hub_tokenizer import notes_on, vocabulary_of
 from tf_mlm.errors import ConfigError
 from tf_mlm.text.vocabulary import Vocabulary
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("untraced"),
+]
 
 LENGTH = 48
 TEXTS = [
