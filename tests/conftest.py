@@ -78,6 +78,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def left_behind() -> None:
+    """What earlier files left alive is not looked at again: servers collect garbage at every unload."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training and evaluation without XLA; what wider fixtures have trained before is compiled."""
