@@ -1,6 +1,9 @@
 """Asks an export through TensorFlow's C interface, as TF-Serving does; a program of its own, as it may die.
 
-    python native_session.py VERSION_DIRECTORY < QUESTIONS > ANSWERS
+    python native_session.py [--rewrite] VERSION_DIRECTORY < QUESTIONS > ANSWERS
+
+Rewriting graphs, as TF-Serving does, takes a hundred times as long as all the answers; without `--rewrite`
+they run as they were written.
 
 One JSON object a line: {"signature": name, "inputs": {alias: {"shape": sizes, "value": one or several}}}.
 Values repeat until the shape is full. Answers are lines as well: {"code": number, "message": text,
@@ -66,15 +69,20 @@ def _library() -> ctypes.CDLL:
 class NativeSession:
     """An export in a session of its own; `run` takes shapes of any rank."""
 
-    def __init__(self, directory: Path, timeout: float = 60.0) -> None:
+    def __init__(self, directory: Path, timeout: float = 60.0, *, rewrite: bool = False) -> None:
         self._library = _library()
         self._status = _POINTER(self._library.TF_NewStatus())
+        options = _POINTER(self._library.TF_NewSessionOptions())
+        config = config_pb2.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = not rewrite
+        written = config.SerializeToString()
+        self._library.TF_SetConfig(options, written, ctypes.c_size_t(len(written)), self._status)
         self._graph = _POINTER(self._library.TF_NewGraph())
         meta_graph = _POINTER(self._library.TF_NewBuffer())
         tags = (ctypes.c_char_p * 1)(b"serve")
         self._session = _POINTER(
             self._library.TF_LoadSessionFromSavedModel(
-                _POINTER(self._library.TF_NewSessionOptions()),
+                options,
                 None,
                 str(directory).encode(),
                 tags,
@@ -90,8 +98,8 @@ class NativeSession:
         buffer = ctypes.cast(meta_graph, ctypes.POINTER(_Buffer)).contents
         proto = meta_graph_pb2.MetaGraphDef.FromString(ctypes.string_at(buffer.data, buffer.length))
         self.signatures = proto.signature_def
-        options = config_pb2.RunOptions(timeout_in_ms=int(timeout * 1000)).SerializeToString()
-        self._options = _POINTER(self._library.TF_NewBufferFromString(options, ctypes.c_size_t(len(options))))
+        written = config_pb2.RunOptions(timeout_in_ms=int(timeout * 1000)).SerializeToString()
+        self._options = _POINTER(self._library.TF_NewBufferFromString(written, ctypes.c_size_t(len(written))))
 
     def _outcome(self) -> tuple[int, str]:
         code = self._library.TF_GetCode(self._status)
@@ -165,7 +173,8 @@ def _tstring(text: str) -> bytes:
 
 
 def main() -> None:
-    session = NativeSession(Path(sys.argv[1]))
+    *switches, directory = sys.argv[1:]
+    session = NativeSession(Path(directory), rewrite="--rewrite" in switches)
     for line in sys.stdin:
         print(json.dumps(session.run(**json.loads(line))), flush=True)
     os._exit(0)  # nothing to take down in order

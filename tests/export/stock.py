@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +20,40 @@ NAMES = [signature.name for signature in signatures.SIGNATURES]
 PORTABLE = [name + signatures.PORTABLE for name in NAMES]
 SMALL = Buckets(batch=(2,), length=(32,), masks=(4,))
 
+StockSession = Callable[..., dict[str, Any]]
+"""`ask(version_directory, **job)` → what `stock_session.py` answers, each time in a session of its own."""
 
-def stock_session(directory: Path, **job: Any) -> dict[str, Any]:
-    defaults = {"disable_xla": False, "rewrite": False, "dump": None, "warmup": False}
-    defaults |= {"random_requests": 0, "signatures": []}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("stock_session.py")), str(directory)],
-        input=json.dumps({**defaults, **job}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+
+@contextlib.contextmanager
+def stock_process(*switches: str) -> Iterator[StockSession]:
+    """One process for several jobs: it takes longer to import TensorFlow than to load an export."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("stock_session.py")), *switches],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(directory: Path, **job: Any) -> dict[str, Any]:
+            defaults = {"rewrite": False, "warmup": False, "random_requests": 0, "signatures": []}
+            print(
+                json.dumps({"directory": str(directory), **defaults, **job}), file=process.stdin, flush=True
+            )
+            line = process.stdout.readline()
+            if not line:
+                errors.seek(0)
+                raise AssertionError(f"died of {process.wait()}: {errors.read()[-3000:]}")
+            return json.loads(line)
+
+        try:
+            yield ask
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:

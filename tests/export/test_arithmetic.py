@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.stock import NAMES, PORTABLE, SMALL, assert_close, stock_session
+from export.stock import NAMES, PORTABLE, SMALL, StockSession, assert_close
 from reference.platforms import needs_onednn
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -47,13 +47,16 @@ def rounded(arithmetic: str, tiny_model: MaskedLM) -> MaskedLM:
 @pytest.fixture(scope="module")
 def exported(rounded: MaskedLM, arithmetic: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base_path = tmp_path_factory.mktemp(arithmetic)
-    return export(rounded, base_path, arithmetic=arithmetic, buckets=SMALL, top_k=5)
+    accuracy = {"kl": 0.5}
+    return export(rounded, base_path, arithmetic=arithmetic, buckets=SMALL, top_k=5, accuracy=accuracy)
 
 
 def test_it_says_what_it_is_and_what_it_needs(exported: Path, arithmetic: str) -> None:
     description = read_description(exported)
     found = [description[key] for key in ("arithmetic", "weights", "xla", "programs")]
     assert found == [arithmetic, arithmetic, False, 0]
+    assert description["quantization"] == ("int8" if arithmetic == "int8" else None)
+    assert description["accuracy"] == {"kl": 0.5}
     assert description["signatures"] == sorted([*NAMES, *PORTABLE])
     assert (OPERATION in description["operations"]) == (arithmetic == "int8")
     assert (SCORES in description["operations"]) == (arithmetic == "int8")
@@ -75,9 +78,9 @@ def test_matrices_are_saved_small_and_once(exported: Path, tiny_model: MaskedLM,
 
 
 @pytest.fixture(scope="module")
-def answers(exported: Path) -> dict[str, Any]:
+def answers(exported: Path, server_without_xla: StockSession) -> dict[str, Any]:
     """Of a stock server that refuses XLA, by signature and twin, graphs as they were written."""
-    found = stock_session(exported, disable_xla=True, signatures=[*NAMES, *PORTABLE])
+    found = server_without_xla(exported, signatures=[*NAMES, *PORTABLE])
     assert found["errors"] == {}
     return found["answers"]
 
@@ -95,9 +98,11 @@ def test_a_stock_server_without_xla_answers_with_what_is_stored(answers: dict[st
 
 
 @only_int8
-def test_a_stock_server_may_rewrite_the_graphs(exported: Path, answers: dict[str, Any]) -> None:
+def test_a_stock_server_may_rewrite_the_graphs(
+    exported: Path, answers: dict[str, Any], stock_server: StockSession
+) -> None:
     names = [signatures.PREDICT_MASKED.name, signatures.ENCODE.name]
-    rewritten = stock_session(exported, rewrite=True, warmup=True, signatures=names)
+    rewritten = stock_server(exported, rewrite=True, signatures=names)
     assert rewritten["errors"] == {}
     for name in names:
         for alias, value in rewritten["answers"][name].items():
@@ -128,7 +133,7 @@ def test_every_dense_layer_and_the_vocabulary_are_multiplied_as_they_are_stored(
 
 @only_int8
 def test_where_there_is_no_onednn_the_load_fails_by_name_and_twins_answer(
-    exported: Path, answers: dict[str, Any], tmp_path: Path
+    exported: Path, answers: dict[str, Any], tmp_path: Path, server_without_xla: StockSession
 ) -> None:
     """Such a build does not know the operations; here they are given a name that no build knows."""
     directory = tmp_path / "1"
@@ -140,18 +145,12 @@ def test_where_there_is_no_onednn_the_load_fails_by_name_and_twins_answer(
             if node.op in (OPERATION, SCORES):
                 node.op = "_NoSuchOperation"
     file.write_bytes(saved.SerializeToString())
-    found = stock_session(directory, disable_xla=True, signatures=[*NAMES, *PORTABLE])
+    found = server_without_xla(directory, signatures=[*NAMES, *PORTABLE])
     numeric = {name for name in NAMES if name != signatures.TOKENIZE.name}
     assert set(found["errors"]) == numeric
     assert all("_NoSuchOperation" in message for message in found["errors"].values())
     for name in PORTABLE:
         assert_close(found["answers"][name], answers[name])
-
-
-@only_int8
-def test_without_xla_there_are_no_twins(rounded: MaskedLM, arithmetic: str, tmp_path: Path) -> None:
-    path = export(rounded, tmp_path, arithmetic=arithmetic, xla=False, buckets=SMALL, top_k=5)
-    assert read_description(path)["signatures"] == sorted(NAMES)
 
 
 def test_the_reload_check_finds_another_model(exported: Path, arithmetic: str, tiny_model: MaskedLM) -> None:

@@ -46,9 +46,9 @@ def bad_shapes(axes: int) -> Iterator[list[int]]:
     yield [0, 2**40]
 
 
-def ask(directory: Path, questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ask(directory: Path, questions: list[dict[str, Any]], *switches: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("native_session.py")), str(directory)],
+        [sys.executable, str(Path(__file__).with_name("native_session.py")), *switches, str(directory)],
         input="".join(json.dumps(one) + "\n" for one in questions),
         capture_output=True,
         text=True,
@@ -97,15 +97,22 @@ def with_invalid_values() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def answers(tiny_export: Path) -> dict[str, list[dict[str, Any]]]:
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((), id="as written"),
+        pytest.param(("--rewrite",), id="rewritten", marks=pytest.mark.slow),
+    ],
+)
+def answers(request: pytest.FixtureRequest, tiny_export: Path) -> dict[str, list[dict[str, Any]]]:
     """One process is asked everything: whatever comes early must leave it as it was for what comes late."""
     asked = {
         suffix: [*good(suffix), *(one for _, _, one in badly_shaped(suffix)), *good(suffix)]
         for suffix in SUFFIXES
     }
     asked["values"] = with_invalid_values()
-    found = iter(ask(tiny_export, [one for questions in asked.values() for one in questions]))
+    questions = [one for questions in asked.values() for one in questions]
+    found = iter(ask(tiny_export, questions, *request.param))
     return {name: list(itertools.islice(found, len(questions))) for name, questions in asked.items()}
 
 
@@ -132,5 +139,7 @@ def test_invalid_values_have_the_same_outcome_with_and_without_xla(
     for one, answer in zip(with_invalid_values(), found, strict=True):
         assert answer["code"] == INVALID_ARGUMENT, (one, answer)
         assert "must lie in" in answer["message"]
-    for with_xla, without in zip(found[::2], found[1::2], strict=True):
-        assert with_xla["message"].split(" | ")[0].splitlines()[0] == without["message"].splitlines()[0]
+    # What stands before names the functions of the graph that it happened in.
+    said = [answer["message"].split("assertion failed: ", 1)[-1] for answer in found]
+    for with_xla, without in zip(said[::2], said[1::2], strict=True):
+        assert with_xla.split(" | ")[0].splitlines()[0] == without.splitlines()[0]

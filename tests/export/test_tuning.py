@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.stock import NAMES, PORTABLE, assert_close, stock_session
+from export.stock import NAMES, PORTABLE, StockSession, assert_close
 from reference.platforms import needs_onednn
 
 from tf_mlm import signatures
@@ -138,12 +138,13 @@ def test_it_says_what_was_measured_and_chosen(exported: Path) -> None:
         assert part in needs(description)
 
 
-def test_a_server_compiles_what_was_chosen_and_no_more(exported: Path, tmp_path: Path) -> None:
-    asked = [*NAMES, *PORTABLE]
-    found = stock_session(exported, dump=str(tmp_path), warmup=True, random_requests=3, signatures=asked)
+def test_a_server_compiles_what_was_chosen_and_no_more(
+    exported: Path, stock_server: StockSession, server_without_xla: StockSession
+) -> None:
+    found = stock_server(exported, warmup=True, random_requests=3, signatures=[*NAMES, *PORTABLE])
     assert found["errors"] == {}
     assert found["after_warmup"] == found["after_requests"] == read_description(exported)["programs"]
-    without = stock_session(exported, disable_xla=True, signatures=PORTABLE)
+    without = server_without_xla(exported, signatures=PORTABLE)
     assert without["errors"] == {}
     for name in NAMES:
         portable = found["answers"][name + signatures.PORTABLE]
