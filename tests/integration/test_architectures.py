@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,10 +33,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOW = ("roberta",)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MASKS],
-)
+def all_but(*slow: str) -> list[Any]:
+    """Every architecture as parameters of tests, those that are named as slow ones."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in MASKS]
+
+
+@pytest.fixture(scope="module", params=all_but(*SLOW))
 def architecture(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -70,6 +73,8 @@ def test_a_new_model_is_one_of_its_family(architecture: str, directory: Path) ->
     assert len(tf_mlm.FillMask(model)(texts, top_k=3)[0]) == 3
 
 
+# `families/test_training` resumes a run of ModernBERT's encoder.
+@pytest.mark.parametrize("architecture", all_but(*SLOW, "modernbert"), indirect=True, scope="module")
 def test_a_resumed_run_ends_with_the_same_bits(
     architecture: str, directory: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +90,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_it_is_evaluated_and_continued_as_any_model(
     architecture: str, directory: Path, corpus: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""After "ready" there is nothing left to compile, whatever is asked over either protocol."""
+"""`tools/compilations`: after "ready" there is nothing left to compile. `test_every_signature` counts too."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TOOL = Path(__file__).parents[2] / "tools" / "compilations"
 
 
+@pytest.mark.slow
 def test_requests_after_ready_compile_nothing(tiny_export: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(TOOL), str(tiny_export.parent), "--requests", "70", "--json"],

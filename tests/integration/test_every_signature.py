@@ -1,7 +1,8 @@
-"""Every signature answers alike in Python, from the SavedModel, over gRPC and over REST."""
+"""Every signature answers alike in Python, from the SavedModel and served, and no request is compiled for."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from compilations import Requests, serving
+from tf_mlm.export.description import read_description
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.questions import Inference
 from tf_mlm.serving.client.client import Client, ClientError
-from tf_mlm.serving.server import ModelServer, ServerOptions
 from tf_mlm.signatures import PORTABLE, SIGNATURES
 
 TEXTS = ["the [MASK] sat on a mat .", "a [MASK] cat [MASK] ?", "[MASK]"]
@@ -36,17 +38,35 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A process that serves.
+
+    Attributes:
+        addresses: by protocol.
+        dump: where XLA leaves files of each program that it compiles there.
+        compiled_before_ready: how many those were.
+    """
+
+    addresses: dict[str, str]
+    dump: Path
+    compiled_before_ready: int
+
+
+def compiled_in(dump: Path) -> int:
+    return len(list(dump.glob("*before_optimizations.txt")))
+
+
 @pytest.fixture(scope="module")
-def server(tiny_export: Path) -> Iterator[ModelServer]:
-    options = ServerOptions(model_name="mlm", model_base_path=str(tiny_export.parent), rest_port=0)
-    with ModelServer(options) as server:
-        yield server
+def server(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    dump = tmp_path_factory.mktemp("dump")
+    with serving(tiny_export.parent, dump) as (grpc, http):
+        yield Server({"grpc": grpc, "http": http}, dump, compiled_in(dump))
 
 
 @pytest.fixture(scope="module", params=["grpc", "http"])
-def client(request: pytest.FixtureRequest, server: ModelServer) -> Iterator[Client]:
-    port = server.grpc_port if request.param == "grpc" else server.rest_port
-    with Client(f"{request.param}://127.0.0.1:{port}/mlm") as client:
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Client]:
+    with Client(server.addresses[request.param]) as client:
         yield client
 
 
@@ -85,6 +105,16 @@ def test_a_served_signature_answers_as_python_does(
     client: Client, in_python: dict[str, dict[str, np.ndarray]], name: str, suffix: str
 ) -> None:
     assert_same(in_python[name], client.predict(QUESTIONS[name], name + suffix))
+
+
+def test_requests_after_ready_compile_nothing(client: Client, server: Server, tiny_export: Path) -> None:
+    description = read_description(tiny_export)
+    requests = Requests(description, ["the", "cat", "dog"], hidden=16, seed=0)
+    for _ in range(2):
+        for name in QUESTIONS:
+            client.predict(requests.inputs(name), name)
+    assert server.compiled_before_ready == description["programs"] == 18
+    assert compiled_in(server.dump) == 18
 
 
 @pytest.fixture(scope="module")
