@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import tf_mlm
 from tf_mlm.export.description import read_description
 from tf_mlm.export.quantization import quantize
 from tf_mlm.layers.dense import Dense
+from tf_mlm.signatures import SIGNATURES
 
 
 def _nearest_int8(model_dir: Path) -> set[bytes]:
@@ -34,7 +36,10 @@ def test_export_calibrates_rounds_and_tunes(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = ["--calibrate", corpus, "--programs", 6, "--evaluate", corpus]
+    texts = tmp_path / "texts.jsonl"
+    sentences = corpus.read_text().split("\n\n")[:200]
+    texts.write_text("".join(json.dumps({"body": sentence}) + "\n" for sentence in sentences))
+    settings = ["--calibrate", texts, "--programs", 6, "--evaluate", texts, "--text-field", "body"]
     settings += ["--quantize", "int8"] if stored == "int8" else ["--dtype", "bfloat16", "--tune"]
     assert run("export", model_dir, tmp_path / "mlm", "--top-k", 5, "--no-xla", *settings) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -44,6 +49,7 @@ def test_export_calibrates_rounds_and_tunes(
     assert len(buckets["batch"]) * len(buckets["length"]) + 4 * len(buckets["masks"]) <= 6
     assert buckets["length"][-1] == 16  # the model's positions
     assert description["weights"] == stored
+    assert description["signatures"] == sorted(signature.name for signature in SIGNATURES)  # no twins
     can = stored == "bfloat16" or HAS_ONEDNN
     if stored == "int8":
         assert description["arithmetic"] == (stored if can else "float")

@@ -27,10 +27,13 @@ def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
     )
 
 
+http = httpx.Client(timeout=60)  # one, as each reads all certificates of the system
+
+
 def state(port: int) -> str | None:
     """How the one model of a page is; None while there is no page."""
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/models", timeout=10)
+        answer = http.get(f"http://127.0.0.1:{port}/api/models", timeout=10)
     except httpx.TransportError:
         return None
     return answer.json()["models"][0]["state"]
@@ -55,9 +58,9 @@ def test_serve_starts_its_page_along(plain_export: Path, real_server: Path, is_r
     try:
         eventually(lambda: state(page) == "AVAILABLE")
         body = {"text": "the [MASK]", "top_k": 2}
-        answer = httpx.post(f"http://127.0.0.1:{page}/api/fill", json=body, timeout=60).json()
+        answer = http.post(f"http://127.0.0.1:{page}/api/fill", json=body).json()
         assert len(answer["masks"][0]["fills"]) == 2
-        assert httpx.get(f"http://127.0.0.1:{rest}/", timeout=60).status_code == 404  # TF-Serving's own paths
+        assert http.get(f"http://127.0.0.1:{rest}/").status_code == 404  # TF-Serving's own paths
     finally:
         server.kill()
         server.wait()

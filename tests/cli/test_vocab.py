@@ -67,11 +67,12 @@ def test_unigram_vocabularies_are_directories_that_training_takes(
     assert {path.name for path in vocabulary.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
     values = json.loads((vocabulary / "tokenizer.json").read_text())
     assert any("T" in token for token, _ in values["model"]["vocab"][5:]) == cased
-    rest = (*TINY, "--held-out", 0.2, "--vocab", vocabulary, "--architecture", "albert")
-    assert run("train", corpus, "--output", tmp_path / "model", *rest) == 0
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "albert"
     assert run("vocab", corpus, "--output", tmp_path / "v.json", *settings) == 2
     assert "A unigram vocabulary is a directory" in " ".join(capsys.readouterr().err.split())
+    if cased:
+        rest = (*TINY, "--held-out", 0.2, "--vocab", vocabulary, "--architecture", "albert")
+        assert run("train", corpus, "--output", tmp_path / "model", *rest) == 0
+        assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "albert"
 
 
 def test_a_vocabulary_smaller_than_asked_for_says_so(
