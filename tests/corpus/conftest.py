@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from conftest import make_tiny_model
 
 from corpus.outputs import OPTIONS, sentences
+from tf_mlm.corpus import run_unit
 from tf_mlm.corpus.plan import Job, make_job
 
 
@@ -22,6 +23,20 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus-model") / "model"
     save(make_tiny_model(), path)
     return path
+
+
+class Kept(dict[Any, Any]):
+    """What a process keeps of its job's model, for several jobs: they have few models between them."""
+
+    def clear(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_kept() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_unit, "_models", Kept())
+        yield
 
 
 @pytest.fixture(scope="session")

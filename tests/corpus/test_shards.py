@@ -155,7 +155,7 @@ def test_a_run_keeps_apart_what_shards_keep_apart(
 ) -> None:
     from tf_mlm.training.run.trainer import train
 
-    config = TrainConfig(steps=2, batch_size=4, length=32, held_out=0.2, strategy="cpu", packed=True)
+    config = TrainConfig(steps=1, batch_size=4, length=32, held_out=0.2, strategy="cpu", packed=True)
     train(apart, tmp_path / "apart", config, from_directory=model_dir, compile=False)
     assert not [each for each in recwarn if issubclass(each.category, ConfigWarning)]
     joined = dataclasses.replace(config, packed=None)
@@ -237,7 +237,7 @@ def test_a_run_on_shards_resumes_to_the_bit(shards: list[Path], model_dir: Path,
     from tf_mlm.training.run import trainer
 
     config = TrainConfig(
-        steps=8, batch_size=4, length=16, held_out=0.2, strategy="cpu", checkpoint_every=2, evaluate_every=100
+        steps=4, batch_size=4, length=16, held_out=0.2, strategy="cpu", checkpoint_every=1, evaluate_every=100
     )
 
     def train(name: str) -> bytes:
@@ -248,7 +248,7 @@ def test_a_run_on_shards_resumes_to_the_bit(shards: list[Path], model_dir: Path,
     taken = trainer.Trainer._take_steps
 
     def stopped(self: trainer.Trainer, *arguments: object) -> None:
-        if self._done >= 4:
+        if self._done >= 2:
             raise KeyboardInterrupt
         taken(self, *arguments)  # type: ignore[arg-type]
 

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def base_path(tiny_model: MaskedLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base_path(tiny_model: MaskedLM, made_once: Callable[..., Path]) -> Path:
     """An export with a vocabulary of a few words, and `[MASK]`, for any server."""
-    path = tmp_path_factory.mktemp("exports") / "words"
     buckets = Buckets(batch=(8,), length=(64,), masks=(8,))
-    export(tiny_model, path, buckets=buckets, top_k=21, xla=False)
-    return path
+
+    def make(folder: Path) -> None:
+        export(tiny_model, folder / "words", buckets=buckets, top_k=21, xla=False)
+
+    return made_once("page_export", make) / "words"
 
 
 @pytest.fixture(scope="session")
