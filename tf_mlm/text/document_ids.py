@@ -16,7 +16,9 @@ LINES_PER_CALL, BYTES_PER_CALL = 2048, 1 << 20
 memory of its text."""
 
 _GROUP = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
-_traced: weakref.WeakKeyDictionary[TextPreprocessor, Callable[..., Any]] = weakref.WeakKeyDictionary()
+_traced: weakref.WeakKeyDictionary[TextPreprocessor, tuple[Any, Callable[..., Any]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def tokenize_documents(documents: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[np.ndarray]:
@@ -72,6 +74,8 @@ def _of_group(preprocessor: TextPreprocessor) -> Callable[..., Any]:
         lines_of = tf.RaggedTensor.from_row_lengths(found.counts, counts)
         return tf.gather(found.token_ids, source), tf.reduce_sum(lines_of, axis=1)
 
-    if preprocessor not in _traced:
-        _traced[preprocessor] = tf.function(tokenize, input_signature=_GROUP, autograph=False)
-    return _traced[preprocessor]
+    traced_of, traced = _traced.get(preprocessor, (None, None))
+    if traced is None or traced_of is not tokenizer:  # it may have got another one
+        traced = tf.function(tokenize, input_signature=_GROUP, autograph=False)
+        _traced[preprocessor] = (tokenizer, traced)
+    return traced
