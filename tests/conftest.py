@@ -87,8 +87,16 @@ def left_behind() -> None:
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training and evaluation without XLA; what wider fixtures have trained before is compiled."""
+    """Training and evaluation without XLA or graphs; what wider fixtures have trained before is compiled."""
     without_xla(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def all_interpreted() -> Iterator[None]:
+    """The same for all tests of a file, and for what they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_xla(patch)
+        yield
 
 
 @pytest.fixture

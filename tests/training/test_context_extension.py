@@ -20,6 +20,8 @@ from tf_mlm.training.context_extension import extended, longer
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 
+pytestmark = pytest.mark.usefixtures("all_interpreted")
+
 LONGER = TrainConfig(length=48)
 SIZES = {
     "vocab_size": 40,

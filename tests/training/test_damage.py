@@ -18,10 +18,10 @@ from tf_mlm.training.run.trainer import train
 
 FILES = (
     "checkpoints/best.json",
-    "checkpoints/step-00000005/manifest.json",
-    "checkpoints/step-00000005/state.safetensors",
-    "checkpoints/step-00000010/manifest.json",
-    "checkpoints/step-00000010/state.safetensors",
+    "checkpoints/step-00000002/manifest.json",
+    "checkpoints/step-00000002/state.safetensors",
+    "checkpoints/step-00000004/manifest.json",
+    "checkpoints/step-00000004/state.safetensors",
     "corpus.json",
     "curve.png",
     "log.jsonl",
@@ -34,8 +34,8 @@ FILES = (
 )
 DIRECTORIES = (
     "checkpoints",
-    "checkpoints/step-00000005",
-    "checkpoints/step-00000010",
+    "checkpoints/step-00000002",
+    "checkpoints/step-00000004",
     "tensorboard",
     "tokens",
 )
@@ -68,13 +68,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "directory": lambda path: _replace(path, Path.mkdir),
     "unreadable": lambda path: _replace(path, lambda path: path.symlink_to(path)),  # also for root
 }
+pytestmark = pytest.mark.usefixtures("all_interpreted")
 BLOCKING = ("directory", "unreadable", "file")
 """What stands in the way is not ours to remove."""
 
 
 @pytest.fixture(scope="module")
 def config(small: TrainConfig) -> TrainConfig:
-    return dataclasses.replace(small, steps=15, layers=1, evaluate_every=5, evaluation_rows=8)
+    return dataclasses.replace(
+        small, steps=6, steps_per_call=2, checkpoint_every=2, evaluate_every=2, evaluation_rows=8
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def finished(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def stopped(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was told to stop at step 10 of 15."""
+    """A run that was told to stop at step 4 of 6."""
     output = tmp_path_factory.mktemp("stopped")
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -94,8 +97,8 @@ def stopped(corpus: Path, config: TrainConfig, tmp_path_factory: pytest.TempPath
         patch.setattr(
             Report, "steps", lambda self, step, *rest: (seen.append(step), steps(self, step, *rest))
         )
-        patch.setattr(Preemption, "requested", lambda self: seen[-1] >= 10)
-        assert train([corpus], output, config, compile=False).steps == 10
+        patch.setattr(Preemption, "requested", lambda self: seen[-1] >= 4)
+        assert train([corpus], output, config, compile=False).steps == 4
     return output
 
 
@@ -143,8 +146,14 @@ def test_a_damaged_file(
 
 
 @pytest.mark.filterwarnings("ignore:.*is damaged")
-@pytest.mark.parametrize("damage", ["removed", "file"])
-@pytest.mark.parametrize("name", DIRECTORIES)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, "removed") for name in DIRECTORIES),
+        ("tokens", "file"),
+        *(pytest.param(name, "file", marks=pytest.mark.slow) for name in DIRECTORIES if name != "tokens"),
+    ],
+)
 def test_a_damaged_directory(
     corpus: Path, config: TrainConfig, finished: bytes, stopped: Path, tmp_path: Path, name: str, damage: str
 ) -> None:

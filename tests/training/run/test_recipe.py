@@ -15,6 +15,8 @@ from tf_mlm.training.data.dataset import mask_rate
 from tf_mlm.training.options import TrainConfig
 from tf_mlm.training.run.trainer import train
 
+pytestmark = pytest.mark.usefixtures("all_interpreted")
+
 
 @pytest.fixture(scope="module")
 def config(small: TrainConfig) -> TrainConfig:

@@ -16,6 +16,8 @@ from tf_mlm.training.run.checkpointing import MANIFEST, Checkpoint
 from tf_mlm.training.run.resume import check_options
 from tf_mlm.training.run.trainer import train
 
+pytestmark = pytest.mark.usefixtures("all_interpreted")
+
 SETTINGS = {
     "architecture": "albert",
     "batch_size": 4,

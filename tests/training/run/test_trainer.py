@@ -35,6 +35,8 @@ from tf_mlm.training.run import open as opening
 from tf_mlm.training.run.result import TrainResult
 from tf_mlm.training.run.trainer import train
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+
 
 @pytest.fixture(scope="module")
 def learnt(small: TrainConfig) -> TrainConfig:
@@ -99,7 +101,6 @@ def test_everything_is_written_down(run: TrainResult) -> None:
     assert "[MASK]" in screen  # sample fills
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_adaptation_of_a_model_directory_and_comparison_on_the_same_masks(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:
@@ -231,7 +232,7 @@ def test_a_model_without_a_tokenizer_is_refused(corpus: Path, small: TrainConfig
 def test_a_target_ends_the_run_at_an_evaluation_and_says_so(
     corpus: Path, small: TrainConfig, tmp_path: Path
 ) -> None:
-    config = dataclasses.replace(small, evaluate_every=5, until_top_1=0.001)
+    config = dataclasses.replace(small, steps=10, evaluate_every=5, until_top_1=0.001)
     first = train([corpus], tmp_path, config, compile=False)
     assert (first.finished, first.ended, first.steps) == (True, "target", 5)
     assert (tmp_path / "model.safetensors").exists()
@@ -239,7 +240,7 @@ def test_a_target_ends_the_run_at_an_evaluation_and_says_so(
     assert (again.ended, again.steps) == ("target", 5)
     # A higher target goes on with the same run.
     further = train([corpus], tmp_path, dataclasses.replace(config, until_top_1=0.999), compile=False)
-    assert (further.ended, further.steps) == ("steps", 30)
+    assert (further.ended, further.steps) == ("steps", 10)
 
 
 def test_a_bound_of_time_shortens_the_run_and_says_so(
@@ -302,7 +303,6 @@ def test_an_evaluation_that_is_no_number_is_never_the_best(
     assert '"step-00000005"' in (checkpoints / "best.json").read_text()
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_a_model_that_answers_no_numbers_is_not_evaluated(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:
@@ -370,7 +370,6 @@ def test_the_vocabulary_of_an_earlier_try_is_not_taken_for_other_text(
     assert "cat" in preprocessor.vocabulary
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_text_that_the_vocabulary_does_not_know(
     run: TrainResult, corpus: Path, learnt: TrainConfig, tmp_path: Path
 ) -> None:

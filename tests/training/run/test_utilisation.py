@@ -20,6 +20,8 @@ from tf_mlm.training.run import utilisation
 from tf_mlm.training.run.trainer import train
 from tf_mlm.training.run.utilisation import attended, flops_of_row, peak_flops, peak_of_gpu, peak_of_tpu
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+
 LENGTH, MASKS = 100, 15
 SIZES = {
     "vocab_size": 50,

@@ -21,6 +21,8 @@ from tf_mlm.training.run.open import Source
 from tf_mlm.training.run.trainer import train
 from tf_mlm.training.run.vocabulary import given_vocabulary, learnt_vocabulary
 
+pytestmark = pytest.mark.usefixtures("all_interpreted")
+
 TEXTS = ["the cat and the dog"] * 3
 
 
