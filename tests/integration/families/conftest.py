@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from reference.families import Family
 
 import tf_mlm
-from tf_mlm.model.graph_rewriting import graphs_as_written
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_to_trace() -> Iterator[None]:
-    """Each graph is run a few times here; rewriting it would take far longer."""
-    with graphs_as_written():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +25,7 @@ def model(directory: Path) -> tf_mlm.MaskedLM:
 
 @pytest.fixture(scope="module")
 def corpus(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 documents."""
+    """60 documents."""
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text("\n\n".join(f"{family.text[n % 40 :]} {n}" for n in range(200)))
+    path.write_text("\n\n".join(f"{family.text[n % 40 :]} {n}" for n in range(60)))
     return path

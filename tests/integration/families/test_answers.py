@@ -18,6 +18,7 @@ from tf_mlm.cli import group
 from tf_mlm.config import Buckets
 from tf_mlm.export.description import read_description
 from tf_mlm.export.quantization import quantize
+from tf_mlm.fills import FillRequest
 from tf_mlm.model.programs import length_limit
 from tf_mlm.model.questions import Inference
 from tf_mlm.serving.server import ModelServer, ServerOptions
@@ -54,21 +55,14 @@ def exported(family: Family, directory: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def addresses(exported: Path, directory: Path) -> Iterator[dict[str, str]]:
-    """What questions can go to, by the way to it."""
+def addresses(exported: Path) -> Iterator[dict[str, str]]:
+    """Of a server, by protocol."""
     options = ServerOptions(model_name="mlm", model_base_path=str(exported.parent), rest_port=0)
     with ModelServer(options) as server:
         yield {
-            "directory": str(directory),
-            "export": str(exported),
             "grpc": f"grpc://127.0.0.1:{server.grpc_port}/mlm",
             "http": f"http://127.0.0.1:{server.rest_port}/mlm",
         }
-
-
-@pytest.fixture(scope="module")
-def fill_mask(model: tf_mlm.MaskedLM) -> tf_mlm.FillMask:
-    return tf_mlm.FillMask(model)
 
 
 @pytest.fixture(scope="module")
@@ -146,17 +140,36 @@ def test_a_served_signature_answers_as_python_does(
         assert_same(in_python[name], client.predict(questions[name], name))
 
 
-@pytest.mark.parametrize("way", ["directory", "export", "grpc", "http"])
+def assert_filled(family: Family, address: str, in_python: dict[str, Answer]) -> None:
+    request = FillRequest(family.masked, TOP_K)
+    found = run("fill", address, "--json", "--top-k", TOP_K, "--", *family.masked)
+    assert_same_fills(found, request.answer(in_python["serving_default"], stacklevel=2))
+
+
+@pytest.mark.parametrize("way", ["grpc", "http"])
 def test_the_command_line_fills_as_python_does(
-    family: Family, fill_mask: tf_mlm.FillMask, addresses: dict[str, str], way: str
+    family: Family, in_python: dict[str, Answer], addresses: dict[str, str], way: str
 ) -> None:
-    found = run("fill", addresses[way], "--json", "--top-k", TOP_K, "--", *family.masked)
-    assert_same_fills(found, fill_mask(family.masked, top_k=TOP_K))
-    if way in ("directory", "export"):
-        return  # each call loads the model
+    assert_filled(family, addresses[way], in_python)
     targets = ("--targets", ",".join(family.targets))
     found = run("fill", addresses[way], "--json", *targets, "--", *family.masked)
-    assert_same_fills(found, fill_mask(family.masked, targets=family.targets))
+    request = FillRequest(family.masked, targets=family.targets)
+    assert_same_fills(found, request.answer(in_python["score_targets"], stacklevel=2))
+
+
+# Each call loads the model, so one family of those that are asked by default shows each of the two.
+@pytest.mark.parametrize("family", asked_of("esm"), indirect=True, scope="module")
+def test_the_command_line_fills_from_a_directory_as_python_does(
+    family: Family, in_python: dict[str, Answer], directory: Path
+) -> None:
+    assert_filled(family, str(directory), in_python)
+
+
+@pytest.mark.parametrize("family", asked_of("deberta-v3"), indirect=True, scope="module")
+def test_the_command_line_fills_from_an_export_as_python_does(
+    family: Family, in_python: dict[str, Answer], exported: Path
+) -> None:
+    assert_filled(family, str(exported), in_python)
 
 
 def test_the_other_verbs_answer_as_python_does(
@@ -213,7 +226,8 @@ def test_inspect_says_what_it_is(
     assert facts["model"]["model_type"] == model.config.model_type
 
 
-@pytest.mark.parametrize("family", asked_of("mmbert"), indirect=True, scope="module")
+# `test_training` compiles every encoder, and `test_every_signature` asks what is exported so.
+@pytest.mark.parametrize("family", asked_of(), indirect=True, scope="module")
 def test_compiled_programs_and_their_portable_twins_answer_as_python_does(
     model: tf_mlm.MaskedLM,
     questions: dict[str, dict[str, Any]],
@@ -232,7 +246,7 @@ def test_compiled_programs_and_their_portable_twins_answer_as_python_does(
                 assert_same(in_python[name], client.predict(inputs, name + suffix))
 
 
-@pytest.mark.parametrize("arithmetic", ["float", "int8"])
+@pytest.mark.parametrize("arithmetic", [pytest.param("float", marks=pytest.mark.slow), "int8"])
 @pytest.mark.parametrize("family", asked_of("deberta-v3"), indirect=True, scope="module")
 def test_int8_answers_alike_everywhere(
     arithmetic: str,
