@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 from reference.layer_cases import CASES, Case, initialise
 
+from tf_mlm.model.graph_rewriting import graphs_as_written
+
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 SHAPES = [(2, 3), (1, 7)]
 
@@ -85,8 +87,15 @@ def test_static_shape_of_the_graph_is_the_shape_of_the_result(case: Case) -> Non
 
 
 @EVERY_CASE
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "jit_compile"),
+    [
+        pytest.param("bfloat16", False, id="bfloat16-graph"),
+        pytest.param("mixed_bfloat16", True, id="mixed_bfloat16-xla"),
+        pytest.param("bfloat16", True, id="bfloat16-xla", marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", False, id="mixed_bfloat16-graph", marks=pytest.mark.slow),
+    ],
+)
 def test_half_precision_is_close_to_float32(case: Case, dtype: str, jit_compile: bool) -> None:
     module, exact = case.make(dtype), made(case)
     for variable, value in zip(module.variables, exact.variables, strict=True):
@@ -113,6 +122,7 @@ def test_checkpoint_restores_every_variable(case: Case, tmp_path) -> None:
     np.testing.assert_array_equal(case.call(other, *inputs), expected)
 
 
+@graphs_as_written()  # each is run twice; rewriting takes longer
 @EVERY_CASE
 def test_saved_model_keeps_unknown_axes(case: Case, tmp_path) -> None:
     module = made(case)

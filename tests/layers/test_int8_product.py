@@ -25,6 +25,7 @@ from tf_mlm.layers.int8_product import (
     times_int8,
 )
 from tf_mlm.layers.int8_weight import Int8Weight
+from tf_mlm.model.graph_rewriting import graphs_as_written
 
 pytestmark = needs_onednn
 INPUTS, OUTPUTS = 48, 20
@@ -130,6 +131,7 @@ def test_a_row_does_not_depend_on_the_others() -> None:
         np.testing.assert_array_equal(times(tf.constant(rows[place : place + 1])).numpy()[0], together[place])
 
 
+@graphs_as_written()  # as exports are; rewriting takes most of the time
 def test_matrices_of_one_shape_are_not_taken_for_each_other() -> None:
     """The operation keeps what it packed, and oneDNN what it compiled, by shape and by address."""
     rows = some_rows(5)

@@ -108,9 +108,24 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("activation", [None, "softmax"])
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "activation", "run"),
+    [
+        *[
+            (dtype, activation, "eager")
+            for dtype in ("float32", "mixed_bfloat16")
+            for activation in (None, "softmax")
+        ],
+        ("float32", "softmax", "graph"),
+        ("mixed_bfloat16", None, "graph"),
+        ("float32", None, "xla"),
+        ("mixed_bfloat16", "softmax", "xla"),
+        pytest.param("float32", None, "graph", marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", "softmax", "graph", marks=pytest.mark.slow),
+        pytest.param("float32", "softmax", "xla", marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", None, "xla", marks=pytest.mark.slow),
+    ],
+)
 def test_an_unused_slot_is_a_row_of_zeros_that_trains_nothing(
     run: str, activation: str | None, dtype: str
 ) -> None:
