@@ -14,7 +14,7 @@ from benchmarks.device_programs import Programs, Shape, shapes
 from tf_mlm.config import ModelConfig
 
 CONFIG = ModelConfig(
-    vocab_size=21000, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24
+    vocab_size=21000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24
 )
 
 

@@ -63,11 +63,17 @@ def test_onnx_runtime_in_int8(directory: Path, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("jit", [True, False])
-def test_keras_hub(directory: Path, expected: np.ndarray, model: MaskedLM, jit: bool) -> None:
+def test_keras_hub(directory: Path, expected: np.ndarray, jit: bool) -> None:
     from benchmarks.keras_hub_peer import KerasHubPeer
 
     peer = KerasHubPeer(directory, jit=jit)
     np.testing.assert_allclose(peer.fill(*ARRAYS, top=fill.TOP)(), expected, atol=1e-3)
+
+
+def test_keras_hub_from_text(directory: Path, model: MaskedLM) -> None:
+    from benchmarks.keras_hub_peer import KerasHubPeer
+
+    peer = KerasHubPeer(directory, jit=False)
     lines = ["a [MASK] ran", "the cat sat on the [MASK] .", "[MASK]"]
     scores = peer.text(directory, 2, 16, fill.TOP)(lines)
     np.testing.assert_allclose(scores, text_scores(model, lines), atol=1e-3)

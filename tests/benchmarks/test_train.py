@@ -25,6 +25,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(train, name, value)
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_our_steps_are_timed_by_the_token() -> None:
     outcome = next(train.outcomes(peers=False))
     assert outcome.milliseconds[OURS] > 0

@@ -31,6 +31,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(train_long, name, value)
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_our_steps_are_timed_by_the_token_and_growth_is_a_ratio() -> None:
     *rows, growth = train_long.outcomes(peers=False)
     assert [row.items for row in rows] == [64, 64]
