@@ -63,7 +63,7 @@ def _directory(name: str) -> tuple[tempfile.TemporaryDirectory[str], Path]:
 def _texts(name: str, quick: bool) -> list[str]:
     mask = byte_level.mask_of(KINDS[name][0])
     if quick:
-        return documentation_lines()[:1000] + byte_level.torments(mask, 1000, seed=1)
+        return documentation_lines()[:500] + byte_level.torments(mask, 500, seed=1)
     lines = documentation_lines() + generated_glosses()
     points = byte_level.code_points(0, 0x20000)
     if KINDS[name][0] == "modernbert":

@@ -108,7 +108,8 @@ def training(quick: bool) -> Measurements:
             ours = tf_mlm.load(Path(directory, "converted"))
         config = TrainConfig(weight_decay=0.01, clip_norm=1.0, epsilon=1e-8, dropout=0.0)
         optimizer = Optimizer(parameters(ours), lambda step: tf.constant(1e-3), config)
-        step = tf.function(TrainStep(ours, optimizer, seed=0, dropout=False), jit_compile=True)
+        train_step = TrainStep(ours, optimizer, seed=0, dropout=False)
+        step = tf.function(train_step, jit_compile=True, autograph=False)
         keras_step = _keras_step(theirs, config)
         for index in range(10):
             batch = _batch(100 * seed + index)
@@ -127,7 +128,7 @@ def _keras_step(model: Any, config: TrainConfig) -> Any:
     optimizer.exclude_from_weight_decay(var_list=[w for w in model.trainable_weights if _is_vector(w)])
     trained = [weight for weight in model.trainable_weights if "pooled_dense" not in weight.path]
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(

@@ -144,7 +144,7 @@ def trained(quick: bool) -> Measurements:
                 directory / "vocab.txt"
             )
             tokenizer = transformers.BertTokenizerFast(str(directory / "vocab.txt"), do_lower_case=lower_case)
-            model = _train(family, tokenizer, lines, steps=20 if quick else 150)
+            model = _train(family, tokenizer, lines, steps=5 if quick else 150)
             for saved in (model, tokenizer):
                 saved.save_pretrained(directory / "theirs")
             ours = tf_mlm.load(directory / "theirs")

@@ -41,6 +41,18 @@ PLACES = {
 }
 
 
+# Each traces what it asks a few times; `fill_mask`, `classes` and SentencePiece's compare what is traced.
+UNTRACED = {
+    "tokenizer:text",
+    "byte_level:byte_level_text",
+    "byte_level:byte_level_fills",
+    "oddities:odd_tokens",
+    "oddities:odd_fills",
+    "spellings:trained",
+    "family_fills:family_fills",
+}
+
+
 def find(place: str) -> Any:
     import importlib
 
@@ -49,7 +61,9 @@ def find(place: str) -> Any:
 
 
 @pytest.mark.parametrize("place", names())
-def test_claim_holds_on_a_subset(place: str) -> None:
+def test_claim_holds_on_a_subset(place: str, request: pytest.FixtureRequest) -> None:
+    if place in UNTRACED:
+        request.getfixturevalue("untraced")
     row = find(place).run(quick=True)
     assert row.holds, row
 
@@ -71,8 +85,8 @@ def test_every_claim_is_tested() -> None:
 def test_the_tool_prints_the_claims_it_is_asked_for() -> None:
     from parity.command import main
 
-    done = CliRunner().invoke(main, ["--quick", "--json", "--only", "many tokens are selected"])
+    done = CliRunner().invoke(main, ["--quick", "--json", "--only", "EsmTokenizer"])
     assert done.exit_code == 0, done.output
     [row] = json.loads(done.stdout)
     assert row["holds"]
-    assert row["cases"] == 5
+    assert row["cases"] == 1000

