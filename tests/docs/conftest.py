@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,16 +26,21 @@ def sentences(count: int, seed: int) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def materials(made_once: Callable[..., Path]) -> Path:
-    """The files that pages speak of: `corpus/`, `news/`, texts, `my-model` and `models/mlm`."""
-    return made_once("materials", _write_materials)
+def materials(made_once: Callable[..., Path], plain_export: Path) -> Path:
+    """The files that pages speak of: `corpus/`, `news/`, texts, `my-model` and, of another, `models/mlm`."""
+
+    def make(root: Path) -> None:
+        _write_materials(root)
+        shutil.copytree(plain_export, root / "models" / "mlm" / "1")
+
+    return made_once("materials", make)
 
 
 def _write_materials(root: Path) -> None:
     from docs.small import small_arguments
     from tf_mlm.cli import main
 
-    for name in ("corpus", "news", "models"):
+    for name in ("corpus", "news"):
         (root / name).mkdir()
     for number in range(2):
         (root / "corpus" / f"{number}.txt").write_text("\n\n".join(sentences(300, number)) + "\n")
@@ -44,11 +50,6 @@ def _write_materials(root: Path) -> None:
     (root / "requests.txt").write_text("\n".join(sentences(60, 4)) + "\n")
     (root / "sentences.txt").write_text("\n".join(sentences(5, 5)) + "\n")
     corpus = sorted(str(path) for path in (root / "corpus").iterdir())
-    model, base_path = str(root / "my-model"), str(root / "models" / "mlm")
     with pytest.MonkeyPatch.context() as patch:
         without_xla(patch)
-        for arguments in (
-            ["train", *corpus, "--output", model, "--json"],
-            ["export", model, base_path, "--json"],
-        ):
-            main(small_arguments(arguments))
+        main(small_arguments(["train", *corpus, "--output", str(root / "my-model"), "--json"]))

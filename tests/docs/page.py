@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -23,6 +24,11 @@ PORTS = ("8500", "8501", "8600")  # those that pages speak of
 _LISTENING = {"serve": {"--port": 0, "--rest-port": 1}, "page": {"--port": 2}}
 _SECONDS = 240.0
 _SHELL = set("|><&;$`(")
+_READERS = ("curl", "head")
+"""Commands that change nothing for the lines behind them."""
+_QUESTIONS = ("embed", "fill", "score")
+"""Verbs that ask a model about a few texts."""
+_NO_QUESTION = re.compile(r"\b(?:ModelServer|evaluate|export|train)\(|jit_compile|tf\.function")
 
 
 class Page:
@@ -47,7 +53,8 @@ class Page:
         try:
             if block.language == "python":
                 lines = "\n" * (block.line - 1)
-                exec(compile(lines + small_program(text), str(block.page), "exec"), self._module.__dict__)
+                with _untraced(not _NO_QUESTION.search(text)):
+                    exec(compile(lines + small_program(text), str(block.page), "exec"), self._module.__dict__)
             else:
                 self._shell(text)
         except SystemExit as end:
@@ -56,10 +63,13 @@ class Page:
 
     def _shell(self, text: str) -> None:
         commands = [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
-        if not all(_is_plain(line) for line in commands):
+        if not all(_is_plain(line) or line.split(maxsplit=1)[0] in _READERS for line in commands):
             self._bash(text)
             return
         for line in commands:
+            if not _is_plain(line):
+                self._bash(line)
+                continue
             arguments = shlex.split(line, comments=True)[1:]
             if arguments and arguments[0] in _LISTENING:
                 self._serve(arguments)
@@ -134,6 +144,18 @@ def opened(directory: Path) -> Iterator[Page]:
             page.close()
 
 
+@contextlib.contextmanager
+def _untraced(is_question: bool) -> Iterator[None]:
+    """Questions are answered operation by operation: tracing what is asked once takes longer."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(is_question)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
 def _in_this_process(arguments: list[str]) -> None:
     from tf_mlm.cli import main
 
@@ -141,7 +163,8 @@ def _in_this_process(arguments: list[str]) -> None:
     for argument in arguments:
         files = sorted(glob.glob(argument)) if "*" in argument else []
         expanded += files or [argument]
-    main(small_arguments(expanded))
+    with _untraced(arguments[0] in _QUESTIONS):
+        main(small_arguments(expanded))
 
 
 def _is_plain(line: str) -> bool:

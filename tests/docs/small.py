@@ -24,7 +24,7 @@ _OPTIONS = {
     },
     "vocab": {"--size": "80"},
     "evaluate": {"--rows": "8", "--length": "16"},
-    "export": {"--batch-buckets": "1,4", "--length-buckets": "16", "--mask-buckets": "4"},
+    "export": {"--batch-buckets": "2", "--length-buckets": "16", "--mask-buckets": "4"},
 }
 # They choose the number of steps themselves, or the buckets.
 _INSTEAD = {"--steps": "--minutes", "--length-buckets": "--calibrate", "--mask-buckets": "--calibrate"}

@@ -11,7 +11,7 @@ from docs.blocks import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
 # From a loss of about the logarithm of the vocabulary's size.
-LOSSES = {"own_encoder.py": (120, 2.0), "keras_fit.py": (256, 3.9)}
+LOSSES = {"own_encoder.py": (40, 2.0), "keras_fit.py": (256, 3.9)}
 
 
 def test_every_example_is_run() -> None:

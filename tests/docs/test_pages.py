@@ -52,7 +52,12 @@ def test_every_block_says_what_it_is(page: Path) -> None:
 
 def test_a_page_that_is_wrong_fails(tmp_path: Path) -> None:
     wrong = ROOT / "docs" / "wrong.md"
-    for text, language in (("assert 1 == 2\n", "python"), ("tf-mlm fill nowhere\n", "sh"), ("false\n", "sh")):
+    for text, language in (
+        ("assert 1 == 2\n", "python"),
+        ("tf-mlm fill nowhere\n", "sh"),
+        ("false\n", "sh"),
+        ("head nowhere\ntf-mlm --help\n", "sh"),
+    ):
         with opened(tmp_path) as directory, pytest.raises(AssertionError):
             directory.run(Block(wrong, language, 1, text, None))
 
