@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,16 @@ import pytest
 import tensorflow as tf
 
 from tf_mlm.model.directory.checkpoint import save
+from tf_mlm.model.graph_rewriting import graphs_as_written
 from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.questions import Inference
+
+
+@pytest.fixture(scope="module")
+def quick_to_trace() -> Iterator[None]:
+    """Each graph is run a few times here; rewriting it would take far longer."""
+    with graphs_as_written():
+        yield
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ LENGTH, VOCAB = 96, 60
 BERT = ModelConfig(
     vocab_size=VOCAB,
     hidden_size=16,
-    num_hidden_layers=3,
+    num_hidden_layers=2,
     num_attention_heads=2,
     intermediate_size=24,
     max_position_embeddings=LENGTH,
@@ -34,14 +34,24 @@ MODERN = dataclasses.replace(
     first_norm=False,
     rope_theta=10_000.0,
     local_rope_theta=100.0,
-    layer_types=("full_attention", "sliding_attention", "sliding_attention"),
+    layer_types=("full_attention", "sliding_attention"),
     local_attention=8,
 )
 
 
-@pytest.mark.parametrize("config", [BERT, MODERN], ids=["bert", "modernbert"])
-@pytest.mark.parametrize("in_blocks", [False, True], ids=["at once", "in blocks"])
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    ("config", "in_blocks", "jit_compile"),
+    [
+        pytest.param(BERT, False, True, id="bert-at once-xla"),
+        pytest.param(BERT, True, False, id="bert-in blocks-graph"),
+        pytest.param(MODERN, False, False, id="modernbert-at once-graph"),
+        pytest.param(MODERN, True, True, id="modernbert-in blocks-xla"),
+        pytest.param(BERT, False, False, id="bert-at once-graph", marks=pytest.mark.slow),
+        pytest.param(BERT, True, True, id="bert-in blocks-xla", marks=pytest.mark.slow),
+        pytest.param(MODERN, False, True, id="modernbert-at once-xla", marks=pytest.mark.slow),
+        pytest.param(MODERN, True, False, id="modernbert-in blocks-graph", marks=pytest.mark.slow),
+    ],
+)
 def test_a_packed_batch_gives_each_document_the_logits_it_has_alone(
     monkeypatch: pytest.MonkeyPatch, config: ModelConfig, in_blocks: bool, jit_compile: bool
 ) -> None:

@@ -14,6 +14,7 @@ from tf_mlm.model.masked_lm import MaskedLM
 from tf_mlm.model.programs import default_buckets
 from tf_mlm.model.questions import Inference
 
+pytestmark = pytest.mark.usefixtures("quick_to_trace")
 BUCKETS = Buckets(batch=(1, 4), length=(8, 16, 32), masks=(1, 4, 16))
 TEXTS = [
     "the [MASK] sat",
@@ -138,7 +139,17 @@ def test_answers_ignore_what_stands_behind_the_length(inference: Inference) -> N
     assert np.abs(clean - segments_matter["logits"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(
+    ("inference", "graph"),
+    [
+        pytest.param(True, True, id="xla-graph"),  # as exports have it
+        pytest.param(False, False, id="graph-eager"),  # as Python has it
+        pytest.param(True, False, id="xla-eager", marks=pytest.mark.slow),
+        pytest.param(False, True, id="graph-graph", marks=pytest.mark.slow),
+    ],
+    indirect=["inference"],
+    scope="module",
+)
 @pytest.mark.parametrize(
     ("question", "arguments", "message"),
     [

@@ -20,6 +20,7 @@ from tf_mlm.model.windows import centred, overlapping
 from tf_mlm.text.preprocessor import TextPreprocessor
 from tf_mlm.text.vocabulary import Vocabulary
 
+pytestmark = pytest.mark.usefixtures("quick_to_trace")
 BUCKETS = Buckets(batch=(1, 4), length=(8, 16), masks=(1, 4, 16))
 LIMIT, ROOM = 16, 14
 Ask = Callable[[Inference, str, list[Any], bool], Any]
