@@ -32,7 +32,15 @@ def run(tmp_path: Path, *command: str) -> dict[str, Any]:
 def test_no_request_fails_while_models_change(tmp_path: Path) -> None:
     figures = run(
         tmp_path,
-        *("soak", "--duration=8", "--clients=8", "--swap-every=2.5", "--reload-every=2", "--growth=0.25"),
+        *(
+            "soak",
+            "--duration=5",
+            "--clients=4",
+            "--swap-every=2",
+            "--reload-every=1.5",
+            "--nuisances=6",
+            "--growth=0.25",
+        ),
         "--slowdown=10",  # few requests, and machines that do other things beside
     )
     assert figures["failed or wrong"] == 0
