@@ -39,8 +39,6 @@ def test_two_replicas_give_the_gradients_of_the_whole_batch(differences: dict[st
 def main() -> None:
     from reference.layer_cases import CASES, initialise
 
-    # Each step runs once; rewriting its graph would take longer.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(
