@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from reference.without_xla import without_xla
 
 from tf_mlm.errors import ConfigError
 from tf_mlm.training.options import TrainConfig
@@ -122,32 +123,36 @@ def short(small: TrainConfig) -> TrainConfig:
 def finished(corpus: Path, short: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that took all of its few steps."""
     output = tmp_path_factory.mktemp("finished")
-    assert train([corpus], output, short, compile=False).finished
+    with pytest.MonkeyPatch.context() as patch:
+        without_xla(patch)
+        assert train([corpus], output, short).finished
     return output
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_a_finished_run_is_not_trained_again(corpus: Path, short: TrainConfig, finished: Path) -> None:
     before = _weights(finished)
-    again = train([corpus], finished, short, compile=False)
+    again = train([corpus], finished, short)
     assert again.finished
     assert again.evaluation is not None
     assert all(np.array_equal(before[name], value) for name, value in _weights(finished).items())
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_options_that_would_make_the_resume_wrong_are_refused_by_name(
     corpus: Path, short: TrainConfig, finished: Path, tmp_path: Path
 ) -> None:
     output = Path(shutil.copytree(finished, tmp_path / "run"))
     with pytest.raises(ConfigError, match=r"`learning_rate` was 0\.003 and is now 0\.001"):
-        train([corpus], output, dataclasses.replace(short, learning_rate=1e-3), compile=False)
+        train([corpus], output, dataclasses.replace(short, learning_rate=1e-3))
     other = tmp_path / "other.txt"
     other.write_text(corpus.read_text() + "\n\none more cat sees the house .\n")
     with pytest.raises(
         ConfigError, match=r"the text has changed \(`.*animals\.txt` is gone, `.*other\.txt` is new\)"
     ):
-        train([other], output, short, compile=False)
+        train([other], output, short)
     # What does not change the weights may change.
     kept = dataclasses.replace(short, keep_checkpoints=7)
-    assert train([corpus], output, kept, compile=False).finished
+    assert train([corpus], output, kept).finished
     other_rate = dataclasses.replace(short, learning_rate=1e-3)
-    assert train([corpus], output, other_rate, fresh=True, compile=False).finished
+    assert train([corpus], output, other_rate, fresh=True).finished
