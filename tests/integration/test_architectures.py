@@ -17,6 +17,8 @@ from tf_mlm.config import Buckets
 from tf_mlm.training.run.preemption import Preemption
 from tf_mlm.training.run.trainer import train
 
+pytestmark = pytest.mark.usefixtures("all_interpreted")
+
 CONFIG = dataclasses.replace(SHORT_RUN, vocabulary_size=400, hidden_size=16, layers=2, heads=2)
 MASKS = {"roberta": "<mask>", "modernbert": "[MASK]", "albert": "[MASK]"}
 PADDING = {"roberta": 1, "modernbert": 1, "albert": 0}
@@ -47,7 +49,7 @@ def architecture(request: pytest.FixtureRequest) -> str:
 def directory(architecture: str, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp(architecture)
     config = dataclasses.replace(CONFIG, architecture=architecture)
-    assert train([corpus], path, config, compile=False).steps == 6
+    assert train([corpus], path, config).steps == 6
     return path
 
 
@@ -82,22 +84,21 @@ def test_a_resumed_run_ends_with_the_same_bits(
     asked: list[bool] = []
     with monkeypatch.context() as patch:
         patch.setattr(Preemption, "requested", lambda self: asked.append(True) or len(asked) > 1)
-        assert 0 < train([corpus], tmp_path, config, compile=False).steps < 6
-    assert train([corpus], tmp_path, config, compile=False).steps == 6
+        assert 0 < train([corpus], tmp_path, config).steps < 6
+    assert train([corpus], tmp_path, config).steps == 6
     one, other = (safetensors.numpy.load_file(path / "model.safetensors") for path in (directory, tmp_path))
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_it_is_evaluated_and_continued_as_any_model(
     architecture: str, directory: Path, corpus: Path, tmp_path: Path
 ) -> None:
     found = tf_mlm.evaluate(directory, corpus, dataclasses.replace(CONFIG, architecture="bert"))
     assert found.masks > 0
     config = dataclasses.replace(CONFIG, architecture=architecture, steps=2)
-    assert train([corpus], tmp_path, config, from_directory=directory, compile=False).finished
+    assert train([corpus], tmp_path, config, from_directory=directory).finished
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -159,6 +160,10 @@ def random_config(rng: random.Random) -> tuple[TokenizerConfig, list[str]]:
         continuing_subword_prefix=rng.choice(["##", "##", "@@", "#", "_", "-x"]),
         added_tokens=tuple(added),
     )
+    if config.strip_accents or (config.strip_accents is None and config.do_lower_case):
+        # Nothing is left of a lone accent, and looking for nothing the library fails inside of a character.
+        added = [token for token in added if not (token.normalized and token.content == "\u0301")]
+        config = dataclasses.replace(config, added_tokens=tuple(added))
     return config, [token.content for token in added]
 
 

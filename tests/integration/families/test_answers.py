@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::tf_mlm.fills.ReplacedTargetWarn
 Answer = dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=asked_of("deberta-v3", "esm", "mmbert"))
+@pytest.fixture(scope="module", params=asked_of("deberta-v3", "esm"))
 def family(request: pytest.FixtureRequest) -> Family:
     """By default a tokenizer and an encoder of each kind that no other test asks through all of this."""
     return request.param

@@ -34,11 +34,12 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 # Rows of rotary positions are packed, and ESM has weights that stay as they are.
 @pytest.mark.parametrize("family", asked_of("esm"), indirect=True, scope="module")
+@pytest.mark.usefixtures("interpreted")
 def test_a_resumed_run_ends_with_the_same_bits(
     directory: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str) -> int:
-        return train([corpus], tmp_path / name, SHORT_RUN, from_directory=directory, compile=False).steps
+        return train([corpus], tmp_path / name, SHORT_RUN, from_directory=directory).steps
 
     assert run("whole") == 6
     asked: list[bool] = []
