@@ -1,0 +1,1 @@
+"""Exports, and stock servers that load them."""
