@@ -15,8 +15,6 @@ from tf_mlm.corpus.plan import Job, make_job
 from tf_mlm.corpus.run_unit import run_unit
 from tf_mlm.corpus.tokenize import is_packed
 from tf_mlm.errors import ConfigError, ConfigWarning
-from tf_mlm.text import document_ids
-from tf_mlm.text.document_ids import tokenize_documents
 from tf_mlm.text.packed_rows import read_description
 from tf_mlm.training.data.corpus import Corpus
 from tf_mlm.training.data.shards import ShardRows, open_shards, packed_files
@@ -90,15 +88,6 @@ def test_they_hold_the_documents_and_the_split_of_the_text(
         assert tokens(getattr(store, side)) == tokens(getattr(of_text, side))
     counts = store.train.token_counts(21)
     assert counts[SPECIAL:].tolist() == of_text.train.token_counts(21)[SPECIAL:].tolist()
-
-
-def test_a_tokenizer_is_traced_once_for_all_units() -> None:
-    preprocessor = make_tiny_model().preprocessor
-    for _ in range(2):
-        (ids,) = tokenize_documents(["the cat"], preprocessor)
-        assert len(ids) == 2
-    _, traced = document_ids._traced[preprocessor]
-    assert traced.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
 
 
 def test_they_are_tfrecords_and_the_same_to_the_byte(shards: list[Path], job: Job, tmp_path: Path) -> None:

@@ -27,11 +27,6 @@ STATE = (
     f"made of any more. They tell what an export keeps. Change `is_state` in {MODULE}: variables, resources "
     "and assets have public classes of their own, Keras layers too."
 )
-SESSION = (
-    "tensorflow.python.saved_model.loader_impl.SavedModelLoader loads no SavedModel into a session any more. "
-    "An export is loaded so, as a server loads it, and asked every signature. Change `served_session` in "
-    f"{MODULE}: tf.compat.v1.saved_model.load does the same with a warning, tf.saved_model.load takes longer."
-)
 
 
 @pytest.fixture
@@ -39,9 +34,7 @@ def private() -> Any:
     try:
         return importlib.import_module(MODULE)
     except ImportError as error:
-        return pytest.fail(
-            f"TensorFlow {tf.__version__}: {error}.\n{DEFINITIONS}\n{FINGERPRINT}\n{STATE}\n{SESSION}"
-        )
+        return pytest.fail(f"TensorFlow {tf.__version__}: {error}.\n{DEFINITIONS}\n{FINGERPRINT}\n{STATE}")
 
 
 def test_definitions_of_operations(private: Any) -> None:
@@ -65,14 +58,3 @@ def test_state(private: Any) -> None:
     assert all(map(private.is_state, state)), STATE
     others = (tf.constant(1.0), tf.Module(), tf.function(abs), None)
     assert not any(map(private.is_state, others)), STATE
-
-
-def test_session(private: Any, tmp_path: Path) -> None:
-    root = tf.Module()
-    root.count = tf.Variable(3)
-    add = tf.function(lambda x: {"sum": root.count + x}, [tf.TensorSpec([], tf.int32, "x")])
-    tf.saved_model.save(root, str(tmp_path), signatures={"add": add})
-    with private.served_session(tmp_path) as (session, served):
-        sum_, x = served["add"].outputs["sum"].name, served["add"].inputs["x"].name
-        assert session.run(sum_, {x: 4}) == 7, SESSION
-    assert tf.executing_eagerly(), SESSION

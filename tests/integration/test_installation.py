@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -147,9 +146,9 @@ def test_export_serve_and_fill(tiny_model: MaskedLM, installed: Path, empty: Pat
     tf_mlm.save(tiny_model, tmp_path / "model")
     base_path = tmp_path / "models" / "mlm"
     run(installed, empty, "export", str(tmp_path / "model"), str(base_path), "--no-xla", *BUCKETS)
-    text = "the [MASK] sat on a mat ."
+    question = ("the [MASK] sat on a mat .", "--top-k=1", "--json")
+    here = run(installed, empty, "fill", str(base_path), *question)
     with serving(installed, empty, base_path) as address:
-        [[found]] = json.loads(run(installed, empty, "fill", address, text, "--top-k=1", "--json"))
-    [wanted] = tf_mlm.FillMask(tiny_model)(text, top_k=1)
-    assert found == {**wanted, "score": pytest.approx(wanted["score"], abs=1e-5)}
+        assert run(installed, empty, "fill", address, *question) == here
+    assert '"token_str"' in here
     assert list(empty.iterdir()) == []

@@ -85,8 +85,8 @@ def test_every_claim_is_tested() -> None:
 def test_the_tool_prints_the_claims_it_is_asked_for() -> None:
     from parity.command import main
 
-    done = CliRunner().invoke(main, ["--quick", "--json", "--only", "EsmTokenizer"])
+    done = CliRunner().invoke(main, ["--quick", "--json", "--only", "many tokens are selected"])
     assert done.exit_code == 0, done.output
     [row] = json.loads(done.stdout)
     assert row["holds"]
-    assert row["cases"] == 1000
+    assert row["cases"] == 5

@@ -1,4 +1,4 @@
-"""Which Python `tools/environment` makes the environment of."""
+"""Which Python `tools/environment` makes the environment of, and when it installs into it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Checkout:
         file.write_text(INTERPRETER.format(bash=shutil.which("bash"), version=version, log=self.log))
         file.chmod(0o755)
 
-    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, extras: str = "test", **environment: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": str(self.path), **environment}
-        command = [str(self.path / "bash"), str(self.root / "tools" / "environment"), "test"]
+        command = [str(self.path / "bash"), str(self.root / "tools" / "environment"), extras]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -81,6 +81,25 @@ def test_an_environment_that_is_there_is_kept(checkout: Checkout) -> None:
     (checkout.root / "constraints.txt").write_text("numpy==2")
     assert checkout.run().returncode == 0
     assert checkout.log.read_text().splitlines() == ["3.11 venv", "3.11 pip", "3.11 pip"]
+
+
+def test_what_was_installed_with_others_is_there(checkout: Checkout) -> None:
+    checkout.interpreter("python3.11", 11)
+
+    def installs(extras: str) -> bool:
+        before = checkout.log.read_text() if checkout.log.exists() else ""
+        assert checkout.run(extras).returncode == 0
+        return checkout.log.read_text() != before
+
+    assert installs("test,docs,tpu-aot")
+    for extras in ("test,docs,tpu-aot", "docs,test", "tpu-aot", "test"):
+        assert not installs(extras), extras
+    assert installs("test,bench")
+    assert installs("bench,docs")  # each is there, but they were never chosen to fit together
+    (checkout.root / "pyproject.toml").write_text("changed")
+    assert installs("test")
+    assert not installs("test")
+    assert installs("test,docs")
 
 
 @pytest.mark.parametrize("named", [None, "python3.14", "nowhere"])

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry  # type: ignore[import-untyped]
 from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[import-untyped]
-from tensorflow.python.saved_model.loader_impl import SavedModelLoader  # type: ignore[import-untyped]
 
 
 def operation_definition(name: str) -> Any:
@@ -42,19 +39,3 @@ def is_state(value: Any) -> bool:
     """
     holds_none = (tf.Module, tf.types.experimental.GenericFunction)
     return isinstance(value, tf.__internal__.tracking.Trackable) and not isinstance(value, holds_none)
-
-
-@contextlib.contextmanager
-def served_session(saved_model: Path) -> Iterator[tuple[tf.compat.v1.Session, Mapping[str, Any]]]:
-    """A session with the model, as a server loads it, and its signatures by name.
-
-    Graphs run as they are written. `tf.saved_model.load` would build each function anew in Python, which
-    takes longer than all else.
-    """
-    config = tf.compat.v1.ConfigProto()
-    config.graph_options.rewrite_options.disable_meta_optimizer = True
-    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-    with contextlib.closing(session):
-        with session.graph.as_default(), session.as_default():
-            loaded = SavedModelLoader(str(saved_model)).load(session, [tf.saved_model.SERVING])
-        yield session, loaded.signature_def

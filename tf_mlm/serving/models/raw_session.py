@@ -1,7 +1,7 @@
 """A TensorFlow session, run through its C entry point.
 
-All that serving takes of TensorFlow's insides is here; tests/serving/models/test_raw_session.py says for
-each part what to do when TensorFlow changes it.
+All that serving takes of TensorFlow's insides is here, but for `tf_mlm.saved_model_loader`;
+tests/serving/models/test_raw_session.py says for each part what to do when TensorFlow changes it.
 
 `Session.run` would check shapes in Python first, which costs more than a small model; it has no way to
 choose a thread pool per run without a plan per choice, and none to run nodes of a graph that grows.
@@ -17,7 +17,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.saved_model.loader_impl import SavedModelLoader
+
+from tf_mlm.saved_model_loader import load_into
 
 _TIMEOUT_LIMIT = 2**31 - 1
 
@@ -42,8 +43,7 @@ class RawSession:
         Raises:
             RuntimeError: when it has no graph with these tags.
         """
-        with self.graph.as_default(), self._session.as_default():
-            return SavedModelLoader(str(directory)).load(self._session, list(tags))
+        return load_into(self._session, directory, tags)
 
     def extend(self) -> None:
         """Makes nodes that were added to the graph known to the session."""
