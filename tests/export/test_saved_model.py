@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 import tensorflow as tf
 from conftest import make_tiny_model
-from export.stock import NAMES, PORTABLE, SMALL, StockSession, assert_close
+from tensorflow.core.protobuf import saved_model_pb2
 
+from export.stock import NAMES, PORTABLE, SMALL, StockSession, assert_close
 from tf_mlm import signatures
 from tf_mlm.config import Buckets
 from tf_mlm.errors import ExportMismatchError, VersionExistsError
@@ -174,11 +176,25 @@ def test_the_reload_check_finds_an_export_of_another_model(plain_export: Path, t
 
 
 def test_the_reload_check_finds_a_small_difference_of_floats(plain_export: Path) -> None:
-    model = make_tiny_model()  # of which this is an export, so only what changes can be found
+    model = make_tiny_model()
+    check_reloaded(model, plain_export)
     gamma = model.encoder.blocks[-1].output_norm.gamma
     gamma.assign(gamma * tf.constant([1.01] + [1.0] * (gamma.shape[0] - 1)))
     with pytest.raises(ExportMismatchError, match=r"within 0\.0001"):
         check_reloaded(model, plain_export)
+
+
+@pytest.mark.parametrize("name", ["tokenize", "tokenize" + signatures.PORTABLE])
+def test_the_reload_check_asks_signatures_and_their_twins(
+    tiny_export: Path, tiny_model: MaskedLM, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(tiny_export, tmp_path / "1"))
+    found = saved_model_pb2.SavedModel.FromString((copy / "saved_model.pb").read_bytes())
+    outputs = found.meta_graphs[0].signature_def[name].outputs
+    outputs["token_ids"].CopyFrom(outputs["starts"])
+    (copy / "saved_model.pb").write_bytes(found.SerializeToString())
+    with pytest.raises(ExportMismatchError, match=f"Signature `{name}` of the reloaded export"):
+        check_reloaded(tiny_model, copy)
 
 
 def test_too_many_buckets_for_the_warmup_file_are_refused(
