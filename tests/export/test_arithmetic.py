@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.stock import NAMES, PORTABLE, SMALL, StockSession, assert_close
 from reference.platforms import needs_onednn
 from tensorflow.core.protobuf import saved_model_pb2
 
+from export.stock import NAMES, PORTABLE, SMALL, StockSession, assert_close
 from tf_mlm import signatures
 from tf_mlm.cli.inspect import needs
 from tf_mlm.errors import ExportMismatchError, SlowProcessorWarning

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from export.stock import NAMES, PORTABLE, StockSession, assert_close
 from reference.platforms import needs_onednn
 
+from export.stock import NAMES, PORTABLE, StockSession, assert_close
 from tf_mlm import signatures
 from tf_mlm.cli.inspect import needs
 from tf_mlm.config import Buckets
