@@ -76,7 +76,9 @@ class Pair:
         self.vocabulary = vocabulary
         self.reference = reference_tokenizer(vocabulary)
         self.ours = WordPieceTokenizer(vocabulary)
-        self.compiled = tf.function(self.ours, input_signature=[tf.TensorSpec([None], tf.string)])
+        self.compiled = tf.function(
+            self.ours, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+        )
 
     def differences(self, texts: list[str], batch_size: int = 1000) -> list[str]:
         """A description of each text whose ids or offsets differ."""

@@ -170,6 +170,7 @@ def random_config(rng: random.Random) -> tuple[TokenizerConfig, list[str]]:
 @pytest.mark.parametrize(
     "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 200))]
 )
+@pytest.mark.usefixtures("untraced")
 def test_random_settings_equal_the_library(seed: int, make_pair) -> None:
     rng = random.Random(seed)
     config, contents = random_config(rng)

@@ -53,6 +53,7 @@ def test_every_code_point_is_cut_as_the_library_cuts_it(
     assert not differences(tokenizer, preprocessor, texts)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_pairs_are_put_together_as_the_library_does(both: tuple[str, Tokenizer, TextPreprocessor]) -> None:
     kind, tokenizer, preprocessor = both
     mask = byte_level.mask_of(kind)

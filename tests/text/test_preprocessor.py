@@ -129,6 +129,7 @@ def test_pairs_must_be_as_many_as_texts(preprocess: TextPreprocessor) -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("max_length", [4, 5, 8, 13])
+@pytest.mark.usefixtures("untraced")
 def test_pairs_are_cut_as_hugging_face_does(vocabulary: Vocabulary, max_length: int) -> None:
     from transformers import BertTokenizerFast
 
@@ -147,6 +148,7 @@ def test_pairs_are_cut_as_hugging_face_does(vocabulary: Vocabulary, max_length: 
 
 
 @pytest.mark.peers
+@pytest.mark.usefixtures("untraced")
 def test_long_and_odd_texts_equal_hugging_face(pair, sample: list[str]) -> None:
     from transformers import BertTokenizerFast
 

@@ -32,6 +32,7 @@ def preprocessor(pair: tuple[tuple[str, int], ...] | None, max_length: int = 12)
     ],
     ids=["bert", "roberta", "other"],
 )
+@pytest.mark.usefixtures("untraced")
 def test_two_texts_stand_where_the_template_has_them(
     pair: tuple[tuple[str, int], ...] | None, token_ids: list[list[int]], segment_ids: list[list[int]]
 ) -> None:
