@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from reference.untraced import untraced
 from reference.without_xla import without_xla
 
 from tf_mlm.config import Buckets, ModelConfig
@@ -99,14 +100,11 @@ def all_interpreted() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def untraced() -> Iterator[None]:
-    """Functions run operation by operation: of what is asked once or twice, tracing takes most."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+@pytest.fixture(name="untraced")
+def functions_untraced() -> Iterator[None]:
+    """Functions run operation by operation."""
+    with untraced():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,8 @@ def test_examples(name: str, request: pytest.FixtureRequest) -> None:
     """Examples may use `model`, a tiny one with a preprocessor, `batches` of masked text for it, and `port`,
     where it is served."""
     module = importlib.import_module(name)
+    if name.startswith("tf_mlm.training"):
+        request.getfixturevalue("interpreted")
     source = Path(str(module.__file__)).read_text(encoding="utf-8")
     given = {"model": make_tiny_model(), "batches": BATCHES}
     if "{port}" in source:

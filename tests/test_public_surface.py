@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import user_code
+from reference.untraced import untraced
 
 import tf_mlm
 from tf_mlm import errors
@@ -62,5 +63,6 @@ def test_a_users_program_runs(tmp_path: Path) -> None:
     model = user_code.pretrain([text], tmp_path / "model")
     version = user_code.deploy(model, tmp_path / "models")
     words, score = user_code.ask(version.parent, "the [MASK] sat")
-    assert words == user_code.words(model, "the [MASK] sat")
+    with untraced():
+        assert words == user_code.words(model, "the [MASK] sat")
     assert score < 0

@@ -16,6 +16,8 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+from reference.untraced import untraced
+
 from docs.blocks import ROOT, Block
 from docs.small import small_arguments, small_program
 from tf_mlm.serving.server_process import accepts, free_ports
@@ -53,7 +55,7 @@ class Page:
         try:
             if block.language == "python":
                 lines = "\n" * (block.line - 1)
-                with _untraced(not _NO_QUESTION.search(text)):
+                with untraced(not _NO_QUESTION.search(text)):
                     exec(compile(lines + small_program(text), str(block.page), "exec"), self._module.__dict__)
             else:
                 self._shell(text)
@@ -144,18 +146,6 @@ def opened(directory: Path) -> Iterator[Page]:
             page.close()
 
 
-@contextlib.contextmanager
-def _untraced(is_question: bool) -> Iterator[None]:
-    """Questions are answered operation by operation: tracing what is asked once takes longer."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(is_question)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
-
-
 def _in_this_process(arguments: list[str]) -> None:
     from tf_mlm.cli import main
 
@@ -163,7 +153,7 @@ def _in_this_process(arguments: list[str]) -> None:
     for argument in arguments:
         files = sorted(glob.glob(argument)) if "*" in argument else []
         expanded += files or [argument]
-    with _untraced(arguments[0] in _QUESTIONS):
+    with untraced(arguments[0] in _QUESTIONS):  # tracing what is asked once takes longer
         main(small_arguments(expanded))
 
 

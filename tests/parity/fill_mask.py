@@ -157,20 +157,27 @@ def _compare_targets(answer: Mapping[str, Any], wanted: list[_Fills]) -> Measure
 
 
 @contextlib.contextmanager
-def _askers(version: Path) -> Iterator[dict[str, Callable[[dict[str, Any], str], Mapping[str, Any]]]]:
-    """Ways to ask a signature of an export: in Python, and of a server over both protocols."""
-    loaded = tf.saved_model.load(str(version))
-
-    def in_python(inputs: dict[str, Any], signature: str) -> Mapping[str, Any]:
-        return loaded.signatures[signature](**{key: tf.constant(value) for key, value in inputs.items()})
-
+def _askers(
+    version: Path, quick: bool
+) -> Iterator[dict[str, Callable[[dict[str, Any], str], Mapping[str, Any]]]]:
+    """Ways to ask a signature: of a server over both protocols and, where there is time, in Python."""
     options = ServerOptions(model_name="mlm", model_base_path=str(version.parent), rest_port=0)
     with (
         ModelServer(options) as server,
         tf_mlm.Client(f"grpc://127.0.0.1:{server.grpc_port}/mlm", timeout=300) as grpc,
         tf_mlm.Client(f"http://127.0.0.1:{server.rest_port}/mlm", timeout=300) as rest,
     ):
-        yield {"Python": in_python, "gRPC": grpc.predict, "REST": rest.predict}
+        ways = {"gRPC": grpc.predict, "REST": rest.predict}
+        yield ways if quick else {"Python": _in_python(version), **ways}
+
+
+def _in_python(version: Path) -> Callable[[dict[str, Any], str], Mapping[str, Any]]:
+    loaded = tf.saved_model.load(str(version))
+
+    def ask(inputs: dict[str, Any], signature: str) -> Mapping[str, Any]:
+        return loaded.signatures[signature](**{key: tf.constant(value) for key, value in inputs.items()})
+
+    return ask
 
 
 def _text(token: bytes | str) -> str:
@@ -185,10 +192,8 @@ def exported(quick: bool) -> Measurements:
         pipeline = _pipeline(directory)
         likeliest = _fills(pipeline, top_k=7)
         of_targets = _fills(pipeline, targets=TARGETS, top_k=len(TARGETS))
-        with _export(directory) as version, _askers(version) as askers:
+        with _export(directory) as version, _askers(version, quick) as askers:
             for (way, ask), suffix in itertools.product(askers.items(), ("", PORTABLE)):
-                if quick and (way, suffix) == ("Python", PORTABLE):  # the same graph as over gRPC
-                    continue
                 answer = ask({"text": TEXTS}, FILL.name + suffix)
                 for text, value in _compare_served(answer, likeliest, pipeline.tokenizer):
                     yield f"{name} {way} serving_default{suffix} {text}", value

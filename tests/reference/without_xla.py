@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import pytest
+from reference.untraced import untraced
 
 
 def without_xla(patch: pytest.MonkeyPatch) -> None:
@@ -30,18 +31,11 @@ def without_xla(patch: pytest.MonkeyPatch) -> None:
 
 
 def _eagerly(method: Any) -> Any:
-    import tensorflow as tf
-
     @functools.wraps(method)
     def run(*arguments: Any, **options: Any) -> Any:
-        before = tf.config.functions_run_eagerly()
-        tf.config.run_functions_eagerly(True)
-        try:
-            with warnings.catch_warnings():
-                # Datasets keep their graphs, which is well.
-                warnings.filterwarnings("ignore", "Even though the `tf.config")
-                return method(*arguments, **options)
-        finally:
-            tf.config.run_functions_eagerly(before)
+        with untraced(), warnings.catch_warnings():
+            # Datasets keep their graphs, which is well.
+            warnings.filterwarnings("ignore", "Even though the `tf.config")
+            return method(*arguments, **options)
 
     return run
