@@ -156,10 +156,12 @@ def _compare_targets(answer: Mapping[str, Any], wanted: list[_Fills]) -> Measure
         yield repr(text[:30]), difference(np.asarray(answer["scores"])[row, : len(fills)], expected)
 
 
+_Ask = Callable[[dict[str, Any], str], Mapping[str, Any]]
+"""Inputs and a signature's name → its answer."""
+
+
 @contextlib.contextmanager
-def _askers(
-    version: Path, quick: bool
-) -> Iterator[dict[str, Callable[[dict[str, Any], str], Mapping[str, Any]]]]:
+def _askers(version: Path, quick: bool) -> Iterator[dict[str, _Ask]]:
     """Ways to ask a signature: of a server over both protocols and, where there is time, in Python."""
     options = ServerOptions(model_name="mlm", model_base_path=str(version.parent), rest_port=0)
     with (
@@ -167,11 +169,11 @@ def _askers(
         tf_mlm.Client(f"grpc://127.0.0.1:{server.grpc_port}/mlm", timeout=300) as grpc,
         tf_mlm.Client(f"http://127.0.0.1:{server.rest_port}/mlm", timeout=300) as rest,
     ):
-        ways = {"gRPC": grpc.predict, "REST": rest.predict}
+        ways: dict[str, _Ask] = {"gRPC": grpc.predict, "REST": rest.predict}
         yield ways if quick else {"Python": _in_python(version), **ways}
 
 
-def _in_python(version: Path) -> Callable[[dict[str, Any], str], Mapping[str, Any]]:
+def _in_python(version: Path) -> _Ask:
     loaded = tf.saved_model.load(str(version))
 
     def ask(inputs: dict[str, Any], signature: str) -> Mapping[str, Any]:

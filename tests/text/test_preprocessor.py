@@ -219,6 +219,14 @@ def test_one_trace_serves_every_batch(vocabulary: Vocabulary) -> None:
     assert preprocess._encode_pair.experimental_get_tracing_count() == 1
 
 
+def test_untraced_it_gives_the_same(vocabulary: Vocabulary) -> None:
+    preprocess = TextPreprocessor(vocabulary, 8)
+    texts = ["a b [MASK]", "", "a " * 20]
+    found = lists(preprocess.untraced(texts))
+    assert preprocess._encode.experimental_get_tracing_count() == 0
+    assert found == lists(preprocess(texts))
+
+
 def test_targets_stand_for_their_token_or_their_first_one(preprocess: TextPreprocessor) -> None:
     ids = preprocess.target_ids([["a", "##b", "[MASK]"], ["Ab", "zz", " "]])
     assert ids.numpy().tolist() == [[A, 7, MASK], [A, UNK, -1]]

@@ -59,7 +59,7 @@ def check_reloaded(
 
 
 def _session() -> tf.compat.v1.Session:
-    """An empty one, which will run graphs as they are written: each is run once, and rewriting takes longer."""
+    """An empty one that runs graphs as they are written: once each, and rewriting takes longer."""
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
@@ -76,7 +76,7 @@ def _questions(model: MaskedLM) -> dict[str, _Question]:
     assert preprocessor is not None
     mask, word = preprocessor.vocabulary.config.mask_token, _word(model)
     text = tf.constant([f"{word} {mask}", f"{mask} {word} {word} {mask} {word}"])
-    inputs = preprocessor(text)
+    inputs = preprocessor.untraced(text)
     ids, positions = inputs[:3], tf.maximum(inputs.mask_positions, 0)
     real = inputs.mask_positions.numpy() >= 0
     probabilities = tf.nn.softmax(model(*ids, positions)).numpy()[real]
@@ -98,7 +98,7 @@ def _questions(model: MaskedLM) -> dict[str, _Question]:
     texts, targets = {"text": text}, {"targets": tf.constant([[word, mask], [word, word]])}
     named = {"token_ids": ids[0], "lengths": ids[1], "segment_ids": ids[2], "mask_positions": positions}
     states = {"hidden_states": hidden, "mask_positions": positions}
-    twice = preprocessor(tf.constant([f"{word} {word}"]))
+    twice = preprocessor.untraced(tf.constant([f"{word} {word}"]))
     hidden_places = tf.range(1, twice.token_ids.shape[1] - 1)[:, tf.newaxis]  # one in each copy of the text
     token_ids, lengths, segment_ids = (
         tf.repeat(tensor, tf.size(hidden_places), axis=0) for tensor in twice[:3]

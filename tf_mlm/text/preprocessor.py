@@ -125,6 +125,21 @@ class TextPreprocessor(tf.Module):
             )
         return Preprocessed(*self._encode_pair(texts, pairs))
 
+    def untraced(self, text: Any) -> Preprocessed:
+        """A call for texts alone, operation by operation: one call does not repay the seconds of a trace.
+
+        Args:
+            text: as in a call.
+
+        Example:
+            >>> from tf_mlm.text.vocabulary import Vocabulary
+            >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the"]
+            >>> preprocess = TextPreprocessor(Vocabulary(tokens))
+            >>> preprocess.untraced("the [MASK]").token_ids.numpy().tolist()
+            [[2, 5, 4, 3]]
+        """
+        return Preprocessed(*self._encode_texts(as_strings(text, "text")))
+
     def tokens_of(self, token_ids: Any) -> tf.Tensor:
         """The token strings of ids of any shape."""
         return self._table.tokens_of(indices_argument(token_ids, "token_ids"))
