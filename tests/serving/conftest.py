@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -216,9 +217,9 @@ class Served:
         self.http.close()
 
 
-@pytest.fixture(scope="session")
-def serve() -> Iterator[Callable[..., Served]]:
-    """Starts servers that live until the session ends (or until a test stops them)."""
+@contextlib.contextmanager
+def servers() -> Iterator[Callable[..., Served]]:
+    """Starts servers, and stops all of them in the end."""
     started: list[Served] = []
 
     def start(**options) -> Served:
@@ -231,6 +232,13 @@ def serve() -> Iterator[Callable[..., Served]]:
     for served in started:
         served.close()
         served.server.stop()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., Served]]:
+    """Starts servers that live as long as their file of tests, or until a test stops them."""
+    with servers() as start:
+        yield start
 
 
 CONFIG = """
@@ -248,7 +256,7 @@ model_config_list {{
 
 
 @pytest.fixture(scope="session")
-def served(models: Path, serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
+def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The suite's live server: `half_plus_two` (123), `shapes` (1), `versions` (1 adds 2, 2 adds 3)."""
     root = tmp_path_factory.mktemp("served")
     place(models, "half_plus_two", root / "half_plus_two", "00000123")
@@ -257,9 +265,10 @@ def served(models: Path, serve: Callable[..., Served], tmp_path_factory: pytest.
     place(models, "half_plus_three", root / "versions", "2")
     config = root / "models.config"
     config.write_text(CONFIG.format(root=root))
-    return serve(
-        model_config_file=str(config),
-        allow_version_labels_for_unavailable_models=True,
-        prometheus_path="/monitoring/prometheus/metrics",
-        enable_grpc_healthcheck_service=True,
-    )
+    with servers() as start:
+        yield start(
+            model_config_file=str(config),
+            allow_version_labels_for_unavailable_models=True,
+            prometheus_path="/monitoring/prometheus/metrics",
+            enable_grpc_healthcheck_service=True,
+        )
