@@ -24,9 +24,14 @@ from tf_mlm.training.run.curve import draw_curve
 from tf_mlm.training.run.log import read_log
 from tf_mlm.training.step import METRICS
 
+LOG_SECONDS = 60
+"""How often a run that prints to a file or a pipe says how far it is."""
+
 
 class Report:
     """Everything a run prints and logs.
+
+    On a terminal it shows a progress bar, elsewhere a line a minute.
 
     Args:
         directory: gets `log.jsonl`, `tensorboard/` and `curve.png`.
@@ -43,7 +48,7 @@ class Report:
         self._events = directory / "tensorboard"
         self._write = write
         self._console = console
-        self._started = time.monotonic()
+        self._started = self._said = time.monotonic()
         self._first_step, self._steps = first_step, steps
         self._tensorboard = None
         if write:
@@ -86,11 +91,15 @@ class Report:
         """
         metrics = {name: float(np.mean(column)) for name, column in zip(METRICS, values.T, strict=True)}
         self._record("step", step, {**metrics, **pace})
-        if self._progress is not None and self._task is not None:
-            scores = f"loss {metrics['loss']:.3f}  accuracy {metrics['accuracy']:.3f}"
-            status = f"{scores}  {pace['tokens_per_second']:,.0f} tokens/s"
-            status += f"  {pace['mfu']:.0%} of the peak" if "mfu" in pace else ""
-            self._progress.update(self._task, completed=step, status=status)
+        if self._console is None or self._progress is None or self._task is None:
+            return
+        status = [f"loss {metrics['loss']:.3f}", f"accuracy {metrics['accuracy']:.3f}"]
+        status.append(f"{pace['tokens_per_second']:,.0f} tokens/s")
+        status += [f"{pace['mfu']:.0%} of the peak"] if "mfu" in pace else []
+        self._progress.update(self._task, completed=step, status="  ".join(status))
+        if not self._console.is_terminal and time.monotonic() >= self._said + LOG_SECONDS:
+            self._said = time.monotonic()
+            self.message(f"step {step} of {self._steps}: {', '.join(status)}")
 
     def evaluation(self, step: int, evaluation: Evaluation, fills: Sequence[Mapping[str, Any]]) -> None:
         """An evaluation with sample fills: mappings with `text`, `hidden` and `guesses`."""
