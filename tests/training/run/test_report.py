@@ -28,6 +28,7 @@ def test_a_log_gets_a_line_a_minute_and_a_terminal_a_bar(
             now[0] = index * LOG_SECONDS / 3
             report.steps(2 * index + 2, VALUES, {"tokens_per_second": 12345.6, "mfu": 0.25})
     printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("20/50" in printed) == terminal
     lines = [line for line in printed.splitlines() if " of 50: " in line]
     line = "step {} of 50: loss 0.500, accuracy 0.500, 12,346 tokens/s, 25% of the peak"
     assert lines == ([] if terminal else [line.format(step) for step in (8, 14, 20)])
