@@ -22,7 +22,7 @@ def test_a_log_gets_a_line_a_minute_and_a_terminal_a_bar(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    console = Console(file=io.StringIO(), force_terminal=terminal, highlight=False, no_color=True)
+    console = Console(file=io.StringIO(), force_terminal=terminal, highlight=False, no_color=True, width=120)
     with Report(tmp_path, first_step=0, steps=50, console=console) as report:
         for index in range(10):  # twenty seconds each
             now[0] = index * LOG_SECONDS / 3
