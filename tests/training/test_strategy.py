@@ -155,8 +155,8 @@ if ended is not None:
     raise ended
 """
 BUDGETS = {
-    "minutes": {"steps": None, "minutes": 0.02},
-    "within": {"steps": 100_000, "within_minutes": 0.04, "evaluate_every": 100_000},
+    "minutes": {"steps": None, "minutes": 0.05},
+    "within": {"steps": 100_000, "within_minutes": 0.1, "evaluate_every": 100_000},
 }
 
 
